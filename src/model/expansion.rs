@@ -1,0 +1,382 @@
+//! A uri spec with values in the place of its variables.
+
+use std::fmt::{self, Display, Write};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::uri_spec::Failure;
+
+// What is encoded in each part of a URL: RFC 3986, and in a query also what separates one pair from the next.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'/');
+const QUERY: &AsciiSet = &PATH.add(b'&').add(b'=').add(b'+').add(b';');
+const FRAGMENT: &AsciiSet = &PATH.remove(b'?');
+// Neither `/` nor `@` may get through, or a value could choose another host.
+const AUTHORITY: &AsciiSet = &PATH.add(b'/').add(b'@').remove(b'[').remove(b']');
+
+// Clients take a backslash for a slash. Only literals can hold one: values have it encoded.
+const SLASHES: [char; 2] = ['/', '\\'];
+
+/// The part of a URL that is being written.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Authority,
+    Path,
+    Query,
+    Fragment,
+}
+
+impl Place {
+    fn encoded(self) -> &'static AsciiSet {
+        match self {
+            Place::Authority => AUTHORITY,
+            Place::Path => PATH,
+            Place::Query => QUERY,
+            Place::Fragment => FRAGMENT,
+        }
+    }
+
+    fn after(self, literal: &str) -> Place {
+        match self {
+            Place::Fragment => Place::Fragment,
+            _ if literal.contains('#') => Place::Fragment,
+            Place::Query => Place::Query,
+            _ if literal.contains('?') => Place::Query,
+            Place::Authority if ends_authority(literal) => Place::Path,
+            same => same,
+        }
+    }
+}
+
+fn ends_authority(literal: &str) -> bool {
+    let after_scheme = literal.strip_prefix("://").unwrap_or(literal);
+    after_scheme.contains(SLASHES)
+}
+
+/// The text that is being written, and what has to be known to write on.
+pub(super) struct Expansion<'a> {
+    out: &'a mut String,
+    start: usize,
+    place: Place,
+    /// Where the path segment begins that a variable stands in and that may not have ended, and that variable.
+    open: Option<(usize, &'a str)>,
+}
+
+impl<'a> Expansion<'a> {
+    pub(super) fn new(out: &'a mut String, whole_url: bool) -> Expansion<'a> {
+        let start = out.len();
+        let place = if whole_url { Place::Authority } else { Place::Path };
+        Expansion { out, start, place, open: None }
+    }
+
+    pub(super) fn literal(&mut self, text: &str) -> Result<(), Failure<'a>> {
+        let before = self.out.len();
+        self.out.push_str(text);
+        self.place = self.place.after(text);
+        match self.open.and_then(|_| text.find(['/', '\\', '?', '#'])) {
+            Some(end) => self.close_segment(before + end),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn variable(
+        &mut self,
+        name: &'a str,
+        value: &dyn Display,
+    ) -> Result<(), Failure<'a>> {
+        if self.place == Place::Path {
+            let begin = self.open.map_or_else(|| self.segment_begin(), |(begin, _)| begin);
+            self.open = Some((begin, name));
+        }
+        let encoded = self.place.encoded();
+        let mut encoder = Encoder { out: self.out, encoded, met_control: false };
+        let written = write!(encoder, "{value}");
+        // Asked first and apart: a value's own `fmt` is free to swallow the error.
+        if encoder.met_control {
+            return Err(Failure::Invalid(name, "contains a control character"));
+        }
+        written.map_err(|_| Failure::Invalid(name, "has no text form"))
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), Failure<'a>> {
+        self.close_segment(self.out.len())
+    }
+
+    fn segment_begin(&self) -> usize {
+        let slash = self.out.get(self.start..).and_then(|text| text.rfind(SLASHES));
+        slash.map_or(self.start, |at| self.start + at + 1)
+    }
+
+    // Looks at what was composed, not at values: `{a}{b}` and `.{a}` can make `..` of harmless ones.
+    fn close_segment(&mut self, end: usize) -> Result<(), Failure<'a>> {
+        let Some((begin, name)) = self.open.take() else {
+            return Ok(());
+        };
+        let path = self.out.get(begin..end).unwrap_or_default();
+        match path.split(SLASHES).any(is_dots) {
+            true => Err(Failure::Invalid(name, "makes a path segment `.` or `..`")),
+            false => Ok(()),
+        }
+    }
+}
+
+// A literal may spell a dot `%2e`, and clients take that for a dot.
+fn is_dots(segment: &str) -> bool {
+    let after_dot = |text: &'_ str| -> Option<usize> {
+        let dot = [".", "%2e", "%2E"].into_iter().find(|dot| text.starts_with(dot))?;
+        Some(dot.len())
+    };
+    let first = after_dot(segment).and_then(|len| segment.get(len..));
+    first.is_some_and(|rest| rest.is_empty() || after_dot(rest) == Some(rest.len()))
+}
+
+/// Writes a value straight into the URL, encoded.
+struct Encoder<'a> {
+    out: &'a mut String,
+    encoded: &'static AsciiSet,
+    met_control: bool,
+}
+
+impl Write for Encoder<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.contains(char::is_control) {
+            self.met_control = true;
+            return Err(fmt::Error);
+        }
+        self.out.extend(utf8_percent_encode(text, self.encoded));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::UriSpec;
+    use super::*;
+    use crate::{ErrorKind, Result};
+
+    fn build(spec: &str, values: &[(&str, &dyn Display)]) -> Result<String> {
+        let spec: UriSpec = spec.parse().unwrap();
+        let mut out = String::from("http://h");
+        spec.build_into("foo", &mut out, |variable| {
+            let found = values.iter().find(|(name, _)| *name == variable);
+            found.map(|(_, value)| *value)
+        })?;
+        Ok(out.strip_prefix("http://h").unwrap().to_owned())
+    }
+
+    fn built(spec: &str, x: &str) -> String {
+        build(spec, &[("x", &x)]).unwrap()
+    }
+
+    fn refused(spec: &str, values: &[(&str, &dyn Display)]) -> String {
+        let error = build(spec, values).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidParameter, "{error}");
+        error.to_string()
+    }
+
+    const ASCII: &str = " !\"#$%&'()*+,-./0:;<=>?@A[\\]^_`a{|}~";
+
+    #[test]
+    fn literals_are_written_as_they_are() {
+        assert_eq!(built("/a b/%2f/ü?q#f/..", ""), "/a b/%2f/ü?q#f/..");
+        assert_eq!(built("", ""), "");
+    }
+
+    #[test]
+    fn a_value_in_a_path_keeps_what_may_stand_in_one() {
+        assert_eq!(
+            built("/{x}", ASCII),
+            "/%20!%22%23$%25&'()*+,-./0:;%3C=%3E%3F@A%5B%5C%5D%5E_%60a%7B%7C%7D~"
+        );
+    }
+
+    #[test]
+    fn a_value_in_a_query_cannot_end_or_split_its_pair() {
+        assert_eq!(
+            built("/?a={x}", ASCII),
+            "/?a=%20!%22%23$%25%26'()*%2B,-./0:%3B%3C%3D%3E%3F@A%5B%5C%5D%5E_%60a%7B%7C%7D~"
+        );
+    }
+
+    #[test]
+    fn a_value_in_a_fragment_keeps_a_question_mark_too() {
+        assert_eq!(
+            built("/#{x}", ASCII),
+            "/#%20!%22%23$%25&'()*+,-./0:;%3C=%3E?@A%5B%5C%5D%5E_%60a%7B%7C%7D~"
+        );
+    }
+
+    #[test]
+    fn a_value_in_an_authority_cannot_choose_another_host() {
+        let url = |x: &str| build("{scheme}://{x}/", &[("scheme", &"http"), ("x", &x)]).unwrap();
+        assert_eq!(url("[::1]:80"), "http://[::1]:80/");
+        assert_eq!(url("a.b/@c?#\\"), "http://a.b%2F%40c%3F%23%5C/");
+    }
+
+    #[test]
+    fn non_ascii_text_is_encoded_as_utf8() {
+        assert_eq!(built("/{x}?{x}#{x}", "ü€🎉"), {
+            let x = "%C3%BC%E2%82%AC%F0%9F%8E%89";
+            format!("/{x}?{x}#{x}")
+        });
+    }
+
+    #[test]
+    fn only_literals_lead_to_the_next_part_of_the_url() {
+        let values: [(&str, &dyn Display); 1] = [("x", &"?&#")];
+        let url = |spec| build(spec, &values).unwrap();
+        assert_eq!(url("/{x}/{x}"), "/%3F&%23/%3F&%23");
+        assert_eq!(url("/{x}?{x}&{x}"), "/%3F&%23?%3F%26%23&%3F%26%23");
+        assert_eq!(url("/?{x}#{x}?{x}"), "/?%3F%26%23#?&%23??&%23");
+        assert_eq!(url("/#?{x}"), "/#??&%23");
+        assert_eq!(url("/?#{x}"), "/?#?&%23");
+    }
+
+    #[test]
+    fn a_whole_url_has_a_path_after_its_authority() {
+        let values: [(&str, &dyn Display); 2] = [("scheme", &"http"), ("x", &"a/b@[")];
+        let url = |spec| build(spec, &values).unwrap();
+        assert_eq!(url("{scheme}://{x}:1/{x}"), "http://a%2Fb%40[:1/a/b@%5B");
+        assert_eq!(url("{scheme}://h/p{x}"), "http://h/pa/b@%5B");
+        assert_eq!(url("{scheme}://h?{x}"), "http://h?a/b@%5B");
+        assert_eq!(url("{scheme}://h#{x}"), "http://h#a/b@%5B");
+    }
+
+    #[test]
+    fn any_type_with_a_text_form_can_be_a_value() {
+        let values: [(&str, &dyn Display); 4] =
+            [("a", &7), ("b", &-1.5), ("c", &'é'), ("d", &String::from("s"))];
+        assert_eq!(build("/{a}/{b}/{c}/{d}", &values).unwrap(), "/7/-1.5/%C3%A9/s");
+        assert_eq!(build("/{a}", &[("a", &format_args!("{:>4}", 7))]).unwrap(), "/%20%20%207");
+    }
+
+    #[test]
+    fn an_empty_value_is_a_value() {
+        assert_eq!(built("/users/{x}", ""), "/users/");
+    }
+
+    #[test]
+    fn dots_that_are_no_segment_of_their_own_are_kept() {
+        for x in ["...", "a.", ".a", "..a", "a/.b", "a.b", "%2e", "%2e%2e", ";..", "a/b/"] {
+            let encoded = x.replace('%', "%25");
+            assert_eq!(built("/{x}/z", x), format!("/{encoded}/z"));
+        }
+        assert_eq!(built("/v{x}/z", "."), "/v./z");
+        assert_eq!(built("/{x}.json", "."), "/..json");
+        assert_eq!(built("/{x}{x}", ".."), "/....");
+    }
+
+    #[test]
+    fn a_value_that_has_a_dot_segment_is_refused() {
+        for x in [".", "..", "../", "./a", "/..", "a/..", "a/./b", "a/../b", "/../", "//.."] {
+            for spec in ["/{x}", "/{x}/z", "{x}", "/{x}?q", "/{x}#f", "/{x}{e}"] {
+                let message = refused(spec, &[("x", &x), ("e", &"")]);
+                assert!(message.contains("makes a path segment `.` or `..`"), "{spec} {x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_dot_segment_that_values_and_literals_make_together_is_refused() {
+        for (spec, a, b) in [
+            ("/{a}{b}", ".", "."),
+            ("/{a}{b}/z", ".", "."),
+            ("/{a}{b}", "a/.", "."),
+            ("/{a}{b}", ".", "./a"),
+            ("/{a}{b}", "", "."),
+            ("/.{a}", ".", ""),
+            ("/.{a}/z", ".", ""),
+            ("/.{a}?q", "", ""),
+            ("/{a}.", ".", ""),
+            ("/{a}./z", ".", ""),
+            ("/{a}.#f", "", ""),
+            ("/{a}./z", "x/", ""),
+            ("{a}./z", "", ""),
+            ("/z/.{a}/z", "/x", ""),
+            ("/%2e{a}", ".", ""),
+            ("/{a}%2E/", ".", ""),
+            ("/%2{a}", "e", ""),
+            ("/z\\{a}", "..", ""),
+            ("/{a}\\z", "..", ""),
+            ("/{a}{b}z/{a}", "x", "."),
+        ] {
+            let b_then_dot: &dyn Display = if spec.ends_with("z/{a}") { &".." } else { &a };
+            refused(spec, &[("a", b_then_dot), ("b", &b)]);
+        }
+    }
+
+    #[test]
+    fn a_dot_segment_of_literals_alone_is_none_of_the_values_business() {
+        assert_eq!(built("/../a/./{x}/../z", "b"), "/../a/./b/../z");
+        assert_eq!(built("/a/{x}", "b"), "/a/b");
+    }
+
+    #[test]
+    fn dots_after_the_path_are_kept() {
+        assert_eq!(built("/?{x}", ".."), "/?..");
+        assert_eq!(built("/?a=/{x}/", ".."), "/?a=/../");
+        assert_eq!(built("/#{x}", "."), "/#.");
+    }
+
+    #[test]
+    fn a_control_character_is_refused_wherever_it_stands() {
+        for control in ['\0', '\t', '\n', '\r', '\x1b', '\x1f', '\x7f', '\u{80}', '\u{9f}'] {
+            let value = format!("a{control}b");
+            for spec in ["/{x}", "/?{x}", "/#{x}"] {
+                let message = refused(spec, &[("x", &value)]);
+                assert!(message.contains("contains a control character"), "{message}");
+            }
+        }
+    }
+
+    struct Swallowing;
+
+    impl Display for Swallowing {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let _ = f.write_str("\n");
+            f.write_str("harmless")
+        }
+    }
+
+    #[test]
+    fn a_control_character_is_refused_though_its_value_hides_the_error() {
+        refused("/{x}", &[("x", &Swallowing)]);
+    }
+
+    struct Failing;
+
+    impl Display for Failing {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Err(fmt::Error)
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_written_is_refused() {
+        let message = refused("/{x}", &[("x", &Failing)]);
+        assert!(message.contains("\"x\" has no text form"), "{message}");
+    }
+
+    #[test]
+    fn the_refusal_does_not_repeat_the_value() {
+        assert!(!refused("/{x}", &[("x", &"secret\n")]).contains("secret"));
+        assert!(!refused("/{x}", &[("x", &"secret/..")]).contains("secret"));
+    }
+}
