@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The result of a call of this library.
@@ -13,8 +14,9 @@ type Cause = Box<dyn StdError + Send + Sync + 'static>;
 ///
 /// [`kind`](Error::kind) says what happened in a form to match on, the `Display` form says it in one phrase that
 /// names its subject, and [`source`](StdError::source) returns the underlying failure where there is one.
+#[derive(Clone)]
 pub struct Error {
-    inner: Box<Inner>,
+    inner: Arc<Inner>,
 }
 
 struct Inner {
@@ -59,12 +61,12 @@ impl Error {
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         let message = message.into();
-        Error { inner: Box::new(Inner { kind, message, cause: None }) }
+        Error { inner: Arc::new(Inner { kind, message, cause: None }) }
     }
 
-    pub(crate) fn caused_by(mut self, cause: impl Into<Cause>) -> Error {
-        self.inner.cause = Some(cause.into());
-        self
+    pub(crate) fn caused_by(self, cause: impl Into<Cause>) -> Error {
+        let Inner { kind, message, .. } = &*self.inner;
+        Error { inner: Arc::new(Inner { kind: *kind, message: message.clone(), cause: Some(cause.into()) }) }
     }
 
     pub(crate) fn not_connected(side: &str) -> Error {

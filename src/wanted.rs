@@ -1,0 +1,341 @@
+//! What is wanted in ZooKeeper and what is known to be there: shared by callers, who want and wait, and the
+//! reconciler's thread, which acts and reports.
+
+use crate::error::{Error, Result};
+use crate::model::ServiceInstance;
+use crate::zk::{Failure, Stat};
+use parking_lot::{Condvar, Mutex};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A foreign session may take our node this often before we hold back.
+const FIGHTS: u32 = 3;
+/// A fight this long ago is over.
+const PEACE: Duration = Duration::from_secs(120);
+
+/// How the wait for a registration ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Placed,
+    Refused(Failure),
+    Withdrawn,
+    Closed,
+    TimedOut(Option<Failure>),
+}
+
+/// The wanted registrations. The lock is never held across I/O or while foreign code runs.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    state: Mutex<State>,
+    changed: Condvar,
+    overflow: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    entries: HashMap<String, Entry>,
+    tickets: u64,
+    closed: bool,
+}
+
+struct Entry {
+    /// Changes whenever something else is wanted at this path.
+    ticket: u64,
+    instance: Arc<ServiceInstance>,
+    data: Arc<[u8]>,
+    goal: Goal,
+    /// The ticket for which ZooKeeper was last seen to agree.
+    agreed: u64,
+    /// Whether it has to be looked at.
+    dirty: bool,
+    /// The version of the node as we last wrote or confirmed it.
+    version: Option<i32>,
+    /// Whether `register` has returned `Ok` for it.
+    accepted: bool,
+    /// What is to be wanted again if this one fails.
+    before: Option<(Arc<ServiceInstance>, Arc<[u8]>)>,
+    failure: Option<Failure>,
+    /// A write may still be carried out by a session we have given up: until then it must be looked at.
+    haunted_until: Option<Instant>,
+    fights: u32,
+    last_fight: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    Present,
+    Absent,
+}
+
+/// One thing to look at, as it was when the look began.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) path: String,
+    pub(crate) data: Arc<[u8]>,
+    pub(crate) goal: Goal,
+    pub(crate) ticket: u64,
+    version: Option<i32>,
+}
+
+impl Task {
+    /// Whether ZooKeeper holds what is wanted, given the session that owns our nodes.
+    pub(crate) fn agrees_with(&self, found: Option<Stat>, owner: Option<i64>) -> bool {
+        match (self.goal, found) {
+            (Goal::Absent, found) => found.is_none(),
+            (Goal::Present, None) => false,
+            (Goal::Present, Some(stat)) => Some(stat.owner) == owner && Some(stat.version) == self.version,
+        }
+    }
+}
+
+impl Wanted {
+    /// Puts an instance among the wanted ones and returns the ticket to wait with, `None` where it is not permitted.
+    pub(crate) fn want(
+        &self,
+        path: &str,
+        instance: &ServiceInstance,
+        permitted: &dyn Fn() -> bool,
+    ) -> Result<Option<u64>> {
+        let data: Arc<[u8]> = instance.to_json().into();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::not_connected("registration"));
+        }
+        if !permitted() {
+            return Ok(None);
+        }
+        let ticket = state.next_ticket();
+        let before = state.entries.get(path).and_then(Entry::standing);
+        let entry = Entry { before, ..Entry::new(ticket, Arc::new(instance.clone()), data) };
+        state.entries.insert(path.to_owned(), entry);
+        drop(state);
+        self.changed.notify_all();
+        Ok(Some(ticket))
+    }
+
+    pub(crate) fn wait(&self, path: &str, ticket: u64, deadline: Instant) -> Outcome {
+        let mut state = self.state.lock();
+        loop {
+            let Some(entry) = state.entries.get_mut(path).filter(|entry| entry.ticket == ticket) else {
+                return if state.closed { Outcome::Closed } else { Outcome::Withdrawn };
+            };
+            if entry.agreed == ticket {
+                entry.accepted = true;
+                entry.before = None;
+                return Outcome::Placed;
+            }
+            match &entry.failure {
+                Some(failure) if !failure.is_transient() => return Outcome::Refused(failure.clone()),
+                _ => {}
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                let entry = state.entries.get(path);
+                return Outcome::TimedOut(entry.and_then(|entry| entry.failure.clone()));
+            }
+        }
+    }
+
+    /// Gives up a registration that failed: what was registered before at its path is wanted again, or nothing.
+    pub(crate) fn take_back(&self, path: &str, ticket: u64) {
+        let mut state = self.state.lock();
+        let next = state.next_ticket();
+        let Some(entry) = state.entries.get_mut(path).filter(|entry| entry.ticket == ticket) else { return };
+        match entry.before.take() {
+            Some((instance, data)) => {
+                *entry = Entry { accepted: true, haunted_until: entry.haunted_until, ..Entry::new(next, instance, data) };
+            }
+            None => entry.condemn(next),
+        }
+    }
+
+    /// Wants the matching registrations gone, and returns their paths.
+    pub(crate) fn withdraw(&self, matches: impl Fn(&ServiceInstance) -> bool) -> Result<Vec<String>> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::not_connected("registration"));
+        }
+        let mut ticket = state.tickets;
+        let mut paths = Vec::new();
+        for (path, entry) in &mut state.entries {
+            if entry.goal == Goal::Present && matches(&entry.instance) {
+                ticket += 1;
+                entry.condemn(ticket);
+                paths.push(path.clone());
+            }
+        }
+        state.tickets = ticket;
+        drop(state);
+        self.changed.notify_all();
+        Ok(paths)
+    }
+
+    pub(crate) fn wait_gone(&self, paths: &[String], deadline: Instant) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            let present = |path: &String| state.entries.get(path).is_some_and(Entry::is_leaving);
+            if !paths.iter().any(present) {
+                return true;
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return false;
+            }
+        }
+    }
+
+    pub(crate) fn is_placed(&self, path: &str) -> bool {
+        let state = self.state.lock();
+        state.entries.get(path).is_some_and(|entry| entry.goal == Goal::Present && entry.accepted)
+    }
+
+    /// Wants nothing any more: every wait ends, and nothing is written from now on.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.entries.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// Has everything looked at again, since a message could not be kept.
+    pub(crate) fn overflowed(&self) {
+        self.overflow.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn doubt(&self, path: &str) {
+        if let Some(entry) = self.state.lock().entries.get_mut(path) {
+            entry.dirty = true;
+        }
+    }
+
+    pub(crate) fn doubt_all(&self) {
+        self.state.lock().entries.values_mut().for_each(|entry| entry.dirty = true);
+    }
+
+    /// Returns everything that has to be looked at, and when the first that is held back is due.
+    pub(crate) fn tasks(&self, now: Instant) -> (Vec<Task>, Option<Instant>) {
+        if self.overflow.swap(false, Ordering::AcqRel) {
+            self.doubt_all();
+        }
+        let (mut tasks, mut due) = (Vec::new(), None::<Instant>);
+        for (path, entry) in self.state.lock().entries.iter_mut().filter(|(_, entry)| entry.dirty) {
+            match entry.held_back_until().filter(|until| *until > now) {
+                Some(until) => due = Some(due.map_or(until, |due| due.min(until))),
+                None => {
+                    entry.dirty = false;
+                    tasks.push(entry.task(path));
+                }
+            }
+        }
+        (tasks, due)
+    }
+
+    /// Notes that ZooKeeper holds what the task wanted, as of `version` of the node.
+    pub(crate) fn agreed(&self, task: &Task, version: Option<i32>) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let Some(entry) = state.entries.get_mut(&task.path).filter(|entry| entry.ticket == task.ticket) else { return };
+        entry.agreed = task.ticket;
+        entry.failure = None;
+        if version.is_some() {
+            entry.version = version;
+        }
+        if entry.goal == Goal::Absent && entry.haunted_until.is_none_or(|until| until <= now) {
+            state.entries.remove(&task.path);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Notes that the task could not be done, to be tried again. Returns whether anybody relies on it.
+    pub(crate) fn failed(&self, task: &Task, failure: &Failure, haunted: Duration) -> bool {
+        let mut state = self.state.lock();
+        let Some(entry) = state.entries.get_mut(&task.path) else { return false };
+        entry.dirty = true;
+        if matches!(failure, Failure::Lost(_) | Failure::Timeout) {
+            entry.haunted_until = Some(Instant::now() + haunted);
+        }
+        if entry.ticket == task.ticket {
+            entry.failure = Some(failure.clone());
+        }
+        let relied_upon = entry.accepted && entry.goal == Goal::Present;
+        drop(state);
+        self.changed.notify_all();
+        relied_upon
+    }
+
+    /// Notes that another live session had put its own node at the path. Returns how long we hold back next time.
+    pub(crate) fn fought(&self, path: &str) -> Option<Duration> {
+        let mut state = self.state.lock();
+        let entry = state.entries.get_mut(path).filter(|entry| entry.accepted)?;
+        if entry.last_fight.is_some_and(|at| at.elapsed() > PEACE) {
+            entry.fights = 0;
+        }
+        entry.fights += 1;
+        entry.last_fight = Some(Instant::now());
+        entry.truce()
+    }
+}
+
+impl State {
+    fn next_ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+}
+
+impl Entry {
+    fn new(ticket: u64, instance: Arc<ServiceInstance>, data: Arc<[u8]>) -> Entry {
+        Entry {
+            ticket,
+            instance,
+            data,
+            goal: Goal::Present,
+            agreed: 0,
+            dirty: true,
+            version: None,
+            accepted: false,
+            before: None,
+            failure: None,
+            haunted_until: None,
+            fights: 0,
+            last_fight: None,
+        }
+    }
+
+    fn standing(&self) -> Option<(Arc<ServiceInstance>, Arc<[u8]>)> {
+        let stands = self.goal == Goal::Present && self.accepted;
+        stands.then(|| (self.instance.clone(), self.data.clone())).or_else(|| self.before.clone())
+    }
+
+    fn condemn(&mut self, ticket: u64) {
+        self.ticket = ticket;
+        self.goal = Goal::Absent;
+        self.accepted = false;
+        self.before = None;
+        self.dirty = true;
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.goal == Goal::Absent && self.agreed != self.ticket
+    }
+
+    fn task(&self, path: &str) -> Task {
+        let Entry { ticket, goal, version, .. } = *self;
+        Task { path: path.to_owned(), data: self.data.clone(), goal, ticket, version }
+    }
+
+    fn truce(&self) -> Option<Duration> {
+        let beyond = self.fights.checked_sub(FIGHTS)?;
+        Some(Duration::from_secs(1 << beyond.min(6)))
+    }
+
+    fn held_back_until(&self) -> Option<Instant> {
+        Some(self.last_fight? + self.truce()?)
+    }
+}
