@@ -1,0 +1,282 @@
+//! The watched snapshots, one per service, and the thread that keeps them.
+//!
+//! Readers load one pointer. The thread applies what ZooKeeper reports: a changed child costs one read, a new session
+//! one full re-read, and the view is swapped whole. What cannot be read stays as it was and is read again.
+
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::follower::{Follower, Message};
+use crate::model::{ServiceInstance, path};
+use crate::registrar::{HEALTHY_WITHIN, list, no_thread};
+use crate::zk::supervisor::{ConnectionState, Event, Supervisor};
+use crate::zk::{self, Failure};
+use arc_swap::ArcSwap;
+use parking_lot::{Condvar, Mutex};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const SIDE: &str = "discovery";
+
+/// What is known of one service. Never changed: a new one takes its place.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Every instance that is registered.
+    pub(crate) listed: Vec<Arc<ServiceInstance>>,
+    /// Those that can be picked: switched on, with an address and a port.
+    pub(crate) pickable: Vec<Arc<ServiceInstance>>,
+}
+
+/// What is known of all services that are followed.
+pub(crate) type View = HashMap<String, Arc<Snapshot>>;
+
+/// One connection of the discovery side, and the snapshots of every service that was asked for through it.
+pub(crate) struct Directory {
+    settings: Settings,
+    supervisor: Arc<Supervisor>,
+    shared: Arc<Shared>,
+    inbox: SyncSender<Message>,
+}
+
+/// What the directory's thread and its callers share.
+pub(crate) struct Shared {
+    pub(crate) instances: String,
+    pub(crate) view: ArcSwap<View>,
+    /// The services to follow. Held briefly, never across I/O.
+    follows: Mutex<Follows>,
+    loaded: Condvar,
+    overflow: AtomicBool,
+}
+
+#[derive(Default)]
+struct Follows {
+    services: HashMap<String, Follow>,
+    closed: bool,
+}
+
+/// Why a service is followed.
+#[derive(Default)]
+struct Follow {
+    /// Asked for by name: followed until discovery is disconnected.
+    pinned: bool,
+    providers: usize,
+    failure: Option<Failure>,
+}
+
+impl Directory {
+    /// Connects, and waits for the session unless it is to be established in the background.
+    pub(crate) fn connect(settings: Settings) -> Result<Directory> {
+        let (connector, chroot) = zk::connector(&settings)?;
+        let shared = Arc::new(Shared::new(path::instances(&chroot, &settings.environment)));
+        let (inbox, messages) = sync_channel(Message::MOST);
+        let events = Message::sender(&inbox, &shared);
+        let supervisor = Supervisor::start(SIDE, connector, settings.session_timeout, events)
+            .map_err(|error| no_thread().caused_by(error))?;
+        let supervisor = Arc::new(supervisor);
+        let follower = Follower::new(supervisor.clone(), shared.clone(), messages);
+        thread::Builder::new()
+            .name("party-discover".into())
+            .spawn(move || follower.run())
+            .map_err(|error| no_thread().caused_by(error))?;
+        let directory = Directory { settings, supervisor, shared, inbox };
+        directory.await_session()?;
+        Ok(directory)
+    }
+
+    fn await_session(&self) -> Result<()> {
+        if self.settings.in_background {
+            return Ok(());
+        }
+        let limit = self.settings.connection_timeout;
+        self.supervisor.wait(Instant::now() + limit).map(drop).map_err(|failure| {
+            let what = format!("connecting {SIDE} to {}", self.settings.connection_string);
+            Error::timeout(&what, limit).caused_by(failure)
+        })
+    }
+
+    pub(crate) fn view(&self) -> arc_swap::Guard<Arc<View>> {
+        self.shared.view.load()
+    }
+
+    /// Follows the service from now on, and waits for its first snapshot.
+    pub(crate) fn follow(&self, name: &str) -> Result<Arc<Snapshot>> {
+        self.load(name, |follow| follow.pinned = true)
+    }
+
+    /// Follows the service until [`release`](Directory::release), and waits for its first snapshot.
+    pub(crate) fn hold(&self, name: &str) -> Result<()> {
+        self.load(name, |follow| follow.providers += 1).map(drop).inspect_err(|_| self.release(name))
+    }
+
+    pub(crate) fn release(&self, name: &str) {
+        let mut follows = self.shared.follows.lock();
+        let Some(follow) = follows.services.get_mut(name) else { return };
+        follow.providers = follow.providers.saturating_sub(1);
+        if !follow.pinned && follow.providers == 0 {
+            follows.services.remove(name);
+            drop(follows);
+            self.look();
+        }
+    }
+
+    fn load(&self, name: &str, claim: impl FnOnce(&mut Follow)) -> Result<Arc<Snapshot>> {
+        let limit = self.settings.connection_timeout;
+        let deadline = Instant::now() + limit;
+        let mut follows = self.shared.follows.lock();
+        claim(follows.services.entry(name.to_owned()).or_default());
+        self.look();
+        loop {
+            if follows.closed {
+                return Err(Error::not_connected(SIDE));
+            }
+            if let Some(snapshot) = self.shared.view.load().get(name) {
+                return Ok(snapshot.clone());
+            }
+            if self.shared.loaded.wait_until(&mut follows, deadline).timed_out() {
+                let failure = follows.services.get(name).and_then(|follow| follow.failure.clone());
+                drop(follows);
+                return Err(self.unread(name, failure));
+            }
+        }
+    }
+
+    fn unread(&self, name: &str, failure: Option<Failure>) -> Error {
+        let what = format!("reading the instances of {name} from {}", self.settings.connection_string);
+        let error = Error::timeout(&what, self.settings.connection_timeout);
+        match (failure, self.supervisor.wait(Instant::now())) {
+            (_, Err(unreachable)) => error.caused_by(unreachable),
+            (Some(failure), _) => error.caused_by(failure),
+            (None, Ok(_)) => error,
+        }
+    }
+
+    /// Lists the services that are registered in the environment, in alphabetical order.
+    pub(crate) fn services(&self) -> Result<Vec<String>> {
+        let limit = self.settings.connection_timeout;
+        let deadline = Instant::now() + limit;
+        loop {
+            self.check_open()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match list(&self.supervisor, &self.shared.instances, left) {
+                Ok(names) => {
+                    let mut names = names.unwrap_or_default();
+                    names.sort();
+                    return Ok(names);
+                }
+                Err(failure) if failure.is_transient() && Instant::now() < deadline => {}
+                Err(failure) => return Err(Error::timeout("listing the services", limit).caused_by(failure)),
+            }
+        }
+    }
+
+    /// Asks ZooKeeper whether the instances of the environment can be listed.
+    pub(crate) fn healthy(&self) -> bool {
+        list(&self.supervisor, &self.shared.instances, HEALTHY_WITHIN).is_ok_and(|children| children.is_some())
+    }
+
+    pub(crate) fn state(&self) -> ConnectionState {
+        if self.check_open().is_err() { ConnectionState::Unconnected } else { self.supervisor.state() }
+    }
+
+    /// Returns for how long the view has not been in touch with ZooKeeper, `None` while it is.
+    pub(crate) fn stale_for(&self) -> Option<Duration> {
+        self.supervisor.lost_since().map(|since| since.elapsed())
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.shared.is_closed() { Err(Error::not_connected(SIDE)) } else { Ok(()) }
+    }
+
+    /// Ends the session. Idempotent. Where ZooKeeper does not answer in time, that goes on in the background.
+    pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
+        self.shared.follows.lock().closed = true;
+        self.shared.loaded.notify_all();
+        self.look();
+        if self.supervisor.close(Instant::now() + within) {
+            return Ok(());
+        }
+        Err(Error::timeout("ending the session of discovery", within))
+    }
+
+    fn look(&self) {
+        // A full inbox means that the thread is going to look anyway.
+        let _ = self.inbox.try_send(Message::Look);
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Err(error) = self.disconnect(crate::registrar::DISCONNECT_WITHIN) {
+            log::warn!("{error}");
+        }
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").field("instances", &self.shared.instances).field("state", &self.state()).finish()
+    }
+}
+
+impl Shared {
+    fn new(instances: String) -> Shared {
+        let view = ArcSwap::from_pointee(View::new());
+        let (follows, loaded) = (Mutex::default(), Condvar::new());
+        Shared { instances, view, follows, loaded, overflow: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.follows.lock().closed
+    }
+
+    /// Returns the names of the services to follow.
+    pub(crate) fn followed(&self) -> Vec<String> {
+        self.follows.lock().services.keys().cloned().collect()
+    }
+
+    /// Whether messages were lost since the last call.
+    pub(crate) fn take_overflow(&self) -> bool {
+        self.overflow.swap(false, Ordering::AcqRel)
+    }
+
+    /// Swaps the view and wakes those who wait for a first snapshot.
+    pub(crate) fn publish(&self, view: View) {
+        self.view.store(Arc::new(view));
+        // Taking the lock orders this after the look of a waiter that has not begun to wait yet.
+        drop(self.follows.lock());
+        self.loaded.notify_all();
+    }
+
+    pub(crate) fn failed(&self, name: &str, failure: &Failure) {
+        if let Some(follow) = self.follows.lock().services.get_mut(name) {
+            follow.failure = Some(failure.clone());
+        }
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn of(listed: Vec<Arc<ServiceInstance>>) -> Snapshot {
+        let pickable = listed.iter().filter(|instance| instance.can_be_picked()).cloned().collect();
+        Snapshot { listed, pickable }
+    }
+}
+
+impl Message {
+    /// Turns what the supervisor reports into messages. Where the inbox is full everything is read again.
+    fn sender(inbox: &SyncSender<Message>, shared: &Arc<Shared>) -> zk::supervisor::Events {
+        let (inbox, shared) = (inbox.clone(), shared.clone());
+        Arc::new(move |event| {
+            let message = match event {
+                Event::Connected | Event::Disconnected => Message::Look,
+                Event::Changed(path) => Message::Changed(path),
+            };
+            if inbox.try_send(message).is_err() {
+                shared.overflow.store(true, Ordering::Release);
+            }
+        })
+    }
+}

@@ -1,0 +1,184 @@
+//! The discovery side: finds live instances of services and builds URLs to them.
+//!
+//! All functions work on one connection that the whole process shares. It is made by [`connect`], replaced by
+//! connecting again, and ended by [`disconnect`]. Once a service has been seen, looking it up does no I/O and goes on
+//! working from the last snapshot while ZooKeeper is away.
+//!
+//! A URL is good for one call: instances come and go, and calls should be spread over all of them. Never keep one.
+//!
+//! ```
+//! use party::{Config, Service, discovery, registration};
+//!
+//! let config = Config::new().connection_string("memory:docs-discovery").environment("dev");
+//! registration::connect_with(config.clone())?;
+//! registration::register(Service::new("user-sessions", 8080).address("10.0.0.1").uri_spec("/1.x/users/{userid}"))?;
+//!
+//! discovery::connect_with(config)?;
+//! let url = discovery::url("user-sessions", &[("userid", &42)])?;
+//! assert_eq!(url, "http://10.0.0.1:8080/1.x/users/42");
+//! # discovery::disconnect()?;
+//! # registration::disconnect()?;
+//! # Ok::<(), party::Error>(())
+//! ```
+
+use crate::config::{Config, Side};
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::model::Params;
+use crate::overrides::{self, Override};
+use crate::provider::{self, ServiceProvider};
+use crate::registrar::DISCONNECT_WITHIN;
+use crate::slot::Slot;
+use crate::zk::supervisor::ConnectionState;
+use std::sync::Arc;
+
+/// The connection that the process shares.
+static DIRECTORY: Slot<Directory> = Slot::new();
+
+/// Connects as the environment says.
+///
+/// Reads `ZOOKEEPER_DISCOVERY_CONNECTIONSTRING`, else `ZOOKEEPER_CONNECTIONSTRING`, else
+/// `ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING`, and `ENVIRONMENT_NAME`. Returns once there is a session, at most after
+/// the connection timeout (15 s unless configured). An earlier connection is replaced once the new one is there.
+///
+/// # Errors
+/// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) names the setting, its value and what was expected;
+/// [`Timeout`](crate::ErrorKind::Timeout) carries the last failure of each address. An earlier connection then stays.
+pub fn connect() -> Result<()> {
+    connect_with(Config::new())
+}
+
+/// Connects to the given ensemble and environment; everything else is as the environment says, see [`connect`].
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()> {
+    connect_with(Config::new().connection_string(connection_string).environment(environment_name))
+}
+
+/// Connects as `config` says, and where it is silent as the environment says, see [`connect`].
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_with(config: Config) -> Result<()> {
+    let directory = Directory::connect(config.resolve(Side::Discovery)?)?;
+    close(DIRECTORY.replace(Arc::new(directory)))
+}
+
+/// Builds a URL to one live instance of the service from its uri spec.
+///
+/// `params` give values to the variables of the uri spec; they are percent-encoded for the part of the URL they stand
+/// in, where `/` stays. A service without a uri spec has an empty path. The first call for a name reads the service,
+/// at most for the connection timeout; every later one answers from memory.
+///
+/// # Errors
+/// [`NoInstance`](crate::ErrorKind::NoInstance) where none can be picked,
+/// [`MissingParameter`](crate::ErrorKind::MissingParameter) and
+/// [`InvalidParameter`](crate::ErrorKind::InvalidParameter) for values,
+/// [`NotConnected`](crate::ErrorKind::NotConnected), and [`Timeout`](crate::ErrorKind::Timeout) where the service was
+/// never seen and cannot be read.
+pub fn url(name: &str, params: &[(&str, &dyn std::fmt::Display)]) -> Result<String> {
+    match overrides::find(name)? {
+        Some(found) => found.url(name, params),
+        None => provider::url(&*directory()?, name, params),
+    }
+}
+
+/// Builds a URL as [`url`] does and appends `suffix` as it is.
+///
+/// # Errors
+/// As [`url`], and [`InvalidParameter`](crate::ErrorKind::InvalidParameter) for a suffix with spaces or control
+/// characters.
+pub fn url_with_suffix(name: &str, params: &[(&str, &dyn std::fmt::Display)], suffix: &str) -> Result<String> {
+    provider::check_suffix(suffix)?;
+    let mut url = url(name, params)?;
+    url.push_str(suffix);
+    Ok(url)
+}
+
+/// Returns scheme, address and port of one live instance of the service, with `suffix` appended as it is. The uri spec
+/// plays no part.
+///
+/// # Errors
+/// As [`url_with_suffix`].
+pub fn base_url(name: &str, suffix: &str) -> Result<String> {
+    provider::check_suffix(suffix)?;
+    match overrides::find(name)? {
+        Some(found) => Ok(provider::concat(found.base(), suffix)),
+        None => provider::base_url(&*directory()?, name, suffix),
+    }
+}
+
+/// Follows a service, and returns a provider of its instances. Overrides play no part.
+///
+/// Returns once the service has been read, at most after the connection timeout.
+///
+/// # Errors
+/// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService) for a name
+/// that cannot be one, and [`Timeout`](crate::ErrorKind::Timeout).
+pub fn service_provider(name: &str) -> Result<ServiceProvider> {
+    ServiceProvider::new(connected()?, name)
+}
+
+/// Asks ZooKeeper for the names of all services in the environment, in alphabetical order.
+///
+/// A name may have no instance at the moment. Returns at most after the connection timeout.
+///
+/// # Errors
+/// [`NotConnected`](crate::ErrorKind::NotConnected) and [`Timeout`](crate::ErrorKind::Timeout).
+pub fn services() -> Result<Vec<String>> {
+    connected()?.services()
+}
+
+/// Asks ZooKeeper for the services of the environment, and returns whether they could be listed.
+///
+/// Answers within one second. False while unconnected, and where nothing was ever registered in the environment.
+pub fn healthy() -> bool {
+    DIRECTORY.get().is_some_and(|directory| directory.healthy())
+}
+
+/// Returns how this side stands with ZooKeeper, without asking it.
+pub fn state() -> ConnectionState {
+    DIRECTORY.get().map_or(ConnectionState::Unconnected, |directory| directory.state())
+}
+
+/// Ends the session. Does nothing while unconnected. Returns within about one second.
+///
+/// # Errors
+/// [`Timeout`](crate::ErrorKind::Timeout) where ZooKeeper did not confirm in time; the session then times out there.
+pub fn disconnect() -> Result<()> {
+    DIRECTORY.take().map_or(Ok(()), |directory| directory.disconnect(DISCONNECT_WITHIN))
+}
+
+/// Has every lookup of the service answered with this URL, whether or not discovery is connected.
+///
+/// The URL is `http://` or `https://`, a host, and optionally a port and a path, which may be a uri spec such as
+/// `http://localhost:8081/1.x/users/{userid}`. Names match with case, `-`, `_` and `.` folded. An override from the
+/// environment, `DISCOVERY_OVERRIDE_<NAME>`, is replaced.
+///
+/// # Errors
+/// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) for a URL that cannot be used.
+pub fn set_override(name: &str, url: &str) -> Result<()> {
+    overrides::set(name, url)
+}
+
+/// Ends the override of the service, one from the environment too.
+pub fn clear_override(name: &str) {
+    overrides::clear(name);
+}
+
+fn directory() -> Result<impl std::ops::Deref<Target = Directory>> {
+    DIRECTORY.load().ok_or_else(|| Error::not_connected("discovery"))
+}
+
+fn connected() -> Result<Arc<Directory>> {
+    DIRECTORY.get().ok_or_else(|| Error::not_connected("discovery"))
+}
+
+/// Ends a connection that was replaced: its providers may keep it alive for long.
+fn close(replaced: Option<Arc<Directory>>) -> Result<()> {
+    if let Some(Err(error)) = replaced.map(|directory| directory.disconnect(DISCONNECT_WITHIN)) {
+        log::warn!("{error}");
+    }
+    Ok(())
+}

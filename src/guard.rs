@@ -1,0 +1,162 @@
+//! Takes this program out of discovery before it stops.
+
+use crate::{discovery, process, registration};
+use parking_lot::{Condvar, Mutex};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What disconnecting may take on top of the drain time.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// The guards that act when the process exits. Held only to push and to clone.
+static AT_EXIT: Mutex<Vec<Arc<Shutdown>>> = Mutex::new(Vec::new());
+
+/// Returns a guard that disconnects both sides when it is dropped.
+///
+/// It disconnects registration, so that no new caller finds this program; waits the configured drain time
+/// (`SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS` or [`Config::drain`](crate::Config::drain), 0 by default), so that
+/// those who found it just now are still served; then disconnects discovery. All of it ends within the drain time
+/// plus 2 s, even if ZooKeeper does not answer.
+///
+/// Keep it in `main`: `let _party = …`, not `let _ = …`, which drops it at once. A panic in `main` drops it too.
+///
+/// ```
+/// let _party = party::disconnect_on_drop().on_signals().at_exit();
+/// ```
+///
+/// # Limitations
+/// Nothing runs after `SIGKILL`, `abort`, or a panic in a program built with `panic = "abort"`: the instances then stay
+/// until the session times out.
+pub fn disconnect_on_drop() -> DisconnectGuard {
+    DisconnectGuard { shutdown: Arc::new(Shutdown::default()) }
+}
+
+/// Disconnects both sides when it is dropped, see [`disconnect_on_drop`].
+#[must_use = "dropped at once, the guard disconnects at once: bind it to a name, as in `let _party = …`"]
+pub struct DisconnectGuard {
+    shutdown: Arc<Shutdown>,
+}
+
+impl DisconnectGuard {
+    /// Does the same on `SIGTERM` and `SIGINT`, then lets things go on as they would have without this library.
+    ///
+    /// Where the program had a handler of its own, or ignored the signal, when this was called, that is where it ends:
+    /// the program stops when it sees fit. Otherwise the signal's default action follows, and the process ends by that
+    /// signal. So install handlers of your own before this.
+    pub fn on_signals(self) -> DisconnectGuard {
+        let shutdown = self.shutdown.clone();
+        if let Err(error) = watch_signals(shutdown) {
+            log::warn!("signals cannot be watched, they will not take this program out of discovery: {error}");
+        }
+        self
+    }
+
+    /// Does the same when the process ends through [`std::process::exit`].
+    pub fn at_exit(self) -> DisconnectGuard {
+        AT_EXIT.lock().push(self.shutdown.clone());
+        if let Err(error) = process::at_exit(shut_down_all, exit_bound) {
+            log::warn!("the exit of the process cannot be watched, it will not take this program out of discovery: {error}");
+        }
+        self
+    }
+}
+
+impl Drop for DisconnectGuard {
+    fn drop(&mut self) {
+        self.shutdown.run();
+    }
+}
+
+impl fmt::Debug for DisconnectGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DisconnectGuard").finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    NotBegun,
+    Running,
+    Done,
+}
+
+/// Runs once, whoever comes first. Whoever comes later waits for it.
+#[derive(Default)]
+struct Shutdown {
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+impl Shutdown {
+    fn run(&self) {
+        let mut progress = self.progress.lock();
+        if *progress != Progress::NotBegun {
+            return self.wait(progress);
+        }
+        *progress = Progress::Running;
+        drop(progress);
+        self.disconnect();
+        *self.progress.lock() = Progress::Done;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, mut progress: parking_lot::MutexGuard<'_, Progress>) {
+        let deadline = Instant::now() + exit_bound();
+        while *progress != Progress::Done && !self.changed.wait_until(&mut progress, deadline).timed_out() {}
+    }
+
+    fn disconnect(&self) {
+        let drain = registration::drain();
+        report(registration::disconnect());
+        if let Some(drain) = drain {
+            thread::sleep(drain);
+        }
+        report(discovery::disconnect());
+    }
+}
+
+fn report(result: crate::Result<()>) {
+    if let Err(error) = result {
+        log::warn!("{error}");
+    }
+}
+
+fn exit_bound() -> Duration {
+    registration::drain().unwrap_or_default() + MARGIN
+}
+
+fn shut_down_all() {
+    let all = AT_EXIT.lock().clone();
+    all.iter().for_each(|shutdown| shutdown.run());
+}
+
+fn watch_signals(shutdown: Arc<Shutdown>) -> std::io::Result<()> {
+    let mut left_alone = Vec::new();
+    let mut watched = Vec::new();
+    for signal in [SIGTERM, SIGINT] {
+        match process::disposition(signal) {
+            process::Disposition::Ignored => {}
+            process::Disposition::Handled => {
+                left_alone.push(signal);
+                watched.push(signal);
+            }
+            process::Disposition::Default => watched.push(signal),
+        }
+    }
+    let mut signals = Signals::new(watched)?;
+    let run = move || {
+        for signal in signals.forever() {
+            shutdown.run();
+            if !left_alone.contains(&signal) {
+                let _ = emulate_default_handler(signal);
+            }
+        }
+    };
+    thread::Builder::new().name("party-signals".into()).spawn(run).map(drop)
+}

@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod directory;
+pub mod discovery;
+mod error;
+mod follower;
+mod guard;
+mod health;
+mod model;
+mod overrides;
+mod process;
+mod provider;
+mod reconciler;
+mod registrar;
+pub mod registration;
+mod slot;
+mod wanted;
+mod zk;
+
+pub use config::Config;
+pub use error::{Error, ErrorKind, Result};
+pub use guard::{DisconnectGuard, disconnect_on_drop};
+pub use health::PendingRegistration;
+pub use model::{Service, ServiceInstance, ServiceType, UriSpec};
+pub use provider::ServiceProvider;
+pub use zk::supervisor::ConnectionState;

@@ -1,0 +1,127 @@
+//! Finds one instance of a service: an override, else the snapshot, then pick one.
+
+use crate::directory::{Directory, Snapshot};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Params, ServiceInstance, path};
+use std::fmt;
+use std::sync::Arc;
+
+/// Picks an instance of one service at random.
+///
+/// Returned by [`service_provider`](crate::discovery::service_provider). It follows what is registered for as long as
+/// it lives, and answers from memory: no call of it waits for ZooKeeper. Dropping it ends that, unless the service is
+/// looked up by name as well.
+pub struct ServiceProvider {
+    name: String,
+    directory: Arc<Directory>,
+}
+
+impl ServiceProvider {
+    pub(crate) fn new(directory: Arc<Directory>, name: &str) -> Result<ServiceProvider> {
+        check_name(name)?;
+        directory.hold(name)?;
+        Ok(ServiceProvider { name: name.to_owned(), directory })
+    }
+
+    /// Returns the name of the service.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns one of the instances that can be picked, chosen at random, or `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew.
+    pub fn instance(&self) -> Result<Option<Arc<ServiceInstance>>> {
+        self.directory.check_open()?;
+        Ok(self.directory.view().get(&self.name).and_then(|snapshot| pick(snapshot)).cloned())
+    }
+
+    /// Returns all instances that are registered, those that are never picked among them: without an address or port,
+    /// or switched off.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew.
+    pub fn instances(&self) -> Result<Vec<Arc<ServiceInstance>>> {
+        self.directory.check_open()?;
+        Ok(self.directory.view().get(&self.name).map_or_else(Vec::new, |snapshot| snapshot.listed.clone()))
+    }
+}
+
+impl Drop for ServiceProvider {
+    fn drop(&mut self) {
+        self.directory.release(&self.name);
+    }
+}
+
+impl fmt::Debug for ServiceProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceProvider").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Builds a URL to one live instance, in at most the connection timeout and, once the service was seen, in no time.
+pub(crate) fn url(directory: &Directory, name: &str, params: Params<'_>) -> Result<String> {
+    with_instance(directory, name, |instance| instance.url(params))
+}
+
+/// Returns the URL of one live instance without a path.
+pub(crate) fn base_url(directory: &Directory, name: &str, suffix: &str) -> Result<String> {
+    with_instance(directory, name, |instance| Ok(concat(instance.base_url().unwrap_or_default(), suffix)))
+}
+
+fn with_instance(
+    directory: &Directory,
+    name: &str,
+    build: impl FnOnce(&ServiceInstance) -> Result<String>,
+) -> Result<String> {
+    if let Some(snapshot) = directory.view().get(name) {
+        return build(pick(snapshot).ok_or_else(|| no_instance(directory, name, snapshot))?);
+    }
+    check_name(name)?;
+    let snapshot = directory.follow(name)?;
+    build(pick(&snapshot).ok_or_else(|| no_instance(directory, name, &snapshot))?)
+}
+
+/// Appends a suffix to a URL, in one allocation.
+pub(crate) fn concat(url: &str, suffix: &str) -> String {
+    let mut joined = String::with_capacity(url.len() + suffix.len());
+    joined.push_str(url);
+    joined.push_str(suffix);
+    joined
+}
+
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    path::check_segment(name).map_err(|expected| Error::invalid_service("name", name, expected))
+}
+
+/// What a URL may not be continued with: it would end the request line it is going to stand in.
+pub(crate) fn check_suffix(suffix: &str) -> Result<()> {
+    match suffix.chars().find(|c| c.is_control() || *c == ' ') {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!("the suffix is {suffix:?}, expected one without spaces and control characters");
+            Err(Error::new(ErrorKind::InvalidParameter, message))
+        }
+    }
+}
+
+fn pick(snapshot: &Snapshot) -> Option<&Arc<ServiceInstance>> {
+    match snapshot.pickable.as_slice() {
+        [] => None,
+        [only] => Some(only),
+        several => several.get(rand::random_range(0..several.len())),
+    }
+}
+
+fn no_instance(directory: &Directory, name: &str, snapshot: &Snapshot) -> Error {
+    let why = match snapshot.listed.len() {
+        0 => "none is registered".to_owned(),
+        1 => "the one registered is switched off or has no address or port".to_owned(),
+        n => format!("all {n} registered are switched off or have no address or port"),
+    };
+    let stale = directory.stale_for().map_or_else(String::new, |age| {
+        format!(", as far as is known: the connection to zookeeper was lost {age:.1?} ago")
+    });
+    Error::new(ErrorKind::NoInstance, format!("Unable to find an instance of {name}: {why}{stale}"))
+}

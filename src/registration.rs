@@ -1,0 +1,185 @@
+//! The registration side: puts services into ZooKeeper and keeps them there.
+//!
+//! All functions work on one connection that the whole process shares. It is made by [`connect`], replaced by
+//! connecting again, and ended by [`disconnect`]. No function panics, and each ends within the bound it states.
+//!
+//! ```
+//! use party::{Config, Service, registration};
+//!
+//! registration::connect_with(Config::new().connection_string("memory:docs-registration").environment("dev"))?;
+//! let id = registration::register(Service::new("user-sessions", 8080).uri_spec("/1.x/users/{userid}"))?;
+//! assert!(registration::healthy());
+//! registration::disconnect()?;
+//! # Ok::<(), party::Error>(())
+//! ```
+
+use crate::config::{Config, Side};
+use crate::error::{Error, Result};
+use crate::health::{self, Check, PendingRegistration, SystemClock};
+use crate::model::Service;
+use crate::registrar::{DISCONNECT_WITHIN, Registrar};
+use crate::slot::Slot;
+use crate::zk::supervisor::ConnectionState;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The connection that the process shares.
+static REGISTRAR: Slot<Registrar> = Slot::new();
+
+/// Connects as the environment says.
+///
+/// Reads `ZOOKEEPER_REGISTRATION_CONNECTIONSTRING`, else `ZOOKEEPER_CONNECTIONSTRING`, else
+/// `ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING`, and `ENVIRONMENT_NAME`. Returns once there is a session, at most after
+/// the connection timeout (15 s unless configured). An earlier connection is replaced, and its registrations go, once
+/// the new one is there.
+///
+/// # Errors
+/// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) names the setting, its value and what was expected;
+/// [`Timeout`](crate::ErrorKind::Timeout) carries the last failure of each address. An earlier connection then stays.
+pub fn connect() -> Result<()> {
+    connect_with(Config::new())
+}
+
+/// Connects to the given ensemble and environment; everything else is as the environment says, see [`connect`].
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()> {
+    connect_with(Config::new().connection_string(connection_string).environment(environment_name))
+}
+
+/// Connects as `config` says, and where it is silent as the environment says, see [`connect`].
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_with(config: Config) -> Result<()> {
+    let registrar = Registrar::connect(config.resolve(Side::Registration)?)?;
+    drop(REGISTRAR.replace(Arc::new(registrar)));
+    Ok(())
+}
+
+/// Registers a service and returns the id of this instance.
+///
+/// Returns once ZooKeeper has the instance, at most after the connection timeout. From then on it is kept there, over
+/// reconnects, expired sessions and nodes deleted by hand, until it is unregistered or disconnected. Registering the
+/// same id again replaces the instance.
+///
+/// # Errors
+/// [`InvalidService`](crate::ErrorKind::InvalidService) before anything is written,
+/// [`NotConnected`](crate::ErrorKind::NotConnected), [`Timeout`](crate::ErrorKind::Timeout), or
+/// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no. After an error the service is not registered, and
+/// will not appear later; where the same id was registered before, that stays.
+pub fn register(service: Service) -> Result<String> {
+    let registrar = registrar()?;
+    let id = id_of(&service);
+    registrar.register(&service, &id, &|| true)?;
+    Ok(id)
+}
+
+/// Registers a service as soon as `healthy` says yes, and returns the id of this instance.
+///
+/// Makes as many attempts as `PARTY_REGISTRATION_ATTEMPTS` or [`Config::registration_attempts`] says, 10 by default,
+/// see [`register_with_attempts`].
+///
+/// # Errors
+/// As [`register_with_attempts`].
+pub fn register_when_healthy(service: Service, healthy: impl FnMut() -> bool + Send + 'static) -> Result<String> {
+    let registrar = registrar()?;
+    let attempts = registrar.settings().registration_attempts;
+    gate_and_wait(&registrar, service, Box::new(healthy), attempts)
+}
+
+/// Registers a service as soon as `healthy` says yes, in at most `attempts` attempts one second apart.
+///
+/// The check runs on a background thread of this library. An attempt fails where the check says no or panics, and
+/// where ZooKeeper cannot be written. There is no pause after the last. With 0 attempts it fails at once. Returns
+/// within `attempts` times the connection timeout and one second, however long the check takes.
+///
+/// # Errors
+/// [`Unhealthy`](crate::ErrorKind::Unhealthy) tells the attempts made and the last failure; otherwise as [`register`].
+pub fn register_with_attempts(
+    service: Service,
+    healthy: impl FnMut() -> bool + Send + 'static,
+    attempts: u32,
+) -> Result<String> {
+    gate_and_wait(&registrar()?, service, Box::new(healthy), attempts)
+}
+
+/// Registers a service as soon as `healthy` says yes, and returns at once.
+///
+/// The attempts are those of [`register_when_healthy`]; the returned value waits for them, tells how they stand and
+/// cancels them.
+///
+/// # Errors
+/// [`InvalidService`](crate::ErrorKind::InvalidService), [`NotConnected`](crate::ErrorKind::NotConnected), or
+/// [`System`](crate::ErrorKind::System) where no thread can be started.
+pub fn register_in_background(
+    service: Service,
+    healthy: impl FnMut() -> bool + Send + 'static,
+) -> Result<PendingRegistration> {
+    let registrar = registrar()?;
+    let attempts = registrar.settings().registration_attempts;
+    gate(&registrar, service, Box::new(healthy), attempts)
+}
+
+/// Takes a service out of ZooKeeper, and returns whether anything was removed.
+///
+/// With an id, that instance; without one, every instance of that name that was registered here, on the service's
+/// port. Returns at most after the connection timeout.
+///
+/// # Errors
+/// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService), or
+/// [`Timeout`](crate::ErrorKind::Timeout): then it is not restored, and removed as soon as ZooKeeper answers.
+pub fn unregister(service: &Service) -> Result<bool> {
+    registrar()?.unregister(service)
+}
+
+/// Asks ZooKeeper for the services of the environment, and returns whether they could be listed.
+///
+/// Answers within one second. False while unconnected, and where nothing was ever registered in the environment.
+pub fn healthy() -> bool {
+    REGISTRAR.get().is_some_and(|registrar| registrar.healthy())
+}
+
+/// Returns how this side stands with ZooKeeper, without asking it.
+pub fn state() -> ConnectionState {
+    REGISTRAR.get().map_or(ConnectionState::Unconnected, |registrar| registrar.state())
+}
+
+/// Takes everything that is registered out of ZooKeeper and ends the session. Does nothing while unconnected.
+///
+/// Returns within about one second.
+///
+/// # Errors
+/// [`Timeout`](crate::ErrorKind::Timeout) where ZooKeeper did not confirm in time. Nothing is registered again even
+/// then, and what is left goes when the session times out.
+pub fn disconnect() -> Result<()> {
+    REGISTRAR.take().map_or(Ok(()), |registrar| registrar.disconnect(DISCONNECT_WITHIN))
+}
+
+/// Returns how long the guard waits after disconnecting, `None` while unconnected.
+pub(crate) fn drain() -> Option<Duration> {
+    REGISTRAR.get().map(|registrar| registrar.settings().drain)
+}
+
+fn registrar() -> Result<Arc<Registrar>> {
+    REGISTRAR.get().ok_or_else(|| Error::not_connected("registration"))
+}
+
+fn id_of(service: &Service) -> String {
+    let random = || uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
+    service.id_or_none().map_or_else(random, str::to_owned)
+}
+
+fn gate(registrar: &Arc<Registrar>, service: Service, check: Check, attempts: u32) -> Result<PendingRegistration> {
+    service.validate()?;
+    let id = id_of(&service);
+    health::start(registrar.clone(), service, id, check, attempts, Arc::new(SystemClock))
+}
+
+fn gate_and_wait(registrar: &Arc<Registrar>, service: Service, check: Check, attempts: u32) -> Result<String> {
+    let each = registrar.settings().connection_timeout + Duration::from_secs(1);
+    let limit = each.saturating_mul(attempts.max(1));
+    let pending = gate(registrar, service, check, attempts)?;
+    pending.wait(limit).inspect_err(|_| pending.cancel())
+}
