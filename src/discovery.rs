@@ -24,8 +24,7 @@
 use crate::config::{Config, Side};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::model::Params;
-use crate::overrides::{self, Override};
+use crate::overrides;
 use crate::provider::{self, ServiceProvider};
 use crate::registrar::DISCONNECT_WITHIN;
 use crate::slot::Slot;
@@ -80,7 +79,7 @@ pub fn connect_with(config: Config) -> Result<()> {
 pub fn url(name: &str, params: &[(&str, &dyn std::fmt::Display)]) -> Result<String> {
     match overrides::find(name)? {
         Some(found) => found.url(name, params),
-        None => provider::url(&*directory()?, name, params),
+        None => with_directory(|directory| provider::url(directory, name, params)),
     }
 }
 
@@ -105,7 +104,7 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
     provider::check_suffix(suffix)?;
     match overrides::find(name)? {
         Some(found) => Ok(provider::concat(found.base(), suffix)),
-        None => provider::base_url(&*directory()?, name, suffix),
+        None => with_directory(|directory| provider::base_url(directory, name, suffix)),
     }
 }
 
@@ -167,8 +166,8 @@ pub fn clear_override(name: &str) {
     overrides::clear(name);
 }
 
-fn directory() -> Result<impl std::ops::Deref<Target = Directory>> {
-    DIRECTORY.load().ok_or_else(|| Error::not_connected("discovery"))
+fn with_directory<T>(f: impl FnOnce(&Directory) -> Result<T>) -> Result<T> {
+    DIRECTORY.with(f).unwrap_or_else(|| Err(Error::not_connected("discovery")))
 }
 
 fn connected() -> Result<Arc<Directory>> {

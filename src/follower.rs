@@ -33,6 +33,8 @@ struct Followed {
     instances: BTreeMap<String, Option<Arc<ServiceInstance>>>,
     /// The children to read again.
     changed: BTreeSet<String>,
+    /// Whether the view does not show it as it is.
+    unpublished: bool,
 }
 
 /// The thread behind a directory.
@@ -135,6 +137,7 @@ impl Follower {
                     service.generation = generation.number();
                     service.instances.retain(|znode, _| children.contains(znode));
                     service.changed = children;
+                    service.unpublished = true;
                 }
                 (Ok(_), None) => {}
                 (Err(failure), _) => {
@@ -171,11 +174,11 @@ impl Follower {
     }
 
     /// Swaps the view. A service whose first read is not complete is left out, one that was known keeps what it had.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let before = self.shared.view.load();
         let mut view = View::new();
-        for (name, service) in &self.services {
-            let snapshot = if service.is_complete() { Some(service.snapshot()) } else { before.get(name).cloned() };
+        for (name, service) in &mut self.services {
+            let snapshot = service.take_new().or_else(|| before.get(name).cloned());
             if let Some(snapshot) = snapshot {
                 view.insert(name.clone(), snapshot);
             }
@@ -185,16 +188,18 @@ impl Follower {
 }
 
 impl Followed {
-    fn is_complete(&self) -> bool {
-        self.generation != 0 && self.changed.is_empty()
-    }
-
-    fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::new(Snapshot::of(self.instances.values().flatten().cloned().collect()))
+    /// Returns the snapshot to publish, where there is a new one and everything in it was read.
+    fn take_new(&mut self) -> Option<Arc<Snapshot>> {
+        if !self.unpublished || self.generation == 0 || !self.changed.is_empty() {
+            return None;
+        }
+        self.unpublished = false;
+        Some(Arc::new(Snapshot::of(self.instances.values().flatten().cloned().collect())))
     }
 
     fn apply(&mut self, name: &str, znode: &str, data: Data) {
         self.changed.remove(znode);
+        self.unpublished = true;
         let Some(data) = data else {
             self.instances.remove(znode);
             return;

@@ -82,7 +82,8 @@ impl fmt::Debug for DisconnectGuard {
 enum Progress {
     #[default]
     NotBegun,
-    Running,
+    /// Under way, and done by then.
+    Running(Instant),
     Done,
 }
 
@@ -95,30 +96,42 @@ struct Shutdown {
 
 impl Shutdown {
     fn run(&self) {
+        let drain = registration::drain();
         let mut progress = self.progress.lock();
         if *progress != Progress::NotBegun {
             return self.wait(progress);
         }
-        *progress = Progress::Running;
+        *progress = Progress::Running(Instant::now() + drain.unwrap_or_default() + MARGIN);
         drop(progress);
-        self.disconnect();
+        disconnect_both(drain);
         *self.progress.lock() = Progress::Done;
         self.changed.notify_all();
     }
 
     fn wait(&self, mut progress: parking_lot::MutexGuard<'_, Progress>) {
-        let deadline = Instant::now() + exit_bound();
-        while *progress != Progress::Done && !self.changed.wait_until(&mut progress, deadline).timed_out() {}
+        while let Progress::Running(deadline) = *progress {
+            if self.changed.wait_until(&mut progress, deadline).timed_out() {
+                return;
+            }
+        }
     }
 
-    fn disconnect(&self) {
-        let drain = registration::drain();
-        report(registration::disconnect());
-        if let Some(drain) = drain {
-            thread::sleep(drain);
+    /// Returns how long running it, or waiting for it, may take from now on.
+    fn bound(&self) -> Duration {
+        match *self.progress.lock() {
+            Progress::NotBegun => registration::drain().unwrap_or_default() + MARGIN,
+            Progress::Running(deadline) => deadline.saturating_duration_since(Instant::now()),
+            Progress::Done => Duration::ZERO,
         }
-        report(discovery::disconnect());
     }
+}
+
+fn disconnect_both(drain: Option<Duration>) {
+    report(registration::disconnect());
+    if let Some(drain) = drain {
+        thread::sleep(drain);
+    }
+    report(discovery::disconnect());
 }
 
 fn report(result: crate::Result<()>) {
@@ -128,7 +141,8 @@ fn report(result: crate::Result<()>) {
 }
 
 fn exit_bound() -> Duration {
-    registration::drain().unwrap_or_default() + MARGIN
+    let all = AT_EXIT.lock().clone();
+    all.iter().map(|shutdown| shutdown.bound()).max().unwrap_or_default()
 }
 
 fn shut_down_all() {

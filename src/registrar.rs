@@ -6,6 +6,7 @@
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Service, ServiceInstance, path};
+use crate::provider::check_name;
 use crate::reconciler::{Message, Reconciler};
 use crate::wanted::{Outcome, Wanted};
 use crate::zk::supervisor::{ConnectionState, Event, Supervisor};
@@ -104,10 +105,10 @@ impl Registrar {
     /// Takes out what was registered here under the service's name, and id or port where they are set. With an id
     /// that was not registered here, the node of that id is deleted.
     pub(crate) fn unregister(&self, service: &Service) -> Result<bool> {
-        service.validate_name()?;
+        check_name(service.name())?;
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
-        let paths = self.wanted.withdraw(|instance| service.matches(instance))?;
+        let paths = self.wanted.withdraw(|instance| matches(service, instance))?;
         if paths.is_empty() {
             return service.id_or_none().map_or(Ok(false), |id| self.delete(service.name(), id, deadline));
         }
@@ -163,11 +164,9 @@ impl Registrar {
     }
 
     fn own_address(&self, service: &Service, deadline: Instant) -> Result<String> {
-        if service.has_address() {
-            return Ok(String::new());
-        }
-        if let Some(address) = &self.settings.address {
-            return Ok(address.clone());
+        let given = service.address_or_none().or(self.settings.address.as_deref());
+        if let Some(address) = given {
+            return Ok(address.to_owned());
         }
         if let Err(failure) = self.supervisor.wait(deadline) {
             let what = format!("registering {}", service.name());
@@ -233,6 +232,15 @@ impl fmt::Debug for Registrar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registrar").field("instances", &self.instances).field("state", &self.state()).finish()
     }
+}
+
+/// Whether `service` names this instance: by its id where it has one, else by name, and port where it has one.
+fn matches(service: &Service, instance: &ServiceInstance) -> bool {
+    let same_one = match service.id_or_none() {
+        Some(id) => instance.id() == id,
+        None => service.port_or_none().is_none_or(|port| instance.port() == Some(port)),
+    };
+    same_one && instance.name() == service.name()
 }
 
 /// Lists the children of a node, `None` where it is missing.

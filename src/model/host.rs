@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// What [`to_register`] accepts, as a phrase for "…, expected …".
 pub(super) const EXPECTED: &str = "an IP address or a host name";
 
+// What would begin another part of the URL: behind `user@` stands the host a call really goes to.
 const FORBIDDEN_IN_URL: &str = "#/:<>?@[\\]^|%";
 
 /// Returns the form of an address that is registered: an IP without brackets and scope id, or a host name.
@@ -21,8 +22,7 @@ pub(super) fn in_url(address: &str) -> Option<Cow<'_, str>> {
     if let Some(ip) = bare_ipv6(address) {
         return Some(format!("[{ip}]").into());
     }
-    let forbidden =
-        |c: char| c.is_control() || c.is_whitespace() || FORBIDDEN_IN_URL.contains(c);
+    let forbidden = |c: char| c.is_control() || c.is_whitespace() || FORBIDDEN_IN_URL.contains(c);
     (!address.is_empty() && !address.contains(forbidden)).then_some(address.into())
 }
 
@@ -31,6 +31,7 @@ fn bare_ipv6(address: &str) -> Option<&str> {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(address);
+    // A scope id names a network interface of the machine that wrote it, and means nothing on another.
     let bare = inner.split_once('%').map_or(inner, |(bare, _scope)| bare);
     bare.parse::<Ipv6Addr>().is_ok().then_some(bare)
 }
@@ -79,9 +80,27 @@ mod tests {
     #[test]
     fn what_is_neither_ip_nor_host_name_is_not_registered() {
         for address in [
-            "", " ", "a b", "a..b", ".a", "a.", "a/b", "a:80", "10.0.0.1:80", "[10.0.0.1]",
-            "10.0.0.1%eth0", "10.0.0.256", "1.2.3", "12345", "fd00:::2", "[fd00::2", "fd00::2]",
-            "http://a", "a@b", "grüße", "a\n",
+            "",
+            " ",
+            "a b",
+            "a..b",
+            ".a",
+            "a.",
+            "a/b",
+            "a:80",
+            "10.0.0.1:80",
+            "[10.0.0.1]",
+            "10.0.0.1%eth0",
+            "10.0.0.256",
+            "1.2.3",
+            "12345",
+            "fd00:::2",
+            "[fd00::2",
+            "fd00::2]",
+            "http://a",
+            "a@b",
+            "grüße",
+            "a\n",
         ] {
             assert_eq!(to_register(address), None, "{address:?}");
         }
@@ -111,8 +130,19 @@ mod tests {
     #[test]
     fn what_would_change_the_meaning_of_a_url_cannot_stand_in_one() {
         for address in [
-            "", " ", "a b", "a/b", "a?b", "a#b", "me@a", "a:80", "a\\b", "a%2fb", "[10.0.0.1]",
-            "a\n", "\u{a0}",
+            "",
+            " ",
+            "a b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "me@a",
+            "a:80",
+            "a\\b",
+            "a%2fb",
+            "[10.0.0.1]",
+            "a\n",
+            "\u{a0}",
         ] {
             assert_eq!(in_url(address), None, "{address:?}");
         }

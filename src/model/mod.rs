@@ -13,6 +13,15 @@ mod service;
 mod uri_spec;
 mod wire;
 
+pub(crate) use instance::Fields;
 pub use instance::{ServiceInstance, ServiceType};
 pub use service::Service;
 pub use uri_spec::UriSpec;
+
+/// Values for the variables of a uri spec.
+pub(crate) type Params<'a> = &'a [(&'a str, &'a dyn std::fmt::Display)];
+
+/// Returns the form of an address that is registered: an IP without brackets and scope id, or a host name.
+pub(crate) fn address_to_register(address: &str) -> Option<String> {
+    host::to_register(address).map(str::to_owned)
+}

@@ -2,6 +2,7 @@
 
 /// Returns the path of the node below which all services of an environment stand. The chroot is empty or a path.
 pub(crate) fn instances(chroot: &str, environment: &str) -> String {
+    // Folded here, so that no caller can make two environments of `Dev` and `dev`.
     format!("{chroot}/{}/instances", environment.to_lowercase())
 }
 
@@ -17,6 +18,7 @@ pub(crate) fn instance(service_path: &str, id: &str) -> String {
 
 /// Returns the name of the node at `path` where it is a direct child of `parent`.
 pub(crate) fn child_of<'a>(parent: &str, path: &'a str) -> Option<&'a str> {
+    // A watch on a tree reports grandchildren as well, and the parent itself.
     let parent = parent.strip_suffix('/').unwrap_or(parent);
     let name = path.strip_prefix(parent)?.strip_prefix('/')?;
     (!name.is_empty() && !name.contains('/')).then_some(name)
@@ -132,11 +134,28 @@ mod tests {
     #[test]
     fn what_zookeeper_refuses_in_a_segment_is_refused_here() {
         for refused in [
-            '\u{0}', '\u{1}', '\n', '\u{1F}', '\u{7F}', '\u{80}', '\u{9F}', '\u{E000}', '\u{F8FF}',
-            '\u{FFF0}', '\u{FFFD}', '\u{FFFF}', '\u{10000}', '🎉', '\u{10FFFF}',
+            '\u{0}',
+            '\u{1}',
+            '\n',
+            '\u{1F}',
+            '\u{7F}',
+            '\u{80}',
+            '\u{9F}',
+            '\u{E000}',
+            '\u{F8FF}',
+            '\u{FFF0}',
+            '\u{FFFD}',
+            '\u{FFFF}',
+            '\u{10000}',
+            '🎉',
+            '\u{10FFFF}',
         ] {
             let expected = Err("a name without characters that ZooKeeper refuses");
-            assert_eq!(check_segment(&format!("a{refused}b")), expected, "{refused:?}");
+            assert_eq!(
+                check_segment(&format!("a{refused}b")),
+                expected,
+                "{refused:?}"
+            );
         }
     }
 }

@@ -22,6 +22,7 @@ impl Payload {
     pub(super) fn from_wire(value: Value) -> Option<Payload> {
         Payload::new(match value {
             Value::Object(mut map) => {
+                // At the top only: Java writes it nowhere else, so deeper down it is data.
                 map.remove("@class");
                 Value::Object(map)
             }
@@ -60,6 +61,7 @@ fn without_class(mut list: Vec<Value>) -> Value {
 
 // Others write bare lists: `["example.com", 1]` is one, and only the capital tells it from a class.
 fn is_class(text: &str) -> bool {
+    // Java names an array after the class of its items: `[Ljava.lang.String;`.
     let item = text
         .strip_prefix("[L")
         .and_then(|rest| rest.strip_suffix(';'));
@@ -95,7 +97,10 @@ mod tests {
 
     #[test]
     fn a_list_loses_its_class() {
-        assert_eq!(read(json!(["java.util.ArrayList", ["a", 1]])), json!(["a", 1]));
+        assert_eq!(
+            read(json!(["java.util.ArrayList", ["a", 1]])),
+            json!(["a", 1])
+        );
         assert_eq!(read(json!(["java.util.ArrayList", []])), json!([]));
         assert_eq!(read(json!(["[Ljava.lang.String;", ["a"]])), json!(["a"]));
     }
@@ -143,7 +148,10 @@ mod tests {
 
     #[test]
     fn a_list_is_written_with_its_class_at_the_top_only() {
-        assert_eq!(written(json!(["a", 1])), r#"["java.util.ArrayList",["a",1]]"#);
+        assert_eq!(
+            written(json!(["a", 1])),
+            r#"["java.util.ArrayList",["a",1]]"#
+        );
         assert_eq!(written(json!([[1]])), r#"["java.util.ArrayList",[[1]]]"#);
     }
 

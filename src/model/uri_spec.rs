@@ -63,10 +63,14 @@ impl UriSpec {
         if inside {
             return Err("Final variable not closed - expected }");
         }
-        Ok(UriSpec { parts: parts.into() })
+        Ok(UriSpec {
+            parts: parts.into(),
+        })
     }
 
-    /// Reads what another writer put into `uriSpec`, as leniently as Curator; the error is a phrase for "…, expected …".
+    /// Reads what another writer put into `uriSpec`, as leniently as Curator.
+    ///
+    /// The error is a phrase for "…, expected …".
     pub(super) fn from_wire(value: &Value) -> std::result::Result<UriSpec, &'static str> {
         match value {
             // Curator's constructor from a text serves its JSON reader as well.
@@ -93,8 +97,15 @@ impl UriSpec {
 
     /// Returns about how many bytes the built text will have.
     pub(crate) fn built_len(&self) -> usize {
+        // A guess that holds for most ids; a longer value costs one more allocation.
         const VALUE: usize = 16;
-        let len = |part: &Part| if part.variable { VALUE } else { part.value.len() };
+        let len = |part: &Part| {
+            if part.variable {
+                VALUE
+            } else {
+                part.value.len()
+            }
+        };
         self.parts.iter().map(len).sum()
     }
 
@@ -112,6 +123,7 @@ impl UriSpec {
             if !part.variable {
                 return expansion.literal(&part.value);
             }
+            // The original wrote nothing here, but `/users/` without its id is another resource.
             let value = lookup(&part.value).ok_or(Failure::Missing(&part.value))?;
             expansion.variable(&part.value, value)
         });
@@ -126,11 +138,15 @@ impl UriSpec {
         match failure {
             Failure::Missing(variable) => Error::new(
                 ErrorKind::MissingParameter,
-                format!("missing parameter: {variable:?}, for {spec:?}, the uri spec of service {service:?}"),
+                format!(
+                    "missing parameter: {variable:?}, for {spec:?}, the uri spec of service {service:?}"
+                ),
             ),
             Failure::Invalid(variable, why) => Error::new(
                 ErrorKind::InvalidParameter,
-                format!("invalid parameter: {variable:?} {why}, in {spec:?}, the uri spec of service {service:?}"),
+                format!(
+                    "invalid parameter: {variable:?} {why}, in {spec:?}, the uri spec of service {service:?}"
+                ),
             ),
         }
     }
@@ -144,6 +160,7 @@ pub(super) enum Failure<'a> {
 
 impl Part {
     fn from_wire(value: &Value) -> Option<Part> {
+        // Not more lenient than this: a part that is dropped makes a URL of something else.
         let fields = value.as_object()?;
         let value = match fields.get("value") {
             None | Some(Value::Null) => String::new(),
@@ -153,17 +170,28 @@ impl Part {
             None | Some(Value::Null) => false,
             Some(variable) => super::wire::boolean(variable)?,
         };
-        Some(Part { value: value.into(), variable })
+        Some(Part {
+            value: value.into(),
+            variable,
+        })
     }
 }
 
 fn push(parts: &mut Vec<Part>, text: &str, variable: bool) {
+    // Java's tokenizer knows no empty tokens, which is why `{}` yields no part.
     if text.is_empty() {
         return;
     }
     // The name is trimmed after the test for emptiness, and of what Java trims: `{ }` is a variable without a name.
-    let value = if variable { text.trim_matches(|c| c <= ' ') } else { text };
-    parts.push(Part { value: value.into(), variable });
+    let value = if variable {
+        text.trim_matches(|c| c <= ' ')
+    } else {
+        text
+    };
+    parts.push(Part {
+        value: value.into(),
+        variable,
+    });
 }
 
 impl FromStr for UriSpec {
@@ -202,7 +230,9 @@ mod tests {
 
     fn parts(text: &str) -> Vec<(String, bool)> {
         let parts = spec(text).parts.into_iter();
-        parts.map(|part| (part.value.into(), part.variable)).collect()
+        parts
+            .map(|part| (part.value.into(), part.variable))
+            .collect()
     }
 
     fn literal(text: &str) -> (String, bool) {
@@ -221,7 +251,13 @@ mod tests {
     fn braces_enclose_variables() {
         let expected = [literal("/1.x/users/"), variable("userid")];
         assert_eq!(parts("/1.x/users/{userid}"), expected);
-        let expected = [variable("a"), variable("b"), literal("/"), variable("*"), literal("x")];
+        let expected = [
+            variable("a"),
+            variable("b"),
+            literal("/"),
+            variable("*"),
+            literal("x"),
+        ];
         assert_eq!(parts("{a}{b}/{*}x"), expected);
     }
 
@@ -267,7 +303,13 @@ mod tests {
 
     #[test]
     fn the_display_form_is_the_template() {
-        for text in ["", "/", "/1.x/{territory}/users/{userid}", "{scheme}://{address}", "/ü{[}x{]}"] {
+        for text in [
+            "",
+            "/",
+            "/1.x/{territory}/users/{userid}",
+            "{scheme}://{address}",
+            "/ü{[}x{]}",
+        ] {
             assert_eq!(spec(text).to_string(), text);
         }
         assert_eq!(spec("{ a }{}").to_string(), "{a}");
@@ -293,15 +335,24 @@ mod tests {
     fn missing_and_null_fields_take_their_defaults() {
         assert_eq!(read(json!({})), "");
         assert_eq!(read(json!({"parts": null})), "");
-        assert_eq!(read(json!({"parts": [{}, {"value": null, "variable": null}]})), "");
-        assert_eq!(read(json!({"parts": [{"value": "/a"}, {"variable": true}]})), "/a{}");
+        assert_eq!(
+            read(json!({"parts": [{}, {"value": null, "variable": null}]})),
+            ""
+        );
+        assert_eq!(
+            read(json!({"parts": [{"value": "/a"}, {"variable": true}]})),
+            "/a{}"
+        );
     }
 
     #[test]
     fn unknown_fields_and_scalars_of_another_type_are_accepted() {
         let part = json!({"variable": "true", "value": 7, "x": [1]});
         assert_eq!(read(json!({"y": 1, "parts": [part]})), "{7}");
-        assert_eq!(read(json!({"parts": [{"value": "a", "variable": 1}]})), "{a}");
+        assert_eq!(
+            read(json!({"parts": [{"value": "a", "variable": 1}]})),
+            "{a}"
+        );
         assert_eq!(read(json!("/a/{b}")), "/a/{b}");
     }
 

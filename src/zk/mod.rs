@@ -6,6 +6,8 @@
 //! [`supervisor`](supervisor::Supervisor) keeps one generation alive, and the [`holder`](holder::Holder) keeps the
 //! session that owns our ephemeral nodes.
 
+use crate::config::Settings;
+use crate::error::{Error, Result as PartyResult};
 use std::error::Error as StdError;
 use std::fmt;
 use std::net::IpAddr;
@@ -18,6 +20,21 @@ pub(crate) mod memory;
 mod reaper;
 pub(crate) mod supervisor;
 pub(crate) mod zookeeper;
+
+/// Returns what opens sessions as the settings say, and the chroot that every path begins with.
+pub(crate) fn connector(settings: &Settings) -> PartyResult<(Arc<dyn Connector>, String)> {
+    let text = &settings.connection_string;
+    let (target, chroot) = hosts::parse(text).map_err(|expected| {
+        Error::invalid_configuration(&settings.connection_string_source, text, &expected)
+    })?;
+    let connector: Arc<dyn Connector> = match target {
+        hosts::Target::Memory(name) => memory::connector(&name),
+        hosts::Target::Ensemble(hosts) => {
+            Arc::new(zookeeper::Ensemble::new(hosts, settings.session_timeout, settings.auth.clone()))
+        }
+    };
+    Ok((connector, chroot))
+}
 
 /// One client that holds one session. Paths are absolute: a chroot is part of them.
 ///

@@ -1,0 +1,491 @@
+//! Settings: explicit ones, the environment, and defaults, in this order. The only file that reads the environment.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::path;
+use serde::Deserialize;
+use std::env;
+use std::fmt;
+use std::time::Duration;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+const DEFAULT_ATTEMPTS: u32 = 10;
+const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
+const SHORTEST_SESSION: Duration = Duration::from_secs(1);
+const SHORTEST_CONNECT: Duration = Duration::from_millis(100);
+
+const OVERRIDE_PREFIX: &str = "DISCOVERY_OVERRIDE_";
+const ENVIRONMENT: &str = "ENVIRONMENT_NAME";
+const SHARED_CONNECTION_STRINGS: [&str; 2] = ["ZOOKEEPER_CONNECTIONSTRING", "ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING"];
+const ATTEMPTS: &str = "PARTY_REGISTRATION_ATTEMPTS";
+const DRAIN: &str = "SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS";
+const SESSION_TIMEOUT: &str = "PARTY_SESSION_TIMEOUT_MILLIS";
+const CONNECTION_TIMEOUT: &str = "PARTY_CONNECTION_TIMEOUT_MILLIS";
+const ADDRESS: &str = "PARTY_ADDRESS";
+
+/// Settings of a connection. What is not set here comes from the environment, and what is not set there either has a
+/// default.
+///
+/// ```
+/// use party::Config;
+/// use std::time::Duration;
+///
+/// let config = Config::new()
+///     .connection_string("zk1:2181,zk2:2181,zk3:2181/apps")
+///     .environment("live")
+///     .session_timeout(Duration::from_secs(10));
+/// ```
+#[derive(Clone, Default)]
+pub struct Config {
+    connection_string: Option<String>,
+    environment: Option<String>,
+    session_timeout: Option<Duration>,
+    connection_timeout: Option<Duration>,
+    registration_attempts: Option<u32>,
+    drain: Option<Duration>,
+    address: Option<String>,
+    auth: Vec<(String, Vec<u8>)>,
+    in_background: bool,
+}
+
+impl Config {
+    /// Returns settings that are all left to the environment and to defaults.
+    pub fn new() -> Config {
+        Config::default()
+    }
+
+    /// Sets the ensemble: `host:port,host:port/chroot`, or `memory:NAME` for a registry inside this process.
+    ///
+    /// IPv6 addresses stand in brackets, the port is 2181 where it is left out. Defaults to
+    /// `ZOOKEEPER_REGISTRATION_CONNECTIONSTRING` or `ZOOKEEPER_DISCOVERY_CONNECTIONSTRING` for the side that is
+    /// connected, else `ZOOKEEPER_CONNECTIONSTRING`, else `ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING`; one of them is
+    /// needed.
+    #[must_use]
+    pub fn connection_string(mut self, connection_string: impl Into<String>) -> Config {
+        self.connection_string = Some(connection_string.into());
+        self
+    }
+
+    /// Sets the environment, which is folded to lower case. Defaults to `ENVIRONMENT_NAME`; one of them is needed.
+    #[must_use]
+    pub fn environment(mut self, environment: impl Into<String>) -> Config {
+        self.environment = Some(environment.into());
+        self
+    }
+
+    /// Sets how long ZooKeeper keeps the session, and with it the registrations, of a program it does not hear from.
+    ///
+    /// From 1 s to 10 min; the server has bounds of its own, by default 2 and 20 of its ticks. Defaults to
+    /// `PARTY_SESSION_TIMEOUT_MILLIS`, else 15 s.
+    #[must_use]
+    pub fn session_timeout(mut self, session_timeout: Duration) -> Config {
+        self.session_timeout = Some(session_timeout);
+        self
+    }
+
+    /// Sets how long a call waits for ZooKeeper before it returns an error.
+    ///
+    /// From 100 ms to 10 min. Defaults to `PARTY_CONNECTION_TIMEOUT_MILLIS`, else 15 s.
+    #[must_use]
+    pub fn connection_timeout(mut self, connection_timeout: Duration) -> Config {
+        self.connection_timeout = Some(connection_timeout);
+        self
+    }
+
+    /// Sets how many attempts a health-gated registration has. Defaults to `PARTY_REGISTRATION_ATTEMPTS`, else 10.
+    #[must_use]
+    pub fn registration_attempts(mut self, attempts: u32) -> Config {
+        self.registration_attempts = Some(attempts);
+        self
+    }
+
+    /// Sets how long the guard waits between disconnecting registration and disconnecting discovery, so that callers
+    /// who found this program just before are still served.
+    ///
+    /// At most 1 h. Defaults to `SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS`, else 0. The value of the registration
+    /// side counts.
+    #[must_use]
+    pub fn drain(mut self, drain: Duration) -> Config {
+        self.drain = Some(drain);
+        self
+    }
+
+    /// Sets the address that is registered for services which have none of their own: an IP address or a host name.
+    ///
+    /// Defaults to `PARTY_ADDRESS`, else the address from which this machine reaches ZooKeeper; where that is a
+    /// loopback one, the first global IPv4 address of its interfaces, then IPv6, then loopback with a warning.
+    #[must_use]
+    pub fn address(mut self, address: impl Into<String>) -> Config {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// Adds credentials that every session authenticates with, such as `auth("digest", "user:password")`.
+    ///
+    /// Nodes are then created so that only these credentials may change them, and everybody may read them. Defaults
+    /// to none, with nodes open to everybody. Credentials are never logged.
+    #[must_use]
+    pub fn auth(mut self, scheme: impl Into<String>, credentials: impl Into<Vec<u8>>) -> Config {
+        self.auth.push((scheme.into(), credentials.into()));
+        self
+    }
+
+    /// Has connecting return at once, and the session established in the background.
+    ///
+    /// Calls that need a session then wait for it, each within its bound. Defaults to waiting for the session.
+    #[must_use]
+    pub fn connect_in_background(mut self) -> Config {
+        self.in_background = true;
+        self
+    }
+
+    pub(crate) fn resolve(&self, side: Side) -> Result<Settings> {
+        self.resolve_with(side, &Variables::of_process()?)
+    }
+
+    fn resolve_with(&self, side: Side, variables: &Variables) -> Result<Settings> {
+        let (connection_string_source, connection_string) = self.resolve_connection_string(side, variables)?;
+        Ok(Settings {
+            connection_string_source,
+            connection_string,
+            environment: self.resolve_environment(variables)?,
+            session_timeout: check_duration(
+                either(self.session_timeout, "session_timeout", SESSION_TIMEOUT, &variables.session_timeout, millis)?,
+                DEFAULT_TIMEOUT,
+                SHORTEST_SESSION..=LONGEST,
+            )?,
+            connection_timeout: check_duration(
+                either(
+                    self.connection_timeout,
+                    "connection_timeout",
+                    CONNECTION_TIMEOUT,
+                    &variables.connection_timeout,
+                    millis,
+                )?,
+                DEFAULT_TIMEOUT,
+                SHORTEST_CONNECT..=LONGEST,
+            )?,
+            registration_attempts: either(
+                self.registration_attempts,
+                "registration_attempts",
+                ATTEMPTS,
+                &variables.attempts,
+                attempts,
+            )?
+            .map_or(DEFAULT_ATTEMPTS, |(_, attempts)| attempts),
+            drain: check_duration(
+                either(self.drain, "drain", DRAIN, &variables.drain, millis)?,
+                Duration::ZERO,
+                Duration::ZERO..=LONGEST_DRAIN,
+            )?,
+            address: self.resolve_address(variables)?,
+            auth: self.auth.clone(),
+            in_background: self.in_background,
+        })
+    }
+
+    fn resolve_connection_string(&self, side: Side, variables: &Variables) -> Result<(String, String)> {
+        let own = (side.variable(), variables.of_side(side));
+        let [shared, environment] = SHARED_CONNECTION_STRINGS;
+        let candidates = [
+            ("connection_string", &self.connection_string),
+            own,
+            (shared, &variables.connection_string),
+            (environment, &variables.environment_connection_string),
+        ];
+        for (source, value) in candidates {
+            if let Some(value) = value {
+                return Ok((source.to_owned(), value.clone()));
+            }
+        }
+        Err(missing("the ZooKeeper ensemble", &[own.0, shared, environment], "connection_string"))
+    }
+
+    fn resolve_environment(&self, variables: &Variables) -> Result<String> {
+        let candidates = [("environment", &self.environment), (ENVIRONMENT, &variables.environment)];
+        let Some((source, name)) = first(candidates) else {
+            return Err(missing("the environment", &[ENVIRONMENT], "environment"));
+        };
+        let expected = |expected: &str| Error::invalid_configuration(source, name, expected);
+        path::check_segment(name).map_err(expected)?;
+        Ok(name.to_lowercase())
+    }
+
+    fn resolve_address(&self, variables: &Variables) -> Result<Option<String>> {
+        let candidates = [("address", &self.address), (ADDRESS, &variables.address)];
+        let Some((source, address)) = first(candidates) else { return Ok(None) };
+        let expected = "an IP address or a host name";
+        let valid = crate::model::address_to_register(address);
+        valid.map(Some).ok_or_else(|| Error::invalid_configuration(source, address, expected))
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let schemes: Vec<&str> = self.auth.iter().map(|(scheme, _)| scheme.as_str()).collect();
+        f.debug_struct("Config")
+            .field("connection_string", &self.connection_string)
+            .field("environment", &self.environment)
+            .field("session_timeout", &self.session_timeout)
+            .field("connection_timeout", &self.connection_timeout)
+            .field("registration_attempts", &self.registration_attempts)
+            .field("drain", &self.drain)
+            .field("address", &self.address)
+            .field("auth", &schemes)
+            .field("in_background", &self.in_background)
+            .finish()
+    }
+}
+
+/// The side that is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Registration,
+    Discovery,
+}
+
+impl Side {
+    fn variable(self) -> &'static str {
+        match self {
+            Side::Registration => "ZOOKEEPER_REGISTRATION_CONNECTIONSTRING",
+            Side::Discovery => "ZOOKEEPER_DISCOVERY_CONNECTIONSTRING",
+        }
+    }
+}
+
+/// What one connection is made with.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    /// What set the connection string, for errors about it.
+    pub(crate) connection_string_source: String,
+    pub(crate) connection_string: String,
+    pub(crate) environment: String,
+    pub(crate) session_timeout: Duration,
+    pub(crate) connection_timeout: Duration,
+    pub(crate) registration_attempts: u32,
+    pub(crate) drain: Duration,
+    pub(crate) address: Option<String>,
+    pub(crate) auth: Vec<(String, Vec<u8>)>,
+    pub(crate) in_background: bool,
+}
+
+/// The variables this library reads, as they are.
+#[derive(Debug, Default, Deserialize)]
+struct Variables {
+    #[serde(rename = "zookeeper_registration_connectionstring")]
+    registration: Option<String>,
+    #[serde(rename = "zookeeper_discovery_connectionstring")]
+    discovery: Option<String>,
+    #[serde(rename = "zookeeper_connectionstring")]
+    connection_string: Option<String>,
+    #[serde(rename = "environment_zookeeper_connectionstring")]
+    environment_connection_string: Option<String>,
+    #[serde(rename = "environment_name")]
+    environment: Option<String>,
+    #[serde(rename = "party_registration_attempts")]
+    attempts: Option<String>,
+    #[serde(rename = "service_curator_gracefulunregister_millis")]
+    drain: Option<String>,
+    #[serde(rename = "party_session_timeout_millis")]
+    session_timeout: Option<String>,
+    #[serde(rename = "party_connection_timeout_millis")]
+    connection_timeout: Option<String>,
+    #[serde(rename = "party_address")]
+    address: Option<String>,
+}
+
+impl Variables {
+    fn of_process() -> Result<Variables> {
+        // `env::vars` would panic over any variable that is not Unicode, ours or not.
+        Variables::of(env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        }))
+    }
+
+    fn of(variables: impl Iterator<Item = (String, String)>) -> Result<Variables> {
+        envy::from_iter(variables).map_err(|error| {
+            Error::new(ErrorKind::InvalidConfiguration, "the environment cannot be read").caused_by(error)
+        })
+    }
+
+    fn of_side(&self, side: Side) -> &Option<String> {
+        match side {
+            Side::Registration => &self.registration,
+            Side::Discovery => &self.discovery,
+        }
+    }
+}
+
+/// Returns all variables that override the URL of a service: the variable, the name it is for, and the URL.
+pub(crate) fn override_variables() -> Vec<(String, String, String)> {
+    let with_prefix = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let variable = name.into_string().ok()?;
+        let service = variable.strip_prefix(OVERRIDE_PREFIX)?.to_owned();
+        Some((variable, service, value.to_string_lossy().into_owned()))
+    };
+    env::vars_os().filter_map(with_prefix).collect()
+}
+
+fn first<'a>(candidates: [(&'a str, &'a Option<String>); 2]) -> Option<(&'a str, &'a String)> {
+    candidates.into_iter().find_map(|(source, value)| value.as_ref().map(|value| (source, value)))
+}
+
+/// Returns the explicit value, else the parsed variable, with the name of what set it.
+fn either<T>(
+    explicit: Option<T>,
+    setter: &'static str,
+    variable: &'static str,
+    text: &Option<String>,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<(&'static str, T)>> {
+    match (explicit, text) {
+        (Some(value), _) => Ok(Some((setter, value))),
+        (None, None) => Ok(None),
+        (None, Some(text)) => match parse(text) {
+            Some(value) => Ok(Some((variable, value))),
+            None => Err(Error::invalid_configuration(variable, text, expected_number(variable))),
+        },
+    }
+}
+
+fn expected_number(variable: &str) -> &'static str {
+    if variable == ATTEMPTS { "a number of attempts" } else { "a number of milliseconds" }
+}
+
+fn millis(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_millis)
+}
+
+fn attempts(text: &str) -> Option<u32> {
+    text.trim().parse().ok()
+}
+
+fn check_duration(
+    found: Option<(&'static str, Duration)>,
+    default: Duration,
+    range: std::ops::RangeInclusive<Duration>,
+) -> Result<Duration> {
+    match found {
+        None => Ok(default),
+        Some((_, value)) if range.contains(&value) => Ok(value),
+        Some((source, value)) => {
+            let expected = format!("from {:?} to {:?}", range.start(), range.end());
+            Err(Error::invalid_configuration(source, value, &expected))
+        }
+    }
+}
+
+fn missing(what: &str, variables: &[&str], setter: &str) -> Error {
+    let variables = variables.join(" or ");
+    let message = format!("{what} is not set: set {variables} in the environment, or Config::{setter}");
+    Error::new(ErrorKind::InvalidConfiguration, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(config: Config, side: Side, variables: &[(&str, &str)]) -> Result<Settings> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        config.resolve_with(side, &Variables::of(variables)?)
+    }
+
+    fn error(config: Config, variables: &[(&str, &str)]) -> String {
+        let error = resolve(config, Side::Discovery, variables).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfiguration);
+        error.to_string()
+    }
+
+    fn complete() -> Config {
+        Config::new().connection_string("zk1").environment("test")
+    }
+
+    #[test]
+    fn each_side_has_its_variable_before_the_shared_ones() {
+        let all = [
+            ("ZOOKEEPER_REGISTRATION_CONNECTIONSTRING", "r"),
+            ("ZOOKEEPER_DISCOVERY_CONNECTIONSTRING", "d"),
+            ("ZOOKEEPER_CONNECTIONSTRING", "z"),
+            ("ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING", "e"),
+            ("ENVIRONMENT_NAME", "test"),
+        ];
+        let found = |side, variables: &[(&str, &str)]| {
+            resolve(Config::new(), side, variables).map(|settings| settings.connection_string).unwrap()
+        };
+        assert_eq!(found(Side::Registration, &all), "r");
+        assert_eq!(found(Side::Discovery, &all), "d");
+        assert_eq!(found(Side::Discovery, &all[2..]), "z");
+        assert_eq!(found(Side::Registration, &all[3..]), "e");
+    }
+
+    #[test]
+    fn explicit_values_win_over_the_environment() {
+        let variables = [
+            ("ZOOKEEPER_CONNECTIONSTRING", "other"),
+            ("ENVIRONMENT_NAME", "other"),
+            ("PARTY_REGISTRATION_ATTEMPTS", "3"),
+            ("PARTY_SESSION_TIMEOUT_MILLIS", "3000"),
+            ("PARTY_CONNECTION_TIMEOUT_MILLIS", "3000"),
+            ("SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS", "3000"),
+            ("PARTY_ADDRESS", "10.0.0.3"),
+        ];
+        let two = Duration::from_secs(2);
+        let config = complete().registration_attempts(2).session_timeout(two).connection_timeout(two).drain(two);
+        let settings = resolve(config.address("10.0.0.2"), Side::Discovery, &variables).unwrap();
+        assert_eq!((settings.connection_string.as_str(), settings.environment.as_str()), ("zk1", "test"));
+        assert_eq!((settings.session_timeout, settings.connection_timeout, settings.drain), (two, two, two));
+        assert_eq!((settings.registration_attempts, settings.address.as_deref()), (2, Some("10.0.0.2")));
+
+        let three = Duration::from_secs(3);
+        let settings = resolve(complete(), Side::Discovery, &variables).unwrap();
+        assert_eq!((settings.session_timeout, settings.connection_timeout, settings.drain), (three, three, three));
+        assert_eq!((settings.registration_attempts, settings.address.as_deref()), (3, Some("10.0.0.3")));
+    }
+
+    #[test]
+    fn what_is_set_nowhere_has_its_default() {
+        let settings = resolve(complete(), Side::Discovery, &[]).unwrap();
+        let fifteen = Duration::from_secs(15);
+        assert_eq!((settings.session_timeout, settings.connection_timeout), (fifteen, fifteen));
+        assert_eq!((settings.registration_attempts, settings.drain, settings.address), (10, Duration::ZERO, None));
+        assert!(!settings.in_background);
+    }
+
+    #[test]
+    fn the_environment_is_folded_to_lower_case() {
+        let settings = resolve(Config::new().connection_string("zk1"), Side::Discovery, &[("ENVIRONMENT_NAME", "LIVE")]);
+        assert_eq!(settings.unwrap().environment, "live");
+    }
+
+    #[test]
+    fn an_error_names_the_setting_its_value_and_what_was_expected() {
+        let attempts = error(complete(), &[("PARTY_REGISTRATION_ATTEMPTS", "many")]);
+        assert_eq!(attempts, "PARTY_REGISTRATION_ATTEMPTS is \"many\", expected a number of attempts");
+        let timeout = error(complete(), &[("PARTY_SESSION_TIMEOUT_MILLIS", "-1")]);
+        assert_eq!(timeout, "PARTY_SESSION_TIMEOUT_MILLIS is \"-1\", expected a number of milliseconds");
+        let timeout = error(complete().session_timeout(Duration::ZERO), &[]);
+        assert_eq!(timeout, "session_timeout is 0ns, expected from 1s to 600s");
+        let drain = error(complete(), &[("SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS", "")]);
+        assert!(drain.starts_with("SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS is \"\""), "{drain}");
+        let address = error(complete(), &[("PARTY_ADDRESS", "a b")]);
+        assert_eq!(address, "PARTY_ADDRESS is \"a b\", expected an IP address or a host name");
+        for name in ["", "a/b", "..", "a\nb"] {
+            let message = error(Config::new().connection_string("zk1"), &[("ENVIRONMENT_NAME", name)]);
+            assert!(message.starts_with(&format!("ENVIRONMENT_NAME is {name:?}, expected ")), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_every_way_to_set_it() {
+        let message = error(Config::new().environment("test"), &[]);
+        for way in ["ZOOKEEPER_DISCOVERY_CONNECTIONSTRING", "ZOOKEEPER_CONNECTIONSTRING", "Config::connection_string"] {
+            assert!(message.contains(way), "{message}");
+        }
+        assert!(error(Config::new().connection_string("zk1"), &[]).contains("ENVIRONMENT_NAME"));
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        assert!(!format!("{:?}", complete().auth("digest", "user:secret")).contains("secret"));
+    }
+}

@@ -1,0 +1,588 @@
+//! One running copy of a service.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display};
+
+use serde_json::Value;
+
+use super::host;
+use super::payload::Payload;
+use super::uri_spec::UriSpec;
+use crate::{Error, ErrorKind, Result};
+
+/// One running copy of a service, as it stands in ZooKeeper.
+///
+/// Discovery hands these out; they do not change. An address is good for the call at hand: ask for an instance again
+/// before the next one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceInstance {
+    fields: Fields,
+    /// The address in the form it has in a URL. Made once, since every call of a service begins with it.
+    host: Option<Box<str>>,
+    base_url: Option<Box<str>>,
+}
+
+/// What an instance is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Fields {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) address: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) ssl_port: Option<u16>,
+    pub(crate) payload: Option<Payload>,
+    pub(crate) registration_time_utc: Option<i64>,
+    pub(crate) service_type: ServiceType,
+    pub(crate) uri_spec: Option<UriSpec>,
+    pub(crate) enabled: bool,
+}
+
+impl Fields {
+    /// Returns what an instance is where nothing else is known: dynamic and enabled.
+    pub(crate) fn new(name: impl Into<String>, id: impl Into<String>) -> Fields {
+        Fields {
+            name: name.into(),
+            id: id.into(),
+            address: None,
+            port: None,
+            ssl_port: None,
+            payload: None,
+            registration_time_utc: None,
+            service_type: ServiceType::Dynamic,
+            uri_spec: None,
+            // Writers older than the field mean an instance that is switched on.
+            enabled: true,
+        }
+    }
+}
+
+/// How long an instance stays in ZooKeeper, and under what name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ServiceType {
+    /// It goes with the session that registered it. This is what this library registers.
+    Dynamic,
+    /// It stays until somebody removes it.
+    Static,
+    /// It stays until somebody removes it, like [`Static`](ServiceType::Static).
+    Permanent,
+    /// It goes with the session that registered it, and ZooKeeper adds ten digits to its name.
+    DynamicSequential,
+}
+
+impl ServiceType {
+    pub(super) fn from_wire(text: &str) -> Option<ServiceType> {
+        use ServiceType::{Dynamic, DynamicSequential, Permanent, Static};
+        [Dynamic, Static, Permanent, DynamicSequential]
+            .into_iter()
+            .find(|service_type| service_type.wire_name() == text)
+    }
+
+    pub(super) fn wire_name(self) -> &'static str {
+        match self {
+            ServiceType::Dynamic => "DYNAMIC",
+            ServiceType::Static => "STATIC",
+            ServiceType::Permanent => "PERMANENT",
+            ServiceType::DynamicSequential => "DYNAMIC_SEQUENTIAL",
+        }
+    }
+}
+
+impl Display for ServiceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ServiceType::Dynamic => "dynamic",
+            ServiceType::Static => "static",
+            ServiceType::Permanent => "permanent",
+            ServiceType::DynamicSequential => "dynamic_sequential",
+        })
+    }
+}
+
+impl ServiceInstance {
+    pub(crate) fn new(fields: Fields) -> ServiceInstance {
+        let host = fields
+            .address
+            .as_deref()
+            .and_then(host::in_url)
+            .map(Cow::into);
+        let mut instance = ServiceInstance {
+            fields,
+            host,
+            base_url: None,
+        };
+        instance.base_url = instance.make_base_url();
+        instance
+    }
+
+    fn make_base_url(&self) -> Option<Box<str>> {
+        let port = self.ssl_port().or(self.port())?;
+        let host = self.host.as_deref()?;
+        Some(format!("{}://{host}:{port}", self.scheme()).into())
+    }
+
+    pub(super) fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// Returns the name of the service.
+    pub fn name(&self) -> &str {
+        &self.fields.name
+    }
+
+    /// Returns the id the instance was registered with, which tells it from the other instances of its service.
+    pub fn id(&self) -> &str {
+        &self.fields.id
+    }
+
+    /// Returns the address as it was registered: an IP or a host name, without a port.
+    pub fn address(&self) -> Option<&str> {
+        self.fields.address.as_deref()
+    }
+
+    /// Returns the port for plain connections.
+    pub fn port(&self) -> Option<u16> {
+        self.fields.port
+    }
+
+    /// Returns the port for encrypted connections.
+    pub fn ssl_port(&self) -> Option<u16> {
+        self.fields.ssl_port
+    }
+
+    /// Returns what the service registered beside its address.
+    ///
+    /// The names of Java classes that Curator writes around a payload are not part of it.
+    pub fn payload(&self) -> Option<&Value> {
+        self.fields.payload.as_ref().map(Payload::value)
+    }
+
+    /// Returns when the instance was registered, in milliseconds since 1970, by the clock of who registered it.
+    pub fn registration_time_utc(&self) -> Option<i64> {
+        self.fields.registration_time_utc
+    }
+
+    /// Returns how long the instance stays in ZooKeeper.
+    pub fn service_type(&self) -> ServiceType {
+        self.fields.service_type
+    }
+
+    /// Returns the template of the path below the base URL.
+    pub fn uri_spec(&self) -> Option<&UriSpec> {
+        self.fields.uri_spec.as_ref()
+    }
+
+    /// Returns whether the instance is switched on. One that is switched off is listed but never picked.
+    pub fn is_enabled(&self) -> bool {
+        self.fields.enabled
+    }
+
+    /// Returns `https` where there is an [`ssl_port`](ServiceInstance::ssl_port), else `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.ssl_port().is_some() {
+            "https"
+        } else {
+            "http"
+        }
+    }
+
+    /// Returns `scheme://address:port`, with the [`ssl_port`](ServiceInstance::ssl_port) where there is one.
+    ///
+    /// An IPv6 address is in brackets and has no scope id. There is no base URL without a port, without an address,
+    /// or with an address that cannot stand in a URL, such as `a/b`.
+    pub fn base_url(&self) -> Option<&str> {
+        self.base_url.as_deref()
+    }
+
+    /// Returns whether the instance can be called: it is switched on and has a base URL.
+    pub fn can_be_picked(&self) -> bool {
+        self.is_enabled() && self.base_url.is_some()
+    }
+
+    /// Returns the uri spec with the values of its variables, or an empty text where there is no uri spec.
+    ///
+    /// `params` are pairs of a name and a value; of two pairs with one name the first counts. These variables need no
+    /// pair: `scheme`, `name`, `id`, `address`, `port`, `ssl-port`, `registration-time-utc`, `service-type`, `[` for
+    /// an opening brace and `]` for a closing one.
+    ///
+    /// Values are percent-encoded for the part of the URL they stand in. In a path, `/` stays: a value may be several
+    /// segments.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::MissingParameter`] where a variable has no value. [`ErrorKind::InvalidParameter`] where a value
+    /// contains a control character, or makes a path segment `.` or `..`.
+    pub fn build_uri_spec(&self, params: &[(&str, &dyn Display)]) -> Result<String> {
+        let Some(spec) = self.uri_spec() else {
+            return Ok(String::new());
+        };
+        let mut built = String::with_capacity(spec.built_len());
+        self.expand(spec, params, &mut built)?;
+        Ok(built)
+    }
+
+    /// Returns the base URL followed by the uri spec, with the values of its variables.
+    ///
+    /// `params` are as for [`build_uri_spec`](ServiceInstance::build_uri_spec). A uri spec that begins with `{scheme}`
+    /// is a whole URL, as Spring Cloud writes it, and is used alone. A path that begins without a `/` gets one, or it
+    /// would change the port.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build_uri_spec`](ServiceInstance::build_uri_spec), and [`ErrorKind::NoInstance`] where a base URL is
+    /// needed and there is none.
+    pub fn url(&self, params: &[(&str, &dyn Display)]) -> Result<String> {
+        let spec = match self.uri_spec() {
+            // It brings its own host and port, so it does not matter whether there is a base URL.
+            Some(spec) if spec.is_whole_url() => return self.build_uri_spec(params),
+            spec => spec,
+        };
+        let base = self.base_url().ok_or_else(|| self.not_callable())?;
+        let mut url = String::with_capacity(base.len() + 1 + spec.map_or(0, UriSpec::built_len));
+        url.push_str(base);
+        if let Some(spec) = spec {
+            self.expand(spec, params, &mut url)?;
+        }
+        // Behind `:5000`, a value of `1` would make port 50001, and `@host` another host.
+        let first = url.as_bytes().get(base.len());
+        if first.is_some_and(|byte| !b"/?#".contains(byte)) {
+            url.insert(base.len(), '/');
+        }
+        Ok(url)
+    }
+
+    fn expand(
+        &self,
+        spec: &UriSpec,
+        params: &[(&str, &dyn Display)],
+        out: &mut String,
+    ) -> Result<()> {
+        // Callers give a handful of values, and at that size a scan is faster than any map.
+        let whole_url = spec.is_whole_url();
+        spec.build_into(self.name(), out, |variable| {
+            let given = params.iter().find(|(name, _)| *name == variable);
+            given
+                .map(|(_, value)| *value)
+                .or_else(|| self.predefined(variable, whole_url))
+        })
+    }
+
+    fn predefined(&self, variable: &str, whole_url: bool) -> Option<&dyn Display> {
+        fn shown(value: &Option<impl Display>) -> Option<&dyn Display> {
+            value.as_ref().map(|value| value as &dyn Display)
+        }
+        let fields = &self.fields;
+        match variable {
+            "scheme" if fields.ssl_port.is_some() => Some(&"https"),
+            "scheme" => Some(&"http"),
+            "name" => Some(&fields.name),
+            "id" => Some(&fields.id),
+            // Only where it is the host of the URL; as a value in a path it is the bare address.
+            "address" if whole_url => shown(&self.host),
+            "address" => shown(&fields.address),
+            "port" => shown(&fields.port),
+            "ssl-port" => shown(&fields.ssl_port),
+            "registration-time-utc" => shown(&fields.registration_time_utc),
+            "service-type" => Some(&fields.service_type),
+            "[" => Some(&"{"),
+            "]" => Some(&"}"),
+            _ => None,
+        }
+    }
+
+    // Kept out of line, like every message on the way to a URL: it is larger than the way itself.
+    #[cold]
+    fn not_callable(&self) -> Error {
+        let (id, name) = (self.id(), self.name());
+        let message =
+            format!("instance {id:?} of service {name:?} has no address and port to call");
+        Error::new(ErrorKind::NoInstance, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields() -> Fields {
+        Fields {
+            address: Some("10.0.0.1".into()),
+            port: Some(5000),
+            registration_time_utc: Some(1_795_462_086_221),
+            ..Fields::new("foo", "i-1")
+        }
+    }
+
+    fn at(address: &str) -> ServiceInstance {
+        ServiceInstance::new(Fields {
+            address: Some(address.into()),
+            ..fields()
+        })
+    }
+
+    fn with_spec(spec: &str) -> ServiceInstance {
+        ServiceInstance::new(Fields {
+            uri_spec: Some(spec.parse().unwrap()),
+            ..fields()
+        })
+    }
+
+    fn with_ssl(spec: &str) -> ServiceInstance {
+        let uri_spec = Some(spec.parse().unwrap());
+        ServiceInstance::new(Fields {
+            ssl_port: Some(8443),
+            uri_spec,
+            ..fields()
+        })
+    }
+
+    #[test]
+    fn an_instance_tells_what_it_is_made_of() {
+        let instance = ServiceInstance::new(Fields {
+            ssl_port: Some(8443),
+            payload: Payload::new(serde_json::json!({"zone": "eu"})),
+            service_type: ServiceType::Static,
+            uri_spec: Some("/a".parse().unwrap()),
+            enabled: false,
+            ..fields()
+        });
+        assert_eq!(instance.name(), "foo");
+        assert_eq!(instance.id(), "i-1");
+        assert_eq!(instance.address(), Some("10.0.0.1"));
+        assert_eq!(instance.port(), Some(5000));
+        assert_eq!(instance.ssl_port(), Some(8443));
+        assert_eq!(instance.payload(), Some(&serde_json::json!({"zone": "eu"})));
+        assert_eq!(instance.registration_time_utc(), Some(1_795_462_086_221));
+        assert_eq!(instance.service_type(), ServiceType::Static);
+        assert_eq!(instance.uri_spec().unwrap().to_string(), "/a");
+        assert!(!instance.is_enabled());
+    }
+
+    #[test]
+    fn the_debug_form_hides_the_payload() {
+        let payload = Payload::new(serde_json::json!("secret"));
+        let instance = ServiceInstance::new(Fields {
+            payload,
+            ..fields()
+        });
+        let debug = format!("{instance:?}");
+        assert!(
+            debug.contains("i-1") && !debug.contains("secret"),
+            "{debug}"
+        );
+    }
+
+    #[test]
+    fn the_base_url_is_http_at_the_port() {
+        let instance = ServiceInstance::new(fields());
+        assert_eq!(instance.scheme(), "http");
+        assert_eq!(instance.base_url(), Some("http://10.0.0.1:5000"));
+    }
+
+    #[test]
+    fn the_base_url_is_https_at_the_ssl_port_where_there_is_one() {
+        assert_eq!(with_ssl("").scheme(), "https");
+        assert_eq!(with_ssl("").base_url(), Some("https://10.0.0.1:8443"));
+        let only = ServiceInstance::new(Fields {
+            port: None,
+            ssl_port: Some(443),
+            ..fields()
+        });
+        assert_eq!(only.base_url(), Some("https://10.0.0.1:443"));
+    }
+
+    #[test]
+    fn an_ipv6_address_has_brackets_and_no_scope_id_in_the_base_url() {
+        for address in ["fd00::2", "fd00::2%eth0", "[fd00::2]", "[fd00::2%eth0]"] {
+            assert_eq!(at(address).base_url(), Some("http://[fd00::2]:5000"));
+            assert_eq!(at(address).address(), Some(address));
+        }
+    }
+
+    #[test]
+    fn an_instance_without_address_or_ports_has_no_base_url_and_is_not_picked() {
+        let no_address = ServiceInstance::new(Fields {
+            address: None,
+            ..fields()
+        });
+        let no_port = ServiceInstance::new(Fields {
+            port: None,
+            ..fields()
+        });
+        for instance in [no_address, no_port, at(""), at("a/b")] {
+            assert_eq!(instance.base_url(), None);
+            assert!(!instance.can_be_picked());
+            let error = instance.url(&[]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NoInstance);
+            let message = r#"instance "i-1" of service "foo" has no address and port to call"#;
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn only_an_instance_that_is_switched_on_is_picked() {
+        assert!(ServiceInstance::new(fields()).can_be_picked());
+        let off = ServiceInstance::new(Fields {
+            enabled: false,
+            ..fields()
+        });
+        assert!(off.base_url().is_some());
+        assert!(!off.can_be_picked());
+    }
+
+    #[test]
+    fn the_uri_spec_is_built_from_the_values() {
+        let instance = with_spec("/1.x/{territory}/users/{userid}");
+        let params: [(&str, &dyn Display); 2] = [("territory", &"gb"), ("userid", &42)];
+        assert_eq!(
+            instance.build_uri_spec(&params).unwrap(),
+            "/1.x/gb/users/42"
+        );
+        assert_eq!(
+            instance.url(&params).unwrap(),
+            "http://10.0.0.1:5000/1.x/gb/users/42"
+        );
+    }
+
+    #[test]
+    fn without_a_uri_spec_the_path_is_empty() {
+        let instance = ServiceInstance::new(fields());
+        assert_eq!(instance.build_uri_spec(&[("x", &1)]).unwrap(), "");
+        assert_eq!(instance.url(&[("x", &1)]).unwrap(), "http://10.0.0.1:5000");
+        assert_eq!(with_spec("").url(&[]).unwrap(), "http://10.0.0.1:5000");
+    }
+
+    #[test]
+    fn predefined_variables_need_no_value() {
+        for (variable, value) in [
+            ("scheme", "http"),
+            ("name", "foo"),
+            ("id", "i-1"),
+            ("address", "10.0.0.1"),
+            ("port", "5000"),
+            ("registration-time-utc", "1795462086221"),
+            ("service-type", "dynamic"),
+            ("[", "%7B"),
+            ("]", "%7D"),
+        ] {
+            let spec = format!("/{{{variable}}}");
+            assert_eq!(
+                with_spec(&spec).build_uri_spec(&[]).unwrap(),
+                format!("/{value}")
+            );
+        }
+        assert_eq!(
+            with_ssl("/{scheme}/{ssl-port}")
+                .build_uri_spec(&[])
+                .unwrap(),
+            "/https/8443"
+        );
+    }
+
+    #[test]
+    fn a_predefined_variable_that_the_instance_lacks_is_a_missing_parameter() {
+        let error = with_spec("/{ssl-port}").url(&[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::MissingParameter);
+    }
+
+    #[test]
+    fn a_given_value_wins_over_a_predefined_one() {
+        let instance = with_spec("/{id}/{[}");
+        let params: [(&str, &dyn Display); 2] = [("id", &"mine"), ("[", &"x")];
+        assert_eq!(instance.build_uri_spec(&params).unwrap(), "/mine/x");
+    }
+
+    #[test]
+    fn the_first_of_two_values_with_one_name_counts() {
+        let params: [(&str, &dyn Display); 2] = [("x", &1), ("x", &2)];
+        assert_eq!(with_spec("/{x}").build_uri_spec(&params).unwrap(), "/1");
+    }
+
+    #[test]
+    fn a_missing_value_is_named_with_service_and_spec() {
+        let error = with_spec("/users/{userid}").url(&[("id", &1)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::MissingParameter);
+        let message = error.to_string();
+        for subject in ["foo", "/users/{userid}", "\"userid\""] {
+            assert!(message.contains(subject), "{message}");
+        }
+    }
+
+    #[test]
+    fn predefined_values_are_encoded_and_checked_like_any_other() {
+        let named = |name: &str| {
+            let uri_spec = Some("/{name}?{name}".parse().unwrap());
+            ServiceInstance::new(Fields {
+                name: name.into(),
+                uri_spec,
+                ..fields()
+            })
+            .url(&[])
+        };
+        assert_eq!(
+            named("a b&c").unwrap(),
+            "http://10.0.0.1:5000/a%20b&c?a%20b%26c"
+        );
+        assert_eq!(named("..").unwrap_err().kind(), ErrorKind::InvalidParameter);
+    }
+
+    #[test]
+    fn a_path_cannot_change_the_port_or_the_host() {
+        let url = |spec: &str, x: &str| with_spec(spec).url(&[("x", &x)]).unwrap();
+        assert_eq!(url("{x}", "1"), "http://10.0.0.1:5000/1");
+        assert_eq!(url("{x}", "@evil.com"), "http://10.0.0.1:5000/@evil.com");
+        assert_eq!(url("users/{x}", "1"), "http://10.0.0.1:5000/users/1");
+        assert_eq!(url("{x}", "/a"), "http://10.0.0.1:5000/a");
+        assert_eq!(url("{x}", ""), "http://10.0.0.1:5000");
+        assert_eq!(url("?q={x}", "1"), "http://10.0.0.1:5000?q=1");
+        assert_eq!(url("#{x}", "1"), "http://10.0.0.1:5000#1");
+    }
+
+    #[test]
+    fn a_spec_that_begins_with_the_scheme_is_used_alone() {
+        let spec = "{scheme}://{address}:{port}/{x}";
+        assert_eq!(
+            with_spec(spec).url(&[("x", &"/b c")]).unwrap(),
+            "http://10.0.0.1:5000//b%20c"
+        );
+        assert_eq!(
+            with_ssl(spec).url(&[("x", &1)]).unwrap(),
+            "https://10.0.0.1:5000/1"
+        );
+    }
+
+    #[test]
+    fn an_ipv6_address_has_brackets_and_no_scope_id_as_the_host_of_a_whole_url() {
+        for (spec, url) in [
+            ("{scheme}://{address}:{port}", "http://[fd00::2]:5000"),
+            ("/at/{address}", "http://[fd00::2]:5000/at/fd00::2%25eth0"),
+        ] {
+            let uri_spec = Some(spec.parse().unwrap());
+            let address = Some("fd00::2%eth0".into());
+            let instance = ServiceInstance::new(Fields {
+                address,
+                uri_spec,
+                ..fields()
+            });
+            assert_eq!(instance.url(&[]).unwrap(), url);
+        }
+    }
+
+    #[test]
+    fn service_types_are_lower_case_in_a_url_and_upper_case_on_the_wire() {
+        for (service_type, lower) in [
+            (ServiceType::Dynamic, "dynamic"),
+            (ServiceType::Static, "static"),
+            (ServiceType::Permanent, "permanent"),
+            (ServiceType::DynamicSequential, "dynamic_sequential"),
+        ] {
+            assert_eq!(service_type.to_string(), lower);
+            assert_eq!(service_type.wire_name(), lower.to_uppercase());
+            assert_eq!(
+                ServiceType::from_wire(service_type.wire_name()),
+                Some(service_type)
+            );
+        }
+        assert_eq!(ServiceType::from_wire("dynamic"), None);
+    }
+}

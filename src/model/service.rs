@@ -1,0 +1,411 @@
+//! What a program registers.
+
+use serde_json::Value;
+
+use super::instance::{Fields, ServiceInstance};
+use super::payload::Payload;
+use super::uri_spec::UriSpec;
+use super::{host, path};
+use crate::{Error, Result};
+
+// ZooKeeper drops the connection of who writes a mebibyte; this leaves room for the path and the request around it.
+const SIZE_LIMIT: usize = 1_000_000;
+
+/// A service that a program registers: what it is called, and where it can be reached.
+///
+/// A name and a port are enough. The address defaults to the one this machine is known by, and the id to one that is
+/// made up. Nothing is checked before the service is registered; what is wrong with it then is an error of kind
+/// [`InvalidService`](crate::ErrorKind::InvalidService), and nothing is written.
+///
+/// # Examples
+///
+/// ```
+/// use party::Service;
+/// use serde_json::json;
+///
+/// let service = Service::new("user-sessions", 8080)
+///     .uri_spec("/1.x/{territory}/users/{userid}/sessions")
+///     .payload(json!({ "zone": "eu" }));
+/// # let _ = service;
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a service does nothing until it is registered"]
+pub struct Service {
+    name: String,
+    // Ports are kept as given and checked on registering, so that building a service cannot fail.
+    port: i64,
+    ssl_port: Option<i64>,
+    id: Option<String>,
+    address: Option<String>,
+    uri_spec: Option<String>,
+    payload: Option<Payload>,
+    enabled: bool,
+}
+
+impl Service {
+    /// Makes a service from its name and its port.
+    ///
+    /// The name can be anything that ZooKeeper takes for the name of a node: not empty, no `/`, no control
+    /// characters. The port is a number from 1 to 65535, of any type that fits into an `i64`.
+    pub fn new(name: impl Into<String>, port: impl Into<i64>) -> Service {
+        Service {
+            name: name.into(),
+            port: port.into(),
+            ssl_port: None,
+            id: None,
+            address: None,
+            uri_spec: None,
+            payload: None,
+            enabled: true,
+        }
+    }
+
+    /// Sets the template of the path below the address, such as `/users/{userid}`.
+    ///
+    /// Defaults to none: who discovers the service makes the path. See [`UriSpec`].
+    pub fn uri_spec(mut self, uri_spec: impl Into<String>) -> Service {
+        self.uri_spec = Some(uri_spec.into());
+        self
+    }
+
+    /// Sets the id, which tells this instance from the others of the service. What goes for the name goes for it.
+    ///
+    /// Defaults to a random UUID. Registering an id again replaces its earlier registration.
+    pub fn id(mut self, id: impl Into<String>) -> Service {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Sets the address others reach this instance at: an IP or a host name.
+    ///
+    /// Defaults to `PARTY_ADDRESS`, and without it to the address this machine reaches ZooKeeper from. The brackets
+    /// and the scope id of an IPv6 address are not registered.
+    pub fn address(mut self, address: impl Into<String>) -> Service {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// Sets the port for encrypted connections, from 1 to 65535. Where there is one, URLs are https and have it.
+    ///
+    /// Defaults to none.
+    pub fn ssl_port(mut self, ssl_port: impl Into<i64>) -> Service {
+        self.ssl_port = Some(ssl_port.into());
+        self
+    }
+
+    /// Sets what travels along with the address. `null` is no payload.
+    ///
+    /// Defaults to none. Curator reads it as a map, a list, a text, a number or a boolean. A field `@class` at the top
+    /// of a map is for Java alone, which loads that class: readers that use this library do not see it. The
+    /// whole instance, as JSON, must stay below 1,000,000 bytes.
+    pub fn payload(mut self, payload: Value) -> Service {
+        self.payload = Payload::new(payload);
+        self
+    }
+
+    /// Sets whether the service can be picked. One that is switched off is listed by discovery but never picked.
+    ///
+    /// Defaults to `true`. Old versions of Curator, such as 2.7, do not know the field that says so and cannot read it.
+    pub fn enabled(mut self, enabled: bool) -> Service {
+        self.enabled = enabled;
+        self
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn id_or_none(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    pub(crate) fn address_or_none(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// Returns the port where it is one; 0, for example, is none.
+    pub(crate) fn port_or_none(&self) -> Option<u16> {
+        to_port(self.port)
+    }
+
+    /// Checks everything that does not depend on the id and address that may be found for this service later.
+    pub(crate) fn validate(&self) -> Result<()> {
+        // The shortest of all, so that only what is too large with every one of them is too large already.
+        let id = self.id_or_none().unwrap_or("0");
+        self.instance(id, "::", 0).map(drop)
+    }
+
+    /// Makes the instance to register under `id`, at `default_address` unless this service has one of its own.
+    pub(crate) fn instance(
+        &self,
+        id: &str,
+        default_address: &str,
+        registration_time_utc: u64,
+    ) -> Result<ServiceInstance> {
+        // Found or given, an address is checked: the one of a network interface comes with a scope id.
+        let address = self.address_or_none().unwrap_or(default_address);
+        let uri_spec = self
+            .uri_spec
+            .as_deref()
+            .map(str::parse::<UriSpec>)
+            .transpose()?;
+        let instance = ServiceInstance::new(Fields {
+            address: Some(checked_address(address)?.to_owned()),
+            port: Some(checked_port("port", self.port)?),
+            ssl_port: self
+                .ssl_port
+                .map(|port| checked_port("ssl port", port))
+                .transpose()?,
+            payload: self.payload.clone(),
+            registration_time_utc: i64::try_from(registration_time_utc).ok(),
+            uri_spec,
+            enabled: self.enabled,
+            ..Fields::new(
+                checked_segment("name", &self.name)?,
+                checked_segment("id", id)?,
+            )
+        });
+        // Encoded here for its size alone, and once more to be written: registering is rare.
+        check_size(instance.to_json().len())?;
+        Ok(instance)
+    }
+}
+
+fn to_port(port: i64) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port != 0)
+}
+
+fn checked_port(field: &str, port: i64) -> Result<u16> {
+    to_port(port).ok_or_else(|| Error::invalid_service(field, port, "a number from 1 to 65535"))
+}
+
+fn checked_segment<'a>(field: &str, text: &'a str) -> Result<&'a str> {
+    match path::check_segment(text) {
+        Ok(()) => Ok(text),
+        Err(expected) => Err(Error::invalid_service(field, text, expected)),
+    }
+}
+
+fn checked_address(address: &str) -> Result<&str> {
+    host::to_register(address)
+        .ok_or_else(|| Error::invalid_service("address", address, host::EXPECTED))
+}
+
+fn check_size(size: usize) -> Result<()> {
+    if size < SIZE_LIMIT {
+        return Ok(());
+    }
+    let expected = format!("less than {SIZE_LIMIT} bytes");
+    // Passed unformatted, because a text would be shown in quotes.
+    let size = format_args!("{size} bytes");
+    let field = "size with its payload";
+    Err(Error::invalid_service(field, size, &expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use serde_json::json;
+
+    fn made(service: &Service) -> ServiceInstance {
+        service
+            .instance("i-1", "10.0.0.1", 1_795_462_086_221)
+            .unwrap()
+    }
+
+    /// The message of the error that both ways of checking a service end in.
+    fn refused(service: Service) -> String {
+        let error = service.validate().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidService);
+        let id = service.id_or_none().unwrap_or("i-1");
+        let again = service.instance(id, "10.0.0.1", 0).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::InvalidService);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_name_and_a_port_are_enough() {
+        let service = Service::new("foo", 5000);
+        service.validate().unwrap();
+        let expected = r#"{"name":"foo","id":"i-1","address":"10.0.0.1","port":5000,"sslPort":null,"payload":null,"registrationTimeUTC":1795462086221,"serviceType":"DYNAMIC","uriSpec":null}"#;
+        assert_eq!(
+            String::from_utf8(made(&service).to_json()).unwrap(),
+            expected
+        );
+    }
+
+    #[test]
+    fn everything_that_is_set_is_in_the_instance() {
+        let service = Service::new("foo", 8080)
+            .uri_spec("/users/{userid}")
+            .id("i-1")
+            .address("host.example.com")
+            .ssl_port(8443)
+            .payload(json!({"zone": "eu"}))
+            .enabled(false);
+        service.validate().unwrap();
+        let expected = r#"{"name":"foo","id":"i-1","address":"host.example.com","port":8080,"sslPort":8443,"payload":{"zone":"eu"},"registrationTimeUTC":1795462086221,"serviceType":"DYNAMIC","uriSpec":{"parts":[{"value":"/users/","variable":false},{"value":"userid","variable":true}]},"enabled":false}"#;
+        assert_eq!(
+            String::from_utf8(made(&service).to_json()).unwrap(),
+            expected
+        );
+        assert_eq!(service.name(), "foo");
+        assert_eq!(service.id_or_none(), Some("i-1"));
+        assert_eq!(service.address_or_none(), Some("host.example.com"));
+    }
+
+    #[test]
+    fn ports_of_many_types_are_taken() {
+        for service in [
+            Service::new("foo", 80_u16).ssl_port(443_u16),
+            Service::new("foo", 80_u8).ssl_port(443_i16),
+            Service::new("foo", 80_i32).ssl_port(443_u32),
+            Service::new(String::from("foo"), 80_i64).ssl_port(443),
+        ] {
+            assert_eq!(made(&service).port(), Some(80));
+            assert_eq!(made(&service).ssl_port(), Some(443));
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_port_are_ports() {
+        for port in [1_u16, 65535] {
+            let service = Service::new("foo", port).ssl_port(port);
+            assert_eq!(made(&service).port(), Some(port));
+            assert_eq!(service.port_or_none(), Some(port));
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_no_port_is_refused() {
+        for port in [0, -5, 65536, i64::MIN, i64::MAX] {
+            let message = refused(Service::new("foo", port));
+            let why = format!("is {port}, expected a number from 1 to 65535");
+            assert_eq!(message, format!("invalid service: port {why}"));
+            let message = refused(Service::new("foo", 80).ssl_port(port));
+            assert_eq!(message, format!("invalid service: ssl port {why}"));
+            assert_eq!(Service::new("foo", port).port_or_none(), None);
+        }
+    }
+
+    #[test]
+    fn a_name_that_zookeeper_would_not_take_is_refused() {
+        let message = refused(Service::new("a/b", 80));
+        assert_eq!(
+            message,
+            r#"invalid service: name is "a/b", expected a name without `/`"#
+        );
+        for name in ["", ".", "..", "a\nb"] {
+            assert!(refused(Service::new(name, 80)).starts_with("invalid service: name is "));
+        }
+        Service::new("user sessions ü", 80).validate().unwrap();
+    }
+
+    #[test]
+    fn an_id_that_zookeeper_would_not_take_is_refused() {
+        for id in ["", ".", "..", "a/b", "a\0"] {
+            let message = refused(Service::new("foo", 80).id(id));
+            assert!(message.starts_with("invalid service: id is "), "{message}");
+        }
+        let error = Service::new("foo", 80)
+            .instance("a/b", "::1", 0)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidService);
+    }
+
+    #[test]
+    fn a_uri_spec_that_does_not_parse_is_refused_in_the_words_of_the_original() {
+        for (spec, why) in [
+            ("/a/{b", "Final variable not closed - expected }"),
+            (
+                "{a{b}}",
+                "{ is not allowed inside of a variable specification",
+            ),
+            ("a}", "} must be preceded by {"),
+        ] {
+            let message = refused(Service::new("foo", 80).uri_spec(spec));
+            assert_eq!(
+                message,
+                format!("invalid service: uri spec is {spec:?}: {why}")
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_neither_ip_nor_host_name_is_refused() {
+        let message = refused(Service::new("foo", 80).address("a b"));
+        let expected =
+            r#"invalid service: address is "a b", expected an IP address or a host name"#;
+        assert_eq!(message, expected);
+        for address in ["", "10.0.0.1:80", "http://a", "a/b"] {
+            refused(Service::new("foo", 80).address(address));
+        }
+    }
+
+    #[test]
+    fn a_default_address_that_is_none_is_refused_where_it_is_needed() {
+        assert!(Service::new("foo", 80).instance("i", "", 0).is_err());
+        let service = Service::new("foo", 80).address("10.0.0.2");
+        let instance = service.instance("i", "", 0).unwrap();
+        assert_eq!(instance.address(), Some("10.0.0.2"));
+    }
+
+    #[test]
+    fn an_ipv6_address_is_registered_without_brackets_and_scope_id() {
+        for address in ["fd00::2", "[fd00::2]", "fd00::2%eth0", "[fd00::2%eth0]"] {
+            let own = Service::new("foo", 80).address(address);
+            assert_eq!(made(&own).address(), Some("fd00::2"));
+            let default = Service::new("foo", 80).instance("i", address, 0).unwrap();
+            assert_eq!(default.address(), Some("fd00::2"));
+        }
+    }
+
+    #[test]
+    fn an_instance_stays_below_a_million_bytes() {
+        let sized = |len: usize| Service::new("foo", 80).payload(json!("x".repeat(len)));
+        let overhead = made(&sized(0)).to_json().len();
+        let largest = sized(999_999 - overhead);
+        assert_eq!(made(&largest).to_json().len(), 999_999);
+        largest.validate().unwrap();
+        let over = sized(1_000_000 - overhead);
+        let error = over
+            .instance("i-1", "10.0.0.1", 1_795_462_086_221)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidService);
+        assert_eq!(
+            error.to_string(),
+            "invalid service: size with its payload is 1000000 bytes, expected less than 1000000 bytes"
+        );
+    }
+
+    #[test]
+    fn an_instance_that_is_too_large_with_any_address_is_refused_at_once() {
+        let message = refused(Service::new("foo", 80).payload(json!(vec!["secret"; 200_000])));
+        assert!(
+            message.contains("size") && !message.contains("secret"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_null_payload_is_no_payload() {
+        let service = Service::new("foo", 80).payload(Value::Null);
+        assert_eq!(service, Service::new("foo", 80));
+        assert_eq!(made(&service).payload(), None);
+    }
+
+    #[test]
+    fn the_debug_form_hides_the_payload() {
+        let service = Service::new("foo", 80).payload(json!({"password": "secret"}));
+        let debug = format!("{service:?}");
+        assert!(
+            debug.contains("foo") && debug.contains("payload: Some(..)"),
+            "{debug}"
+        );
+        assert!(
+            !debug.contains("secret") && !debug.contains("password"),
+            "{debug}"
+        );
+    }
+}

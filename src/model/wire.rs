@@ -1,0 +1,555 @@
+//! The bytes of an instance in ZooKeeper, as Apache Curator writes and reads them.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::instance::{Fields, ServiceInstance, ServiceType};
+use super::payload::Payload;
+use super::uri_spec::UriSpec;
+
+/// An instance with Curator's names, in Curator's order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    name: &'a str,
+    id: &'a str,
+    address: Option<&'a str>,
+    port: Option<u16>,
+    ssl_port: Option<u16>,
+    payload: Option<&'a Payload>,
+    #[serde(rename = "registrationTimeUTC")]
+    registration_time_utc: Option<i64>,
+    service_type: &'static str,
+    uri_spec: Option<&'a UriSpec>,
+    // Curator 2.7 refuses a field it does not know, so this one is there only where it says something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enabled: Option<bool>,
+}
+
+impl ServiceInstance {
+    /// Returns the bytes that Curator would write.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        let fields = self.fields();
+        let wire = Wire {
+            name: &fields.name,
+            id: &fields.id,
+            address: fields.address.as_deref(),
+            port: fields.port,
+            ssl_port: fields.ssl_port,
+            payload: fields.payload.as_ref(),
+            registration_time_utc: fields.registration_time_utc,
+            service_type: fields.service_type.wire_name(),
+            uri_spec: fields.uri_spec.as_ref(),
+            enabled: (!fields.enabled).then_some(false),
+        };
+        // It cannot fail: every key is a text, and a vector takes every byte.
+        serde_json::to_vec(&wire).unwrap_or_default()
+    }
+
+    /// Reads what somebody wrote to the node `znode` of the service `name`, as leniently as Curator.
+    ///
+    /// The error is a phrase that says what is wrong, without anything of the payload.
+    pub(crate) fn from_json(
+        name: &str,
+        znode: &str,
+        data: &[u8],
+    ) -> Result<ServiceInstance, String> {
+        let mut json = parse(data)?;
+        Ok(ServiceInstance::new(Fields {
+            // What a writer left out, the path tells.
+            name: read(&mut json, "name", "a text", text)?.unwrap_or_else(|| name.to_owned()),
+            id: read(&mut json, "id", "a text", text)?.unwrap_or_else(|| znode.to_owned()),
+            address: read(&mut json, "address", "a text", text)?,
+            port: read(&mut json, "port", PORT, port)?,
+            ssl_port: read(&mut json, "sslPort", PORT, port)?,
+            payload: json.remove("payload").and_then(Payload::from_wire),
+            registration_time_utc: read(&mut json, "registrationTimeUTC", MILLIS, integer)?,
+            service_type: read(&mut json, "serviceType", SERVICE_TYPE, service_type)?
+                .unwrap_or(ServiceType::Dynamic),
+            uri_spec: uri_spec(&mut json)?,
+            enabled: read(&mut json, "enabled", "true or false", boolean)?.unwrap_or(true),
+        }))
+    }
+}
+
+const PORT: &str = "a number from 1 to 65535";
+const MILLIS: &str = "milliseconds since 1970";
+const SERVICE_TYPE: &str = "one of DYNAMIC, STATIC, PERMANENT and DYNAMIC_SEQUENTIAL";
+
+fn parse(data: &[u8]) -> Result<Map<String, Value>, String> {
+    if data.is_empty() {
+        return Err("the data is empty".to_owned());
+    }
+    // The parser stops at a depth of 128, so hostile nesting is an error like any other and no stack overflow.
+    match serde_json::from_slice(data) {
+        Ok(Value::Object(json)) => Ok(json),
+        Ok(other) => Err(format!("the data is {}, expected an object", kind(&other))),
+        Err(error) => Err(format!("the data is not JSON: {error}")),
+    }
+}
+
+fn read<T>(
+    json: &mut Map<String, Value>,
+    field: &str,
+    expected: &str,
+    convert: impl Fn(&Value) -> Option<T>,
+) -> Result<Option<T>, String> {
+    match json.remove(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match convert(&value) {
+            Some(converted) => Ok(Some(converted)),
+            None => Err(format!("{field} is {}, expected {expected}", shown(&value))),
+        },
+    }
+}
+
+fn uri_spec(json: &mut Map<String, Value>) -> Result<Option<UriSpec>, String> {
+    match json.remove("uriSpec") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match UriSpec::from_wire(&value) {
+            Ok(spec) => Ok(Some(spec)),
+            Err(why) => Err(format!("uriSpec is {}, expected {why}", shown(&value))),
+        },
+    }
+}
+
+// The conversions are those Jackson makes by default.
+
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+pub(super) fn boolean(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(value) => Some(*value),
+        Value::Number(number) => number.as_i64().map(|number| number != 0),
+        Value::String(text) => text.trim().to_ascii_lowercase().parse().ok(),
+        _ => None,
+    }
+}
+
+fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+// Writers in languages with one type of number may write `8080.0`.
+fn whole(number: f64) -> Option<i64> {
+    // Beyond 2^53 a float skips integers, and cannot tell which one was meant.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+}
+
+fn port(value: &Value) -> Option<u16> {
+    let port = u16::try_from(integer(value)?).ok()?;
+    (port != 0).then_some(port)
+}
+
+fn service_type(value: &Value) -> Option<ServiceType> {
+    // The names of Java's constants are exact, so `dynamic` is none of them.
+    ServiceType::from_wire(value.as_str()?)
+}
+
+/// Returns a value as an error shows it, cut where it is long.
+fn shown(value: &Value) -> String {
+    // It goes to a log with every change of the node, and a text can be a megabyte long.
+    const LONGEST: usize = 40;
+    match value {
+        Value::Array(_) | Value::Object(_) => kind(value).to_owned(),
+        scalar => scalar.to_string().chars().take(LONGEST).collect(),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const WITH_SPEC: &str = r#"{"name":"foo","id":"227f8803-74d9-41b1-802d-81e527b4d755","address":"10.0.0.1","port":5000,"sslPort":null,"payload":null,"registrationTimeUTC":1795462086221,"serviceType":"DYNAMIC","uriSpec":{"parts":[{"value":"/1.x/users/","variable":false},{"value":"userid","variable":true}]}}"#;
+    const NO_SPEC: &str = r#"{"name":"no-uri-spec","id":"97724af4-1365-4f30-911e-b2811551190a","address":"10.0.0.1","port":5000,"sslPort":null,"payload":null,"registrationTimeUTC":1795462086455,"serviceType":"DYNAMIC","uriSpec":null}"#;
+    const SSL: &str = r#"{"name":"ssl","id":"i","address":"10.0.0.1","port":8080,"sslPort":8443,"payload":null,"registrationTimeUTC":1387297218261,"serviceType":"DYNAMIC","uriSpec":null}"#;
+
+    fn with_spec() -> ServiceInstance {
+        ServiceInstance::new(Fields {
+            address: Some("10.0.0.1".into()),
+            port: Some(5000),
+            registration_time_utc: Some(1_795_462_086_221),
+            uri_spec: Some("/1.x/users/{userid}".parse().unwrap()),
+            ..Fields::new("foo", "227f8803-74d9-41b1-802d-81e527b4d755")
+        })
+    }
+
+    fn ssl() -> Fields {
+        Fields {
+            address: Some("10.0.0.1".into()),
+            port: Some(8080),
+            ssl_port: Some(8443),
+            registration_time_utc: Some(1_387_297_218_261),
+            ..Fields::new("ssl", "i")
+        }
+    }
+
+    fn json_of(fields: Fields) -> String {
+        String::from_utf8(ServiceInstance::new(fields).to_json()).unwrap()
+    }
+
+    fn read_text(data: &str) -> Result<ServiceInstance, String> {
+        ServiceInstance::from_json("service", "znode", data.as_bytes())
+    }
+
+    /// Reads an instance that has one field.
+    fn with(field: &str, value: Value) -> Result<ServiceInstance, String> {
+        read_text(&json!({field: value}).to_string())
+    }
+
+    fn payload_of(json: &str) -> Option<Value> {
+        let data = format!(r#"{{"payload":{json}}}"#);
+        read_text(&data).unwrap().payload().cloned()
+    }
+
+    #[test]
+    fn an_instance_with_a_uri_spec_is_written_as_curator_writes_it() {
+        assert_eq!(String::from_utf8(with_spec().to_json()).unwrap(), WITH_SPEC);
+    }
+
+    #[test]
+    fn an_instance_without_a_uri_spec_is_written_as_curator_writes_it() {
+        let fields = Fields {
+            address: Some("10.0.0.1".into()),
+            port: Some(5000),
+            registration_time_utc: Some(1_795_462_086_455),
+            ..Fields::new("no-uri-spec", "97724af4-1365-4f30-911e-b2811551190a")
+        };
+        assert_eq!(json_of(fields), NO_SPEC);
+    }
+
+    #[test]
+    fn an_instance_with_an_ssl_port_is_written_as_curator_writes_it() {
+        assert_eq!(json_of(ssl()), SSL);
+    }
+
+    #[test]
+    fn what_curator_wrote_reads_and_writes_back_byte_for_byte() {
+        for data in [WITH_SPEC, NO_SPEC, SSL] {
+            let written = read_text(data).unwrap().to_json();
+            assert_eq!(String::from_utf8(written).unwrap(), data);
+        }
+        assert_eq!(read_text(WITH_SPEC), Ok(with_spec()));
+        assert_eq!(read_text(SSL), Ok(ServiceInstance::new(ssl())));
+    }
+
+    #[test]
+    fn an_empty_uri_spec_has_no_parts() {
+        let data = SSL.replace(r#""uriSpec":null"#, r#""uriSpec":{"parts":[]}"#);
+        let uri_spec = Some("".parse().unwrap());
+        assert_eq!(json_of(Fields { uri_spec, ..ssl() }), data);
+        assert_eq!(
+            read_text(&data).unwrap().uri_spec().unwrap().to_string(),
+            ""
+        );
+    }
+
+    #[test]
+    fn only_an_instance_that_is_switched_off_says_so_in_the_last_field() {
+        let off = json_of(Fields {
+            enabled: false,
+            ..ssl()
+        });
+        assert_eq!(
+            off,
+            SSL.replace(r#""uriSpec":null}"#, r#""uriSpec":null,"enabled":false}"#)
+        );
+        assert!(!SSL.contains("enabled"));
+        assert!(!read_text(&off).unwrap().is_enabled());
+    }
+
+    #[test]
+    fn text_is_utf8_and_a_slash_is_not_escaped() {
+        let uri_spec = Some("/grüße/€🎉\"\\".parse().unwrap());
+        let json = json_of(Fields {
+            uri_spec,
+            ..Fields::new("日本/", "i")
+        });
+        assert!(json.starts_with(r#"{"name":"日本/","id":"i","#), "{json}");
+        assert!(
+            json.contains(r#"{"value":"/grüße/€🎉\"\\","variable":false}"#),
+            "{json}"
+        );
+        let back = read_text(&json).unwrap();
+        assert_eq!(back.name(), "日本/");
+        assert_eq!(back.uri_spec().unwrap().to_string(), "/grüße/€🎉\"\\");
+    }
+
+    #[test]
+    fn nothing_is_left_out_where_nothing_is_known() {
+        let expected = r#"{"name":"a","id":"b","address":null,"port":null,"sslPort":null,"payload":null,"registrationTimeUTC":null,"serviceType":"DYNAMIC","uriSpec":null}"#;
+        assert_eq!(json_of(Fields::new("a", "b")), expected);
+    }
+
+    #[test]
+    fn payloads_are_written_in_the_forms_curator_reads() {
+        for (payload, expected) in [
+            (json!({"zone": "eu"}), r#""payload":{"zone":"eu"},"#),
+            (
+                json!(["a", 1]),
+                r#""payload":["java.util.ArrayList",["a",1]],"#,
+            ),
+            (json!("eu"), r#""payload":"eu","#),
+            (json!(1), r#""payload":1,"#),
+            (json!(true), r#""payload":true,"#),
+            (json!(null), r#""payload":null,"#),
+        ] {
+            let json = json_of(Fields {
+                payload: Payload::new(payload.clone()),
+                ..ssl()
+            });
+            assert_eq!(json, SSL.replace(r#""payload":null,"#, expected));
+            let back = read_text(&json).unwrap().payload().cloned();
+            assert_eq!(back.unwrap_or(Value::Null), payload);
+        }
+    }
+
+    #[test]
+    fn payloads_of_any_shape_are_read() {
+        let map = r#"{"@class":"java.util.HashMap","zone":"eu","nested":{"a":1}}"#;
+        assert_eq!(
+            payload_of(map),
+            Some(json!({"zone": "eu", "nested": {"a": 1}}))
+        );
+        let list = r#"["java.util.ArrayList",["a",1]]"#;
+        assert_eq!(payload_of(list), Some(json!(["a", 1])));
+        for other in [
+            r#""eu""#,
+            "1",
+            "1.5",
+            "true",
+            "{}",
+            "[]",
+            r#"["a",{"b":null}]"#,
+        ] {
+            let expected: Value = serde_json::from_str(other).unwrap();
+            assert_eq!(payload_of(other), Some(expected));
+        }
+        assert_eq!(payload_of("null"), None);
+    }
+
+    #[test]
+    fn every_service_type_is_read_and_written() {
+        for name in ["DYNAMIC", "STATIC", "PERMANENT", "DYNAMIC_SEQUENTIAL"] {
+            let data = SSL.replace("DYNAMIC", name);
+            let instance = read_text(&data).unwrap();
+            assert_eq!(instance.service_type().wire_name(), name);
+            assert_eq!(String::from_utf8(instance.to_json()).unwrap(), data);
+        }
+    }
+
+    #[test]
+    fn missing_fields_take_their_defaults() {
+        let instance = read_text("{}").unwrap();
+        assert_eq!(
+            instance,
+            ServiceInstance::new(Fields::new("service", "znode"))
+        );
+        assert!(instance.is_enabled());
+        assert!(!instance.can_be_picked());
+    }
+
+    #[test]
+    fn null_fields_take_their_defaults() {
+        let data = r#"{"name":null,"id":null,"address":null,"port":null,"sslPort":null,"payload":null,"registrationTimeUTC":null,"serviceType":null,"uriSpec":null,"enabled":null}"#;
+        assert_eq!(read_text(data), read_text("{}"));
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored() {
+        let data = SSL.replace('}', r#","x":{"y":[null]},"enabled":true}"#);
+        assert_eq!(read_text(&data), read_text(SSL));
+    }
+
+    #[test]
+    fn the_order_of_fields_and_space_between_them_do_not_count() {
+        let data = " {\n\"port\" : 5000 ,\t\"id\": \"b\" , \"name\":\"a\" }\n";
+        let fields = Fields {
+            port: Some(5000),
+            ..Fields::new("a", "b")
+        };
+        assert_eq!(read_text(data), Ok(ServiceInstance::new(fields)));
+    }
+
+    #[test]
+    fn id_and_name_may_differ_from_the_path() {
+        let instance = ServiceInstance::from_json("other", "i0000000001", SSL.as_bytes()).unwrap();
+        assert_eq!(instance.name(), "ssl");
+        assert_eq!(instance.id(), "i");
+    }
+
+    #[test]
+    fn numbers_in_strings_are_accepted() {
+        assert_eq!(with("port", json!("5000")).unwrap().port(), Some(5000));
+        assert_eq!(
+            with("sslPort", json!(" 8443 ")).unwrap().ssl_port(),
+            Some(8443)
+        );
+        let instance = with("registrationTimeUTC", json!("1387297218261")).unwrap();
+        assert_eq!(instance.registration_time_utc(), Some(1_387_297_218_261));
+    }
+
+    #[test]
+    fn scalars_of_another_type_are_accepted() {
+        assert_eq!(with("port", json!(8080.0)).unwrap().port(), Some(8080));
+        assert_eq!(with("id", json!(7)).unwrap().id(), "7");
+        assert_eq!(with("name", json!(true)).unwrap().name(), "true");
+        assert!(!with("enabled", json!("false")).unwrap().is_enabled());
+        assert!(with("enabled", json!("True")).unwrap().is_enabled());
+        assert!(!with("enabled", json!(0)).unwrap().is_enabled());
+        let before_1970 = with("registrationTimeUTC", json!(-1)).unwrap();
+        assert_eq!(before_1970.registration_time_utc(), Some(-1));
+    }
+
+    #[test]
+    fn a_uri_spec_is_read_as_leniently_as_the_rest() {
+        let spec = |value| with("uriSpec", value).map(|i| i.uri_spec().unwrap().to_string());
+        assert_eq!(spec(json!({})), Ok(String::new()));
+        let parts = json!([{"value": "/a/", "z": 1}, {"variable": true, "value": "b"}]);
+        assert_eq!(spec(json!({"parts": parts})), Ok("/a/{b}".to_owned()));
+        let error = spec(json!(1)).unwrap_err();
+        assert_eq!(error, "uriSpec is 1, expected an object with parts");
+    }
+
+    #[test]
+    fn the_first_and_the_last_port_are_ports() {
+        for port in [1, 65535] {
+            assert_eq!(with("port", json!(port)).unwrap().port(), Some(port));
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_no_port_is_refused() {
+        for field in ["port", "sslPort"] {
+            for value in [
+                json!(0),
+                json!(-1),
+                json!(65536),
+                json!(1e300),
+                json!(80.5),
+                json!("http"),
+                json!(""),
+                json!("0"),
+                json!("80x"),
+                json!(true),
+                json!([80]),
+                json!({"port": 80}),
+            ] {
+                let error = with(field, value.clone()).unwrap_err();
+                assert!(error.starts_with(field), "{error}");
+                assert!(
+                    error.ends_with("expected a number from 1 to 65535"),
+                    "{error}"
+                );
+            }
+        }
+        let error = with("port", json!(70_000)).unwrap_err();
+        assert_eq!(error, "port is 70000, expected a number from 1 to 65535");
+    }
+
+    #[test]
+    fn an_unknown_service_type_is_refused() {
+        for value in [
+            json!("OTHER"),
+            json!("dynamic"),
+            json!(""),
+            json!(0),
+            json!([]),
+        ] {
+            let error = with("serviceType", value).unwrap_err();
+            assert!(error.starts_with("serviceType is "), "{error}");
+            assert!(error.contains("DYNAMIC_SEQUENTIAL"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_shape_is_refused() {
+        for field in [
+            "name",
+            "id",
+            "address",
+            "registrationTimeUTC",
+            "enabled",
+            "uriSpec",
+        ] {
+            let error = with(field, json!([1])).unwrap_err();
+            assert!(
+                error.starts_with(&format!("{field} is an array, expected ")),
+                "{error}"
+            );
+        }
+        assert!(with("enabled", json!("maybe")).is_err());
+        assert!(with("registrationTimeUTC", json!(u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn empty_data_is_refused() {
+        assert_eq!(read_text("").unwrap_err(), "the data is empty");
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        let cut = WITH_SPEC.get(..100).unwrap();
+        let twice = format!("{SSL}{SSL}");
+        for data in [" ", "garbage", cut, &twice, "\0", r#"{"a":}"#] {
+            let error = read_text(data).unwrap_err();
+            assert!(error.starts_with("the data is not JSON: "), "{error}");
+        }
+        let bytes = ServiceInstance::from_json("s", "z", b"{\"name\":\"\xff\"}").unwrap_err();
+        assert!(bytes.starts_with("the data is not JSON: "), "{bytes}");
+        let deep = "[".repeat(1_000_000);
+        assert!(read_text(&deep).is_err());
+    }
+
+    #[test]
+    fn json_that_is_no_object_is_refused() {
+        for (data, kind) in [
+            ("null", "null"),
+            ("true", "a boolean"),
+            ("1", "a number"),
+            (r#""x""#, "a text"),
+            ("[{}]", "an array"),
+        ] {
+            let expected = format!("the data is {kind}, expected an object");
+            assert_eq!(read_text(data).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_is_short_and_has_nothing_of_the_payload() {
+        let long = "x".repeat(100_000);
+        let error = with("port", json!(long)).unwrap_err();
+        assert!(error.len() < 100, "{error}");
+        for broken in [r#","port":0}"#, r#","uriSpec":7}"#, "", ",}"] {
+            let data = format!(r#"{{"payload":{{"password":"secret"}}{broken}"#);
+            let error = read_text(&data).unwrap_err();
+            assert!(
+                !error.contains("secret") && !error.contains("password"),
+                "{error}"
+            );
+        }
+    }
+}

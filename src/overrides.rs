@@ -1,0 +1,147 @@
+//! Override URLs: from the environment, read once, and from the program at any time.
+
+use crate::config;
+use crate::error::{Error, Result};
+use crate::model::{Fields, Params, ServiceInstance, UriSpec, path};
+use arc_swap::ArcSwap;
+use once_cell::sync::Lazy;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+const EXPECTED: &str = "http://host:port/path or https://host:port/path, the port and the path optional";
+
+/// The overrides of the process, by folded name. A URL that cannot be used is an error for its service alone.
+static OVERRIDES: Lazy<ArcSwap<Overrides>> = Lazy::new(|| ArcSwap::from_pointee(from_environment()));
+
+type Overrides = HashMap<String, Result<Arc<Override>>>;
+
+/// A URL that stands for all instances of a service.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Override {
+    /// Scheme, host and port, as they were given.
+    base: String,
+    /// The rest.
+    spec: UriSpec,
+}
+
+impl Override {
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(crate) fn url(&self, name: &str, params: Params<'_>) -> Result<String> {
+        // The same rules for values as for an instance, of which only the name and the path are known.
+        let fields = Fields { uri_spec: Some(self.spec.clone()), ..Fields::new(name, "") };
+        let path = ServiceInstance::new(fields).build_uri_spec(params)?;
+        Ok(crate::provider::concat(&self.base, &path))
+    }
+}
+
+/// Returns the override of a service, if it has one.
+pub(crate) fn find(name: &str) -> Result<Option<Arc<Override>>> {
+    let overrides = OVERRIDES.load();
+    if overrides.is_empty() {
+        return Ok(None);
+    }
+    overrides.get(&fold(name)).cloned().transpose()
+}
+
+pub(crate) fn set(name: &str, url: &str) -> Result<()> {
+    path::check_segment(name).map_err(|expected| Error::invalid_service("name", name, expected))?;
+    let parsed = Arc::new(parse(&format!("the override of {name}"), url)?);
+    OVERRIDES.rcu(|overrides| {
+        let mut overrides = Overrides::clone(overrides);
+        overrides.insert(fold(name), Ok(parsed.clone()));
+        overrides
+    });
+    Ok(())
+}
+
+pub(crate) fn clear(name: &str) {
+    OVERRIDES.rcu(|overrides| {
+        let mut overrides = Overrides::clone(overrides);
+        overrides.remove(&fold(name));
+        overrides
+    });
+}
+
+fn from_environment() -> Overrides {
+    let parsed = |(variable, name, url): (String, String, String)| (fold(&name), parse(&variable, &url).map(Arc::new));
+    config::override_variables().into_iter().map(parsed).collect()
+}
+
+/// Names of services hold what the names of variables cannot: case and punctuation do not count.
+fn fold(name: &str) -> String {
+    name.to_lowercase().replace(['-', '.'], "_")
+}
+
+fn parse(setting: &str, url: &str) -> Result<Override> {
+    let invalid = |expected: &str| Error::invalid_configuration(setting, url, expected);
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid(EXPECTED))?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let clean = !path.chars().any(|c| c.is_control() || c.is_whitespace());
+    if !known || !clean || !is_authority(authority) {
+        return Err(invalid(EXPECTED));
+    }
+    let spec = UriSpec::parse(path).map_err(|why| invalid(&format!("{EXPECTED}; the path is no uri spec: {why}")))?;
+    Ok(Override { base: format!("{scheme}://{authority}"), spec })
+}
+
+fn is_authority(text: &str) -> bool {
+    let after = text.rfind(']').unwrap_or(0);
+    let (host, port) = match text.get(after..).and_then(|rest| rest.rfind(':')) {
+        Some(at) => (text.get(..after + at), text.get(after + at + 1..)),
+        None => (Some(text), None),
+    };
+    let valid_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+    valid_port && host.and_then(crate::model::address_to_register).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(url: &str) -> String {
+        parse("test", url).unwrap().url("foo", &[("bar", &"x y")]).unwrap()
+    }
+
+    #[test]
+    fn an_override_is_the_url_as_given_with_its_variables_replaced() {
+        assert_eq!(built("http://localhost:8081/1.x/foo/{bar}/baz"), "http://localhost:8081/1.x/foo/x%20y/baz");
+        assert_eq!(built("https://localhost"), "https://localhost");
+        assert_eq!(built("https://localhost:8443?q={bar}"), "https://localhost:8443?q=x%20y");
+        assert_eq!(built("HTTP://[::1]:80/"), "HTTP://[::1]:80/");
+        assert_eq!(parse("test", "https://h/{a}").unwrap().base(), "https://h");
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_refused_by_name() {
+        let bad = [
+            "", "localhost", "localhost:8080", "ftp://h", "http://", "http:///x", "http://h:0", "http://h:x",
+            "http://h:65536", "http://u@h", "http://h h", "http://h/a b", "http://h/{a", "http://h:-1", "http://::1:80",
+        ];
+        for url in bad {
+            let message = parse("DISCOVERY_OVERRIDE_FOO", url).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("DISCOVERY_OVERRIDE_FOO is {url:?}, expected http://")), "{message}");
+        }
+    }
+
+    #[test]
+    fn names_are_folded() {
+        for name in ["user-sessions", "USER_SESSIONS", "User.Sessions", "user_sessions"] {
+            assert_eq!(fold(name), "user_sessions");
+        }
+    }
+
+    #[test]
+    fn an_override_is_set_and_cleared_at_any_time() {
+        set("Set-And.Cleared", "http://localhost:1/x").unwrap();
+        assert_eq!(find("set_and_cleared").unwrap().unwrap().base(), "http://localhost:1");
+        clear("SET_AND_CLEARED");
+        assert_eq!(find("set-and-cleared").unwrap(), None);
+        assert!(set("a/b", "http://localhost").is_err());
+        assert!(set("ab", "localhost").is_err());
+    }
+}
