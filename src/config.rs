@@ -16,7 +16,10 @@ const SHORTEST_CONNECT: Duration = Duration::from_millis(100);
 
 const OVERRIDE_PREFIX: &str = "DISCOVERY_OVERRIDE_";
 const ENVIRONMENT: &str = "ENVIRONMENT_NAME";
-const SHARED_CONNECTION_STRINGS: [&str; 2] = ["ZOOKEEPER_CONNECTIONSTRING", "ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING"];
+const SHARED_CONNECTION_STRINGS: [&str; 2] = [
+    "ZOOKEEPER_CONNECTIONSTRING",
+    "ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING",
+];
 const ATTEMPTS: &str = "PARTY_REGISTRATION_ATTEMPTS";
 const DRAIN: &str = "SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS";
 const SESSION_TIMEOUT: &str = "PARTY_SESSION_TIMEOUT_MILLIS";
@@ -144,13 +147,20 @@ impl Config {
     }
 
     fn resolve_with(&self, side: Side, variables: &Variables) -> Result<Settings> {
-        let (connection_string_source, connection_string) = self.resolve_connection_string(side, variables)?;
+        let (connection_string_source, connection_string) =
+            self.resolve_connection_string(side, variables)?;
         Ok(Settings {
             connection_string_source,
             connection_string,
             environment: self.resolve_environment(variables)?,
             session_timeout: check_duration(
-                either(self.session_timeout, "session_timeout", SESSION_TIMEOUT, &variables.session_timeout, millis)?,
+                either(
+                    self.session_timeout,
+                    "session_timeout",
+                    SESSION_TIMEOUT,
+                    &variables.session_timeout,
+                    millis,
+                )?,
                 DEFAULT_TIMEOUT,
                 SHORTEST_SESSION..=LONGEST,
             )?,
@@ -184,7 +194,11 @@ impl Config {
         })
     }
 
-    fn resolve_connection_string(&self, side: Side, variables: &Variables) -> Result<(String, String)> {
+    fn resolve_connection_string(
+        &self,
+        side: Side,
+        variables: &Variables,
+    ) -> Result<(String, String)> {
         let own = (side.variable(), variables.of_side(side));
         let [shared, environment] = SHARED_CONNECTION_STRINGS;
         let candidates = [
@@ -198,11 +212,18 @@ impl Config {
                 return Ok((source.to_owned(), value.clone()));
             }
         }
-        Err(missing("the ZooKeeper ensemble", &[own.0, shared, environment], "connection_string"))
+        Err(missing(
+            "the ZooKeeper ensemble",
+            &[own.0, shared, environment],
+            "connection_string",
+        ))
     }
 
     fn resolve_environment(&self, variables: &Variables) -> Result<String> {
-        let candidates = [("environment", &self.environment), (ENVIRONMENT, &variables.environment)];
+        let candidates = [
+            ("environment", &self.environment),
+            (ENVIRONMENT, &variables.environment),
+        ];
         let Some((source, name)) = first(candidates) else {
             return Err(missing("the environment", &[ENVIRONMENT], "environment"));
         };
@@ -213,16 +234,24 @@ impl Config {
 
     fn resolve_address(&self, variables: &Variables) -> Result<Option<String>> {
         let candidates = [("address", &self.address), (ADDRESS, &variables.address)];
-        let Some((source, address)) = first(candidates) else { return Ok(None) };
+        let Some((source, address)) = first(candidates) else {
+            return Ok(None);
+        };
         let expected = "an IP address or a host name";
         let valid = crate::model::address_to_register(address);
-        valid.map(Some).ok_or_else(|| Error::invalid_configuration(source, address, expected))
+        valid
+            .map(Some)
+            .ok_or_else(|| Error::invalid_configuration(source, address, expected))
     }
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let schemes: Vec<&str> = self.auth.iter().map(|(scheme, _)| scheme.as_str()).collect();
+        let schemes: Vec<&str> = self
+            .auth
+            .iter()
+            .map(|(scheme, _)| scheme.as_str())
+            .collect();
         f.debug_struct("Config")
             .field("connection_string", &self.connection_string)
             .field("environment", &self.environment)
@@ -298,13 +327,20 @@ impl Variables {
     fn of_process() -> Result<Variables> {
         // `env::vars` would panic over any variable that is not Unicode, ours or not.
         Variables::of(env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            Some((
+                name.into_string().ok()?,
+                value.to_string_lossy().into_owned(),
+            ))
         }))
     }
 
     fn of(variables: impl Iterator<Item = (String, String)>) -> Result<Variables> {
         envy::from_iter(variables).map_err(|error| {
-            Error::new(ErrorKind::InvalidConfiguration, "the environment cannot be read").caused_by(error)
+            Error::new(
+                ErrorKind::InvalidConfiguration,
+                "the environment cannot be read",
+            )
+            .caused_by(error)
         })
     }
 
@@ -327,7 +363,9 @@ pub(crate) fn override_variables() -> Vec<(String, String, String)> {
 }
 
 fn first<'a>(candidates: [(&'a str, &'a Option<String>); 2]) -> Option<(&'a str, &'a String)> {
-    candidates.into_iter().find_map(|(source, value)| value.as_ref().map(|value| (source, value)))
+    candidates
+        .into_iter()
+        .find_map(|(source, value)| value.as_ref().map(|value| (source, value)))
 }
 
 /// Returns the explicit value, else the parsed variable, with the name of what set it.
@@ -343,13 +381,21 @@ fn either<T>(
         (None, None) => Ok(None),
         (None, Some(text)) => match parse(text) {
             Some(value) => Ok(Some((variable, value))),
-            None => Err(Error::invalid_configuration(variable, text, expected_number(variable))),
+            None => Err(Error::invalid_configuration(
+                variable,
+                text,
+                expected_number(variable),
+            )),
         },
     }
 }
 
 fn expected_number(variable: &str) -> &'static str {
-    if variable == ATTEMPTS { "a number of attempts" } else { "a number of milliseconds" }
+    if variable == ATTEMPTS {
+        "a number of attempts"
+    } else {
+        "a number of milliseconds"
+    }
 }
 
 fn millis(text: &str) -> Option<Duration> {
@@ -377,7 +423,8 @@ fn check_duration(
 
 fn missing(what: &str, variables: &[&str], setter: &str) -> Error {
     let variables = variables.join(" or ");
-    let message = format!("{what} is not set: set {variables} in the environment, or Config::{setter}");
+    let message =
+        format!("{what} is not set: set {variables} in the environment, or Config::{setter}");
     Error::new(ErrorKind::InvalidConfiguration, message)
 }
 
@@ -386,7 +433,9 @@ mod tests {
     use super::*;
 
     fn resolve(config: Config, side: Side, variables: &[(&str, &str)]) -> Result<Settings> {
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         config.resolve_with(side, &Variables::of(variables)?)
     }
 
@@ -410,7 +459,9 @@ mod tests {
             ("ENVIRONMENT_NAME", "test"),
         ];
         let found = |side, variables: &[(&str, &str)]| {
-            resolve(Config::new(), side, variables).map(|settings| settings.connection_string).unwrap()
+            resolve(Config::new(), side, variables)
+                .map(|settings| settings.connection_string)
+                .unwrap()
         };
         assert_eq!(found(Side::Registration, &all), "r");
         assert_eq!(found(Side::Discovery, &all), "d");
@@ -430,55 +481,124 @@ mod tests {
             ("PARTY_ADDRESS", "10.0.0.3"),
         ];
         let two = Duration::from_secs(2);
-        let config = complete().registration_attempts(2).session_timeout(two).connection_timeout(two).drain(two);
+        let config = complete()
+            .registration_attempts(2)
+            .session_timeout(two)
+            .connection_timeout(two)
+            .drain(two);
         let settings = resolve(config.address("10.0.0.2"), Side::Discovery, &variables).unwrap();
-        assert_eq!((settings.connection_string.as_str(), settings.environment.as_str()), ("zk1", "test"));
-        assert_eq!((settings.session_timeout, settings.connection_timeout, settings.drain), (two, two, two));
-        assert_eq!((settings.registration_attempts, settings.address.as_deref()), (2, Some("10.0.0.2")));
+        assert_eq!(
+            (
+                settings.connection_string.as_str(),
+                settings.environment.as_str()
+            ),
+            ("zk1", "test")
+        );
+        assert_eq!(
+            (
+                settings.session_timeout,
+                settings.connection_timeout,
+                settings.drain
+            ),
+            (two, two, two)
+        );
+        assert_eq!(
+            (settings.registration_attempts, settings.address.as_deref()),
+            (2, Some("10.0.0.2"))
+        );
 
         let three = Duration::from_secs(3);
         let settings = resolve(complete(), Side::Discovery, &variables).unwrap();
-        assert_eq!((settings.session_timeout, settings.connection_timeout, settings.drain), (three, three, three));
-        assert_eq!((settings.registration_attempts, settings.address.as_deref()), (3, Some("10.0.0.3")));
+        assert_eq!(
+            (
+                settings.session_timeout,
+                settings.connection_timeout,
+                settings.drain
+            ),
+            (three, three, three)
+        );
+        assert_eq!(
+            (settings.registration_attempts, settings.address.as_deref()),
+            (3, Some("10.0.0.3"))
+        );
     }
 
     #[test]
     fn what_is_set_nowhere_has_its_default() {
         let settings = resolve(complete(), Side::Discovery, &[]).unwrap();
         let fifteen = Duration::from_secs(15);
-        assert_eq!((settings.session_timeout, settings.connection_timeout), (fifteen, fifteen));
-        assert_eq!((settings.registration_attempts, settings.drain, settings.address), (10, Duration::ZERO, None));
+        assert_eq!(
+            (settings.session_timeout, settings.connection_timeout),
+            (fifteen, fifteen)
+        );
+        assert_eq!(
+            (
+                settings.registration_attempts,
+                settings.drain,
+                settings.address
+            ),
+            (10, Duration::ZERO, None)
+        );
         assert!(!settings.in_background);
     }
 
     #[test]
     fn the_environment_is_folded_to_lower_case() {
-        let settings = resolve(Config::new().connection_string("zk1"), Side::Discovery, &[("ENVIRONMENT_NAME", "LIVE")]);
+        let settings = resolve(
+            Config::new().connection_string("zk1"),
+            Side::Discovery,
+            &[("ENVIRONMENT_NAME", "LIVE")],
+        );
         assert_eq!(settings.unwrap().environment, "live");
     }
 
     #[test]
     fn an_error_names_the_setting_its_value_and_what_was_expected() {
         let attempts = error(complete(), &[("PARTY_REGISTRATION_ATTEMPTS", "many")]);
-        assert_eq!(attempts, "PARTY_REGISTRATION_ATTEMPTS is \"many\", expected a number of attempts");
+        assert_eq!(
+            attempts,
+            "PARTY_REGISTRATION_ATTEMPTS is \"many\", expected a number of attempts"
+        );
         let timeout = error(complete(), &[("PARTY_SESSION_TIMEOUT_MILLIS", "-1")]);
-        assert_eq!(timeout, "PARTY_SESSION_TIMEOUT_MILLIS is \"-1\", expected a number of milliseconds");
+        assert_eq!(
+            timeout,
+            "PARTY_SESSION_TIMEOUT_MILLIS is \"-1\", expected a number of milliseconds"
+        );
         let timeout = error(complete().session_timeout(Duration::ZERO), &[]);
         assert_eq!(timeout, "session_timeout is 0ns, expected from 1s to 600s");
-        let drain = error(complete(), &[("SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS", "")]);
-        assert!(drain.starts_with("SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS is \"\""), "{drain}");
+        let drain = error(
+            complete(),
+            &[("SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS", "")],
+        );
+        assert!(
+            drain.starts_with("SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS is \"\""),
+            "{drain}"
+        );
         let address = error(complete(), &[("PARTY_ADDRESS", "a b")]);
-        assert_eq!(address, "PARTY_ADDRESS is \"a b\", expected an IP address or a host name");
+        assert_eq!(
+            address,
+            "PARTY_ADDRESS is \"a b\", expected an IP address or a host name"
+        );
         for name in ["", "a/b", "..", "a\nb"] {
-            let message = error(Config::new().connection_string("zk1"), &[("ENVIRONMENT_NAME", name)]);
-            assert!(message.starts_with(&format!("ENVIRONMENT_NAME is {name:?}, expected ")), "{message}");
+            let message = error(
+                Config::new().connection_string("zk1"),
+                &[("ENVIRONMENT_NAME", name)],
+            );
+            assert!(
+                message.starts_with(&format!("ENVIRONMENT_NAME is {name:?}, expected ")),
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn what_is_missing_is_named_with_every_way_to_set_it() {
         let message = error(Config::new().environment("test"), &[]);
-        for way in ["ZOOKEEPER_DISCOVERY_CONNECTIONSTRING", "ZOOKEEPER_CONNECTIONSTRING", "Config::connection_string"] {
+        for way in [
+            "ZOOKEEPER_DISCOVERY_CONNECTIONSTRING",
+            "ZOOKEEPER_CONNECTIONSTRING",
+            "Config::connection_string",
+        ] {
             assert!(message.contains(way), "{message}");
         }
         assert!(error(Config::new().connection_string("zk1"), &[]).contains("ENVIRONMENT_NAME"));

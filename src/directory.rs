@@ -82,7 +82,12 @@ impl Directory {
             .name("party-discover".into())
             .spawn(move || follower.run())
             .map_err(|error| no_thread().caused_by(error))?;
-        let directory = Directory { settings, supervisor, shared, inbox };
+        let directory = Directory {
+            settings,
+            supervisor,
+            shared,
+            inbox,
+        };
         directory.await_session()?;
         Ok(directory)
     }
@@ -92,10 +97,13 @@ impl Directory {
             return Ok(());
         }
         let limit = self.settings.connection_timeout;
-        self.supervisor.wait(Instant::now() + limit).map(drop).map_err(|failure| {
-            let what = format!("connecting {SIDE} to {}", self.settings.connection_string);
-            Error::timeout(&what, limit).caused_by(failure)
-        })
+        self.supervisor
+            .wait(Instant::now() + limit)
+            .map(drop)
+            .map_err(|failure| {
+                let what = format!("connecting {SIDE} to {}", self.settings.connection_string);
+                Error::timeout(&what, limit).caused_by(failure)
+            })
     }
 
     pub(crate) fn view(&self) -> arc_swap::Guard<Arc<View>> {
@@ -109,12 +117,16 @@ impl Directory {
 
     /// Follows the service until [`release`](Directory::release), and waits for its first snapshot.
     pub(crate) fn hold(&self, name: &str) -> Result<()> {
-        self.load(name, |follow| follow.providers += 1).map(drop).inspect_err(|_| self.release(name))
+        self.load(name, |follow| follow.providers += 1)
+            .map(drop)
+            .inspect_err(|_| self.release(name))
     }
 
     pub(crate) fn release(&self, name: &str) {
         let mut follows = self.shared.follows.lock();
-        let Some(follow) = follows.services.get_mut(name) else { return };
+        let Some(follow) = follows.services.get_mut(name) else {
+            return;
+        };
         follow.providers = follow.providers.saturating_sub(1);
         if !follow.pinned && follow.providers == 0 {
             follows.services.remove(name);
@@ -136,8 +148,16 @@ impl Directory {
             if let Some(snapshot) = self.shared.view.load().get(name) {
                 return Ok(snapshot.clone());
             }
-            if self.shared.loaded.wait_until(&mut follows, deadline).timed_out() {
-                let failure = follows.services.get(name).and_then(|follow| follow.failure.clone());
+            if self
+                .shared
+                .loaded
+                .wait_until(&mut follows, deadline)
+                .timed_out()
+            {
+                let failure = follows
+                    .services
+                    .get(name)
+                    .and_then(|follow| follow.failure.clone());
                 drop(follows);
                 return Err(self.unread(name, failure));
             }
@@ -145,7 +165,10 @@ impl Directory {
     }
 
     fn unread(&self, name: &str, failure: Option<Failure>) -> Error {
-        let what = format!("reading the instances of {name} from {}", self.settings.connection_string);
+        let what = format!(
+            "reading the instances of {name} from {}",
+            self.settings.connection_string
+        );
         let error = Error::timeout(&what, self.settings.connection_timeout);
         match (failure, self.supervisor.wait(Instant::now())) {
             (_, Err(unreachable)) => error.caused_by(unreachable),
@@ -168,18 +191,25 @@ impl Directory {
                     return Ok(names);
                 }
                 Err(failure) if failure.is_transient() && Instant::now() < deadline => {}
-                Err(failure) => return Err(Error::timeout("listing the services", limit).caused_by(failure)),
+                Err(failure) => {
+                    return Err(Error::timeout("listing the services", limit).caused_by(failure));
+                }
             }
         }
     }
 
     /// Asks ZooKeeper whether the instances of the environment can be listed.
     pub(crate) fn healthy(&self) -> bool {
-        list(&self.supervisor, &self.shared.instances, HEALTHY_WITHIN).is_ok_and(|children| children.is_some())
+        list(&self.supervisor, &self.shared.instances, HEALTHY_WITHIN)
+            .is_ok_and(|children| children.is_some())
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        if self.check_open().is_err() { ConnectionState::Unconnected } else { self.supervisor.state() }
+        if self.check_open().is_err() {
+            ConnectionState::Unconnected
+        } else {
+            self.supervisor.state()
+        }
     }
 
     /// Returns for how long the view has not been in touch with ZooKeeper, `None` while it is.
@@ -188,7 +218,11 @@ impl Directory {
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.shared.is_closed() { Err(Error::not_connected(SIDE)) } else { Ok(()) }
+        if self.shared.is_closed() {
+            Err(Error::not_connected(SIDE))
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends the session. Idempotent. Where ZooKeeper does not answer in time, that goes on in the background.
@@ -218,7 +252,10 @@ impl Drop for Directory {
 
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Directory").field("instances", &self.shared.instances).field("state", &self.state()).finish()
+        f.debug_struct("Directory")
+            .field("instances", &self.shared.instances)
+            .field("state", &self.state())
+            .finish()
     }
 }
 
@@ -226,7 +263,13 @@ impl Shared {
     fn new(instances: String) -> Shared {
         let view = ArcSwap::from_pointee(View::new());
         let (follows, loaded) = (Mutex::default(), Condvar::new());
-        Shared { instances, view, follows, loaded, overflow: AtomicBool::new(false) }
+        Shared {
+            instances,
+            view,
+            follows,
+            loaded,
+            overflow: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -260,7 +303,11 @@ impl Shared {
 
 impl Snapshot {
     pub(crate) fn of(listed: Vec<Arc<ServiceInstance>>) -> Snapshot {
-        let pickable = listed.iter().filter(|instance| instance.can_be_picked()).cloned().collect();
+        let pickable = listed
+            .iter()
+            .filter(|instance| instance.can_be_picked())
+            .cloned()
+            .collect();
         Snapshot { listed, pickable }
     }
 }

@@ -52,7 +52,11 @@ pub fn connect() -> Result<()> {
 /// # Errors
 /// As [`connect`].
 pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()> {
-    connect_with(Config::new().connection_string(connection_string).environment(environment_name))
+    connect_with(
+        Config::new()
+            .connection_string(connection_string)
+            .environment(environment_name),
+    )
 }
 
 /// Connects as `config` says, and where it is silent as the environment says, see [`connect`].
@@ -88,7 +92,11 @@ pub fn url(name: &str, params: &[(&str, &dyn std::fmt::Display)]) -> Result<Stri
 /// # Errors
 /// As [`url`], and [`InvalidParameter`](crate::ErrorKind::InvalidParameter) for a suffix with spaces or control
 /// characters.
-pub fn url_with_suffix(name: &str, params: &[(&str, &dyn std::fmt::Display)], suffix: &str) -> Result<String> {
+pub fn url_with_suffix(
+    name: &str,
+    params: &[(&str, &dyn std::fmt::Display)],
+    suffix: &str,
+) -> Result<String> {
     provider::check_suffix(suffix)?;
     let mut url = url(name, params)?;
     url.push_str(suffix);
@@ -138,7 +146,9 @@ pub fn healthy() -> bool {
 
 /// Returns how this side stands with ZooKeeper, without asking it.
 pub fn state() -> ConnectionState {
-    DIRECTORY.get().map_or(ConnectionState::Unconnected, |directory| directory.state())
+    DIRECTORY
+        .get()
+        .map_or(ConnectionState::Unconnected, |directory| directory.state())
 }
 
 /// Ends the session. Does nothing while unconnected. Returns within about one second.
@@ -146,7 +156,9 @@ pub fn state() -> ConnectionState {
 /// # Errors
 /// [`Timeout`](crate::ErrorKind::Timeout) where ZooKeeper did not confirm in time; the session then times out there.
 pub fn disconnect() -> Result<()> {
-    DIRECTORY.take().map_or(Ok(()), |directory| directory.disconnect(DISCONNECT_WITHIN))
+    DIRECTORY
+        .take()
+        .map_or(Ok(()), |directory| directory.disconnect(DISCONNECT_WITHIN))
 }
 
 /// Has every lookup of the service answered with this URL, whether or not discovery is connected.
@@ -167,11 +179,15 @@ pub fn clear_override(name: &str) {
 }
 
 fn with_directory<T>(f: impl FnOnce(&Directory) -> Result<T>) -> Result<T> {
-    DIRECTORY.with(f).unwrap_or_else(|| Err(Error::not_connected("discovery")))
+    DIRECTORY
+        .with(f)
+        .unwrap_or_else(|| Err(Error::not_connected("discovery")))
 }
 
 fn connected() -> Result<Arc<Directory>> {
-    DIRECTORY.get().ok_or_else(|| Error::not_connected("discovery"))
+    DIRECTORY
+        .get()
+        .ok_or_else(|| Error::not_connected("discovery"))
 }
 
 /// Ends a connection that was replaced: its providers may keep it alive for long.

@@ -61,28 +61,56 @@ impl Error {
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         let message = message.into();
-        Error { inner: Arc::new(Inner { kind, message, cause: None }) }
+        Error {
+            inner: Arc::new(Inner {
+                kind,
+                message,
+                cause: None,
+            }),
+        }
     }
 
     pub(crate) fn caused_by(self, cause: impl Into<Cause>) -> Error {
         let Inner { kind, message, .. } = &*self.inner;
-        Error { inner: Arc::new(Inner { kind: *kind, message: message.clone(), cause: Some(cause.into()) }) }
+        Error {
+            inner: Arc::new(Inner {
+                kind: *kind,
+                message: message.clone(),
+                cause: Some(cause.into()),
+            }),
+        }
     }
 
     pub(crate) fn not_connected(side: &str) -> Error {
-        Error::new(ErrorKind::NotConnected, format!("{side} is not connected: call party::{side}::connect() first"))
+        Error::new(
+            ErrorKind::NotConnected,
+            format!("{side} is not connected: call party::{side}::connect() first"),
+        )
     }
 
     pub(crate) fn timeout(what: &str, limit: Duration) -> Error {
-        Error::new(ErrorKind::Timeout, format!("timed out after {limit:?}: {what}"))
+        Error::new(
+            ErrorKind::Timeout,
+            format!("timed out after {limit:?}: {what}"),
+        )
     }
 
     pub(crate) fn invalid_service(field: &str, value: impl fmt::Debug, expected: &str) -> Error {
-        Error::new(ErrorKind::InvalidService, format!("invalid service: {field} is {value:?}, expected {expected}"))
+        Error::new(
+            ErrorKind::InvalidService,
+            format!("invalid service: {field} is {value:?}, expected {expected}"),
+        )
     }
 
-    pub(crate) fn invalid_configuration(setting: &str, value: impl fmt::Debug, expected: &str) -> Error {
-        Error::new(ErrorKind::InvalidConfiguration, format!("{setting} is {value:?}, expected {expected}"))
+    pub(crate) fn invalid_configuration(
+        setting: &str,
+        value: impl fmt::Debug,
+        expected: &str,
+    ) -> Error {
+        Error::new(
+            ErrorKind::InvalidConfiguration,
+            format!("{setting} is {value:?}, expected {expected}"),
+        )
     }
 }
 
@@ -95,7 +123,9 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Error");
-        debug.field("kind", &self.inner.kind).field("message", &self.inner.message);
+        debug
+            .field("kind", &self.inner.kind)
+            .field("message", &self.inner.message);
         if let Some(cause) = &self.inner.cause {
             debug.field("cause", cause);
         }
@@ -105,7 +135,10 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+        self.inner
+            .cause
+            .as_deref()
+            .map(|cause| cause as &(dyn StdError + 'static))
     }
 }
 
@@ -122,7 +155,8 @@ mod tests {
 
     #[test]
     fn the_display_form_does_not_repeat_the_cause() {
-        let error = Error::timeout("register foo", Duration::from_secs(15)).caused_by("connection refused");
+        let error =
+            Error::timeout("register foo", Duration::from_secs(15)).caused_by("connection refused");
         assert_eq!(error.to_string(), "timed out after 15s: register foo");
         assert_eq!(error.source().unwrap().to_string(), "connection refused");
     }

@@ -48,8 +48,17 @@ pub(crate) struct Follower {
 type Data = Option<Vec<u8>>;
 
 impl Follower {
-    pub(crate) fn new(supervisor: Arc<Supervisor>, shared: Arc<Shared>, messages: Receiver<Message>) -> Follower {
-        Follower { supervisor, shared, messages, services: HashMap::new() }
+    pub(crate) fn new(
+        supervisor: Arc<Supervisor>,
+        shared: Arc<Shared>,
+        messages: Receiver<Message>,
+    ) -> Follower {
+        Follower {
+            supervisor,
+            shared,
+            messages,
+            services: HashMap::new(),
+        }
     }
 
     /// Runs until the directory is closed.
@@ -70,7 +79,9 @@ impl Follower {
             message = self.messages.try_recv().ok();
         }
         if self.shared.take_overflow() {
-            self.services.values_mut().for_each(|service| service.generation = 0);
+            self.services
+                .values_mut()
+                .for_each(|service| service.generation = 0);
         }
     }
 
@@ -82,7 +93,9 @@ impl Follower {
             }
             return;
         }
-        let Some((parent, child)) = path.rsplit_once('/') else { return };
+        let Some((parent, child)) = path.rsplit_once('/') else {
+            return;
+        };
         let service = path::child_of(&self.shared.instances, parent);
         if let Some(followed) = service.and_then(|service| self.services.get_mut(service)) {
             followed.changed.insert(child.to_owned());
@@ -121,21 +134,28 @@ impl Follower {
     }
 
     fn unread_in(&self, generation: &Generation) -> Vec<String> {
-        let unread = self.services.iter().filter(|(_, service)| service.generation != generation.number());
+        let unread = self
+            .services
+            .iter()
+            .filter(|(_, service)| service.generation != generation.number());
         unread.map(|(name, _)| name.clone()).collect()
     }
 
     /// Watches and lists the services. Returns whether any view changes for it, and whether all could be listed.
     fn list(&mut self, generation: &Generation, names: Vec<String>) -> (bool, bool) {
         let (names, root) = (Arc::new(names), self.shared.instances.clone());
-        let listings = generation.call_all(names.clone(), move |session, name: &String| watch_and_list(session, &root, name));
+        let listings = generation.call_all(names.clone(), move |session, name: &String| {
+            watch_and_list(session, &root, name)
+        });
         let (mut any, mut all) = (false, true);
         for (name, listing) in names.iter().zip(listings) {
             match (listing, self.services.get_mut(name)) {
                 (Ok(children), Some(service)) => {
                     any = true;
                     service.generation = generation.number();
-                    service.instances.retain(|znode, _| children.contains(znode));
+                    service
+                        .instances
+                        .retain(|znode, _| children.contains(znode));
                     service.changed = children;
                     service.unpublished = true;
                 }
@@ -152,15 +172,27 @@ impl Follower {
 
     /// Reads every changed child. Returns whether there were any, and whether all could be read.
     fn read(&mut self, generation: &Generation) -> (bool, bool) {
-        let listed = self.services.iter().filter(|(_, service)| service.generation == generation.number());
+        let listed = self
+            .services
+            .iter()
+            .filter(|(_, service)| service.generation == generation.number());
         let nodes: Vec<(String, String)> = listed
-            .flat_map(|(name, service)| service.changed.iter().map(|znode| (name.clone(), znode.clone())))
+            .flat_map(|(name, service)| {
+                service
+                    .changed
+                    .iter()
+                    .map(|znode| (name.clone(), znode.clone()))
+            })
             .collect();
         let (nodes, root) = (Arc::new(nodes), self.shared.instances.clone());
-        let results = generation.call_all(nodes.clone(), move |session, (name, znode)| get(session, &root, name, znode));
+        let results = generation.call_all(nodes.clone(), move |session, (name, znode)| {
+            get(session, &root, name, znode)
+        });
         let mut complete = true;
         for ((name, znode), result) in nodes.iter().zip(results) {
-            let Some(service) = self.services.get_mut(name) else { continue };
+            let Some(service) = self.services.get_mut(name) else {
+                continue;
+            };
             match result {
                 Ok(data) => service.apply(name, znode, data),
                 Err(failure) => {
@@ -194,7 +226,9 @@ impl Followed {
             return None;
         }
         self.unpublished = false;
-        Some(Arc::new(Snapshot::of(self.instances.values().flatten().cloned().collect())))
+        Some(Arc::new(Snapshot::of(
+            self.instances.values().flatten().cloned().collect(),
+        )))
     }
 
     fn apply(&mut self, name: &str, znode: &str, data: Data) {
@@ -205,21 +239,36 @@ impl Followed {
             return;
         };
         match ServiceInstance::from_json(name, znode, &data) {
-            Ok(instance) => drop(self.instances.insert(znode.to_owned(), Some(Arc::new(instance)))),
+            Ok(instance) => drop(
+                self.instances
+                    .insert(znode.to_owned(), Some(Arc::new(instance))),
+            ),
             Err(why) => {
                 let known = self.instances.entry(znode.to_owned()).or_default();
-                let then = if known.is_some() { "its last good value is kept until it goes" } else { "it is left out" };
+                let then = if known.is_some() {
+                    "its last good value is kept until it goes"
+                } else {
+                    "it is left out"
+                };
                 log::warn!("the data of {name}/{znode} cannot be read, {then}: {why}");
             }
         }
     }
 }
 
-fn watch_and_list(session: &dyn Session, root: &str, name: &str) -> Result<BTreeSet<String>, Failure> {
+fn watch_and_list(
+    session: &dyn Session,
+    root: &str,
+    name: &str,
+) -> Result<BTreeSet<String>, Failure> {
     let path = path::service(root, name);
     // First the watch, then the list: what changes in between is reported.
     session.watch_tree(&path)?;
-    Ok(session.children(&path)?.unwrap_or_default().into_iter().collect())
+    Ok(session
+        .children(&path)?
+        .unwrap_or_default()
+        .into_iter()
+        .collect())
 }
 
 fn get(session: &dyn Session, root: &str, name: &str, znode: &str) -> Result<Data, Failure> {

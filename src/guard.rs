@@ -33,7 +33,9 @@ static AT_EXIT: Mutex<Vec<Arc<Shutdown>>> = Mutex::new(Vec::new());
 /// Nothing runs after `SIGKILL`, `abort`, or a panic in a program built with `panic = "abort"`: the instances then stay
 /// until the session times out.
 pub fn disconnect_on_drop() -> DisconnectGuard {
-    DisconnectGuard { shutdown: Arc::new(Shutdown::default()) }
+    DisconnectGuard {
+        shutdown: Arc::new(Shutdown::default()),
+    }
 }
 
 /// Disconnects both sides when it is dropped, see [`disconnect_on_drop`].
@@ -51,7 +53,9 @@ impl DisconnectGuard {
     pub fn on_signals(self) -> DisconnectGuard {
         let shutdown = self.shutdown.clone();
         if let Err(error) = watch_signals(shutdown) {
-            log::warn!("signals cannot be watched, they will not take this program out of discovery: {error}");
+            log::warn!(
+                "signals cannot be watched, they will not take this program out of discovery: {error}"
+            );
         }
         self
     }
@@ -60,7 +64,9 @@ impl DisconnectGuard {
     pub fn at_exit(self) -> DisconnectGuard {
         AT_EXIT.lock().push(self.shutdown.clone());
         if let Err(error) = process::at_exit(shut_down_all, exit_bound) {
-            log::warn!("the exit of the process cannot be watched, it will not take this program out of discovery: {error}");
+            log::warn!(
+                "the exit of the process cannot be watched, it will not take this program out of discovery: {error}"
+            );
         }
         self
     }
@@ -142,7 +148,10 @@ fn report(result: crate::Result<()>) {
 
 fn exit_bound() -> Duration {
     let all = AT_EXIT.lock().clone();
-    all.iter().map(|shutdown| shutdown.bound()).max().unwrap_or_default()
+    all.iter()
+        .map(|shutdown| shutdown.bound())
+        .max()
+        .unwrap_or_default()
 }
 
 fn shut_down_all() {
@@ -172,5 +181,8 @@ fn watch_signals(shutdown: Arc<Shutdown>) -> std::io::Result<()> {
             }
         }
     };
-    thread::Builder::new().name("party-signals".into()).spawn(run).map(drop)
+    thread::Builder::new()
+        .name("party-signals".into())
+        .spawn(run)
+        .map(drop)
 }

@@ -20,13 +20,23 @@ pub(crate) type Check = Box<dyn FnMut() -> bool + Send + 'static>;
 /// Where the time between two attempts comes from, so that tests need not wait for it.
 pub(crate) trait Clock: Send + Sync {
     /// Waits on `changed` for `pause`, or less where it is notified.
-    fn wait(&self, changed: &Condvar, state: &mut parking_lot::MutexGuard<'_, State>, pause: Duration);
+    fn wait(
+        &self,
+        changed: &Condvar,
+        state: &mut parking_lot::MutexGuard<'_, State>,
+        pause: Duration,
+    );
 }
 
 pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
-    fn wait(&self, changed: &Condvar, state: &mut parking_lot::MutexGuard<'_, State>, pause: Duration) {
+    fn wait(
+        &self,
+        changed: &Condvar,
+        state: &mut parking_lot::MutexGuard<'_, State>,
+        pause: Duration,
+    ) {
         let until = Instant::now() + pause;
         while !state.cancelled && !changed.wait_until(state, until).timed_out() {}
     }
@@ -74,8 +84,16 @@ impl PendingRegistration {
             if let Some(outcome) = &state.outcome {
                 return outcome.clone().map(|()| self.id.clone());
             }
-            if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
-                return Err(Error::timeout(&format!("{} is not yet registered", self.service.name()), timeout));
+            if self
+                .shared
+                .changed
+                .wait_until(&mut state, deadline)
+                .timed_out()
+            {
+                return Err(Error::timeout(
+                    &format!("{} is not yet registered", self.service.name()),
+                    timeout,
+                ));
             }
         }
     }
@@ -95,7 +113,10 @@ impl PendingRegistration {
 
 impl fmt::Debug for PendingRegistration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PendingRegistration").field("service", &self.service.name()).field("id", &self.id).finish()
+        f.debug_struct("PendingRegistration")
+            .field("service", &self.service.name())
+            .field("id", &self.id)
+            .finish()
     }
 }
 
@@ -125,12 +146,22 @@ pub(crate) fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<PendingRegistration> {
     let shared = Arc::new(Shared::default());
-    let gate = Gate { registrar: registrar.clone(), service: service.clone(), id: id.clone(), shared: shared.clone() };
+    let gate = Gate {
+        registrar: registrar.clone(),
+        service: service.clone(),
+        id: id.clone(),
+        shared: shared.clone(),
+    };
     thread::Builder::new()
         .name("party-health".into())
         .spawn(move || gate.run(check, attempts, &*clock))
         .map_err(|error| no_thread().caused_by(error))?;
-    Ok(PendingRegistration { id, service, registrar, shared })
+    Ok(PendingRegistration {
+        id,
+        service,
+        registrar,
+        shared,
+    })
 }
 
 /// What one health thread works on.
@@ -145,7 +176,10 @@ impl Gate {
     fn run(self, mut check: Check, attempts: u32, clock: &dyn Clock) {
         let outcome = self.attempt(&mut check, attempts, clock);
         if let Err(error) = &outcome {
-            log::warn!("{} is not registered, giving up: {error}", self.service.name());
+            log::warn!(
+                "{} is not registered, giving up: {error}",
+                self.service.name()
+            );
         }
         // A check may hold whatever its author likes, and its drop may panic.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(check)));
@@ -160,13 +194,23 @@ impl Gate {
                 Ok(()) => return Ok(()),
                 Err(error) => last = error,
             }
-            log::debug!("{}: attempt {attempt} of {attempts} to register failed: {last}", self.service.name());
+            log::debug!(
+                "{}: attempt {attempt} of {attempts} to register failed: {last}",
+                self.service.name()
+            );
             if attempt < attempts {
-                clock.wait(&self.shared.changed, &mut self.shared.state.lock(), BETWEEN_ATTEMPTS);
+                clock.wait(
+                    &self.shared.changed,
+                    &mut self.shared.state.lock(),
+                    BETWEEN_ATTEMPTS,
+                );
             }
         }
         self.check_still_wanted()?;
-        let message = format!("{} was not registered after {attempts} attempts", self.service.name());
+        let message = format!(
+            "{} was not registered after {attempts} attempts",
+            self.service.name()
+        );
         Err(Error::new(ErrorKind::Unhealthy, message).caused_by(last))
     }
 
@@ -183,9 +227,14 @@ impl Gate {
 
     fn attempt_once(&self, check: &mut Check) -> Result<()> {
         match catch_unwind(AssertUnwindSafe(check)) {
-            Ok(true) => self.registrar.register(&self.service, &self.id, &|| !self.shared.is_cancelled()),
+            Ok(true) => self
+                .registrar
+                .register(&self.service, &self.id, &|| !self.shared.is_cancelled()),
             Ok(false) => Err(Error::new(ErrorKind::Unhealthy, "the health check said no")),
-            Err(_) => Err(Error::new(ErrorKind::Unhealthy, "the health check panicked")),
+            Err(_) => Err(Error::new(
+                ErrorKind::Unhealthy,
+                "the health check panicked",
+            )),
         }
     }
 }

@@ -8,10 +8,12 @@ use once_cell::sync::Lazy;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const EXPECTED: &str = "http://host:port/path or https://host:port/path, the port and the path optional";
+const EXPECTED: &str =
+    "http://host:port/path or https://host:port/path, the port and the path optional";
 
 /// The overrides of the process, by folded name. A URL that cannot be used is an error for its service alone.
-static OVERRIDES: Lazy<ArcSwap<Overrides>> = Lazy::new(|| ArcSwap::from_pointee(from_environment()));
+static OVERRIDES: Lazy<ArcSwap<Overrides>> =
+    Lazy::new(|| ArcSwap::from_pointee(from_environment()));
 
 type Overrides = HashMap<String, Result<Arc<Override>>>;
 
@@ -31,7 +33,10 @@ impl Override {
 
     pub(crate) fn url(&self, name: &str, params: Params<'_>) -> Result<String> {
         // The same rules for values as for an instance, of which only the name and the path are known.
-        let fields = Fields { uri_spec: Some(self.spec.clone()), ..Fields::new(name, "") };
+        let fields = Fields {
+            uri_spec: Some(self.spec.clone()),
+            ..Fields::new(name, "")
+        };
         let path = ServiceInstance::new(fields).build_uri_spec(params)?;
         Ok(crate::provider::concat(&self.base, &path))
     }
@@ -66,8 +71,13 @@ pub(crate) fn clear(name: &str) {
 }
 
 fn from_environment() -> Overrides {
-    let parsed = |(variable, name, url): (String, String, String)| (fold(&name), parse(&variable, &url).map(Arc::new));
-    config::override_variables().into_iter().map(parsed).collect()
+    let parsed = |(variable, name, url): (String, String, String)| {
+        (fold(&name), parse(&variable, &url).map(Arc::new))
+    };
+    config::override_variables()
+        .into_iter()
+        .map(parsed)
+        .collect()
 }
 
 /// Names of services hold what the names of variables cannot: case and punctuation do not count.
@@ -85,8 +95,12 @@ fn parse(setting: &str, url: &str) -> Result<Override> {
     if !known || !clean || !is_authority(authority) {
         return Err(invalid(EXPECTED));
     }
-    let spec = UriSpec::parse(path).map_err(|why| invalid(&format!("{EXPECTED}; the path is no uri spec: {why}")))?;
-    Ok(Override { base: format!("{scheme}://{authority}"), spec })
+    let spec = UriSpec::parse(path)
+        .map_err(|why| invalid(&format!("{EXPECTED}; the path is no uri spec: {why}")))?;
+    Ok(Override {
+        base: format!("{scheme}://{authority}"),
+        spec,
+    })
 }
 
 fn is_authority(text: &str) -> bool {
@@ -104,14 +118,23 @@ mod tests {
     use super::*;
 
     fn built(url: &str) -> String {
-        parse("test", url).unwrap().url("foo", &[("bar", &"x y")]).unwrap()
+        parse("test", url)
+            .unwrap()
+            .url("foo", &[("bar", &"x y")])
+            .unwrap()
     }
 
     #[test]
     fn an_override_is_the_url_as_given_with_its_variables_replaced() {
-        assert_eq!(built("http://localhost:8081/1.x/foo/{bar}/baz"), "http://localhost:8081/1.x/foo/x%20y/baz");
+        assert_eq!(
+            built("http://localhost:8081/1.x/foo/{bar}/baz"),
+            "http://localhost:8081/1.x/foo/x%20y/baz"
+        );
         assert_eq!(built("https://localhost"), "https://localhost");
-        assert_eq!(built("https://localhost:8443?q={bar}"), "https://localhost:8443?q=x%20y");
+        assert_eq!(
+            built("https://localhost:8443?q={bar}"),
+            "https://localhost:8443?q=x%20y"
+        );
         assert_eq!(built("HTTP://[::1]:80/"), "HTTP://[::1]:80/");
         assert_eq!(parse("test", "https://h/{a}").unwrap().base(), "https://h");
     }
@@ -119,18 +142,43 @@ mod tests {
     #[test]
     fn a_url_that_cannot_be_used_is_refused_by_name() {
         let bad = [
-            "", "localhost", "localhost:8080", "ftp://h", "http://", "http:///x", "http://h:0", "http://h:x",
-            "http://h:65536", "http://u@h", "http://h h", "http://h/a b", "http://h/{a", "http://h:-1", "http://::1:80",
+            "",
+            "localhost",
+            "localhost:8080",
+            "ftp://h",
+            "http://",
+            "http:///x",
+            "http://h:0",
+            "http://h:x",
+            "http://h:65536",
+            "http://u@h",
+            "http://h h",
+            "http://h/a b",
+            "http://h/{a",
+            "http://h:-1",
+            "http://::1:80",
         ];
         for url in bad {
-            let message = parse("DISCOVERY_OVERRIDE_FOO", url).unwrap_err().to_string();
-            assert!(message.starts_with(&format!("DISCOVERY_OVERRIDE_FOO is {url:?}, expected http://")), "{message}");
+            let message = parse("DISCOVERY_OVERRIDE_FOO", url)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.starts_with(&format!(
+                    "DISCOVERY_OVERRIDE_FOO is {url:?}, expected http://"
+                )),
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn names_are_folded() {
-        for name in ["user-sessions", "USER_SESSIONS", "User.Sessions", "user_sessions"] {
+        for name in [
+            "user-sessions",
+            "USER_SESSIONS",
+            "User.Sessions",
+            "user_sessions",
+        ] {
             assert_eq!(fold(name), "user_sessions");
         }
     }
@@ -138,7 +186,10 @@ mod tests {
     #[test]
     fn an_override_is_set_and_cleared_at_any_time() {
         set("Set-And.Cleared", "http://localhost:1/x").unwrap();
-        assert_eq!(find("set_and_cleared").unwrap().unwrap().base(), "http://localhost:1");
+        assert_eq!(
+            find("set_and_cleared").unwrap().unwrap().base(),
+            "http://localhost:1"
+        );
         clear("SET_AND_CLEARED");
         assert_eq!(find("set-and-cleared").unwrap(), None);
         assert!(set("a/b", "http://localhost").is_err());

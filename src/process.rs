@@ -43,10 +43,12 @@ extern "C" fn exiting() {
 fn run_elsewhere(run: fn(), bound: Duration) -> io::Result<()> {
     let (mut waiting, done) = UnixStream::pair()?;
     waiting.set_read_timeout(Some(bound.max(Duration::from_millis(1))))?;
-    thread::Builder::new().name("party-exit".into()).spawn(move || {
-        let _ = catch_unwind(run);
-        drop(done);
-    })?;
+    thread::Builder::new()
+        .name("party-exit".into())
+        .spawn(move || {
+            let _ = catch_unwind(run);
+            drop(done);
+        })?;
     waiting.read(&mut [0]).map(drop)
 }
 

@@ -20,7 +20,10 @@ impl ServiceProvider {
     pub(crate) fn new(directory: Arc<Directory>, name: &str) -> Result<ServiceProvider> {
         check_name(name)?;
         directory.hold(name)?;
-        Ok(ServiceProvider { name: name.to_owned(), directory })
+        Ok(ServiceProvider {
+            name: name.to_owned(),
+            directory,
+        })
     }
 
     /// Returns the name of the service.
@@ -34,7 +37,12 @@ impl ServiceProvider {
     /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew.
     pub fn instance(&self) -> Result<Option<Arc<ServiceInstance>>> {
         self.directory.check_open()?;
-        Ok(self.directory.view().get(&self.name).and_then(|snapshot| pick(snapshot)).cloned())
+        Ok(self
+            .directory
+            .view()
+            .get(&self.name)
+            .and_then(|snapshot| pick(snapshot))
+            .cloned())
     }
 
     /// Returns all instances that are registered, those that are never picked among them: without an address or port,
@@ -44,7 +52,11 @@ impl ServiceProvider {
     /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew.
     pub fn instances(&self) -> Result<Vec<Arc<ServiceInstance>>> {
         self.directory.check_open()?;
-        Ok(self.directory.view().get(&self.name).map_or_else(Vec::new, |snapshot| snapshot.listed.clone()))
+        Ok(self
+            .directory
+            .view()
+            .get(&self.name)
+            .map_or_else(Vec::new, |snapshot| snapshot.listed.clone()))
     }
 }
 
@@ -56,7 +68,9 @@ impl Drop for ServiceProvider {
 
 impl fmt::Debug for ServiceProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServiceProvider").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ServiceProvider")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,7 +81,9 @@ pub(crate) fn url(directory: &Directory, name: &str, params: Params<'_>) -> Resu
 
 /// Returns the URL of one live instance without a path.
 pub(crate) fn base_url(directory: &Directory, name: &str, suffix: &str) -> Result<String> {
-    with_instance(directory, name, |instance| Ok(concat(instance.base_url().unwrap_or_default(), suffix)))
+    with_instance(directory, name, |instance| {
+        Ok(concat(instance.base_url().unwrap_or_default(), suffix))
+    })
 }
 
 fn with_instance(
@@ -100,7 +116,9 @@ pub(crate) fn check_suffix(suffix: &str) -> Result<()> {
     match suffix.chars().find(|c| c.is_control() || *c == ' ') {
         None => Ok(()),
         Some(_) => {
-            let message = format!("the suffix is {suffix:?}, expected one without spaces and control characters");
+            let message = format!(
+                "the suffix is {suffix:?}, expected one without spaces and control characters"
+            );
             Err(Error::new(ErrorKind::InvalidParameter, message))
         }
     }
@@ -123,5 +141,8 @@ fn no_instance(directory: &Directory, name: &str, snapshot: &Snapshot) -> Error 
     let stale = directory.stale_for().map_or_else(String::new, |age| {
         format!(", as far as is known: the connection to zookeeper was lost {age:.1?} ago")
     });
-    Error::new(ErrorKind::NoInstance, format!("Unable to find an instance of {name}: {why}{stale}"))
+    Error::new(
+        ErrorKind::NoInstance,
+        format!("Unable to find an instance of {name}: {why}{stale}"),
+    )
 }

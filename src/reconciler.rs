@@ -62,7 +62,17 @@ impl Reconciler {
     ) -> Reconciler {
         let audit_due = Instant::now() + AUDIT;
         let haunted = session_timeout * 2;
-        Reconciler { supervisor, holder, wanted, messages, haunted, seen: 0, audit_due, retry: RETRY, warned: None }
+        Reconciler {
+            supervisor,
+            holder,
+            wanted,
+            messages,
+            haunted,
+            seen: 0,
+            audit_due,
+            retry: RETRY,
+            warned: None,
+        }
     }
 
     /// Runs until nothing is wanted any more, then ends both sessions. Returns whether they ended in time.
@@ -77,7 +87,10 @@ impl Reconciler {
     }
 
     fn wait(&self, until: Instant) {
-        let mut message = self.messages.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
+        let mut message = self
+            .messages
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+            .ok();
         // What has piled up is taken at once, so that a thousand changes cost one comparison.
         while let Some(next) = message {
             if let Message::Changed(path) = next {
@@ -91,7 +104,9 @@ impl Reconciler {
     fn compare(&mut self) -> Instant {
         let now = Instant::now();
         let look_after = self.holder.tend(now);
-        let Some(reader) = self.supervisor.current() else { return self.sooner(look_after, None) };
+        let Some(reader) = self.supervisor.current() else {
+            return self.sooner(look_after, None);
+        };
         if reader.number() != self.seen || now >= self.audit_due {
             self.seen = reader.number();
             self.audit_due = now + AUDIT;
@@ -99,7 +114,11 @@ impl Reconciler {
         }
         let (tasks, held_back) = self.wanted.tasks(now);
         let open = self.verify(&reader, tasks);
-        let retry = if open.is_empty() { None } else { self.act(&reader, open) };
+        let retry = if open.is_empty() {
+            None
+        } else {
+            self.act(&reader, open)
+        };
         self.sooner(look_after, held_back.into_iter().chain(retry).min())
     }
 
@@ -110,7 +129,9 @@ impl Reconciler {
     /// Looks at each node, with a watch, and returns those where ZooKeeper does not hold what is wanted.
     fn verify(&mut self, reader: &Generation, tasks: Vec<Task>) -> Vec<Task> {
         let tasks = Arc::new(tasks);
-        let found = reader.call_all(tasks.clone(), |session, task: &Task| session.exists(&task.path, true));
+        let found = reader.call_all(tasks.clone(), |session, task: &Task| {
+            session.exists(&task.path, true)
+        });
         let owner = self.holder.held().and_then(|held| held.owner());
         let mut open = Vec::new();
         for (task, found) in tasks.iter().zip(found) {
@@ -127,16 +148,27 @@ impl Reconciler {
     fn act(&mut self, reader: &Arc<Generation>, open: Vec<Task>) -> Option<Instant> {
         let writer = match self.holder.writable() {
             Ok(Some(held)) => held.generation.clone(),
-            Ok(None) => return self.put_off(&open, &Failure::Lost("the session is on its way back".into())),
+            Ok(None) => {
+                return self.put_off(
+                    &open,
+                    &Failure::Lost("the session is on its way back".into()),
+                );
+            }
             Err(failure) => return self.put_off(&open, &Failure::Lost(failure.to_string())),
         };
-        let (present, absent): (Vec<_>, Vec<_>) = open.into_iter().partition(|task| task.goal == Goal::Present);
+        let (present, absent): (Vec<_>, Vec<_>) = open
+            .into_iter()
+            .partition(|task| task.goal == Goal::Present);
         // Only the session that wrote a node is sure to see it: another server may be behind.
         let deleter = if writer.is_lost() { reader } else { &writer };
         let deleted = self.delete(deleter, absent);
         let written = self.write(&writer, present);
         let done = deleted && written;
-        self.retry = if done { RETRY } else { (self.retry * 2).min(LONGEST_RETRY) };
+        self.retry = if done {
+            RETRY
+        } else {
+            (self.retry * 2).min(LONGEST_RETRY)
+        };
         (!done).then(|| Instant::now() + self.retry)
     }
 
@@ -196,7 +228,9 @@ impl Reconciler {
     fn delete(&mut self, deleter: &Generation, tasks: Vec<Task>) -> bool {
         let owner = self.holder.held().and_then(|held| held.owner());
         let tasks = Arc::new(tasks);
-        let results = deleter.call_all(tasks.clone(), move |session, task: &Task| remove(session, task, owner));
+        let results = deleter.call_all(tasks.clone(), move |session, task: &Task| {
+            remove(session, task, owner)
+        });
         let mut done = true;
         for (task, result) in tasks.iter().zip(results) {
             match result {
@@ -215,7 +249,10 @@ impl Reconciler {
         let recently = self.warned.is_some_and(|at| at.elapsed() < WARN_EVERY);
         if relied_upon && !failure.is_transient() && !recently {
             self.warned = Some(Instant::now());
-            log::warn!("{} cannot be restored in zookeeper, trying again: {failure}", task.path);
+            log::warn!(
+                "{} cannot be restored in zookeeper, trying again: {failure}",
+                task.path
+            );
         } else {
             log::debug!("{} is not yet as wanted: {failure}", task.path);
         }
@@ -223,15 +260,23 @@ impl Reconciler {
 }
 
 /// Puts our node in place, whatever stands there: one of another session is deleted and created again back to back.
-fn place(session: &dyn Session, task: &Task, owner: Option<i64>, ask_owner: bool) -> Result<Placed, Failure> {
+fn place(
+    session: &dyn Session,
+    task: &Task,
+    owner: Option<i64>,
+    ask_owner: bool,
+) -> Result<Placed, Failure> {
     let (version, displaced) = match create(session, task) {
         Ok(()) => (0, false),
         Err(Failure::NodeExists) => match session.get(&task.path)? {
             None => return Err(Failure::NoNode),
-            Some((data, stat)) if Some(stat.owner) == owner && *data == *task.data => (stat.version, false),
-            Some((_, stat)) if Some(stat.owner) == owner => {
-                (session.set(&task.path, &task.data, stat.version)?.version, false)
+            Some((data, stat)) if Some(stat.owner) == owner && *data == *task.data => {
+                (stat.version, false)
             }
+            Some((_, stat)) if Some(stat.owner) == owner => (
+                session.set(&task.path, &task.data, stat.version)?.version,
+                false,
+            ),
             Some((_, stat)) => {
                 session.delete(&task.path, stat.version)?;
                 session.create(&task.path, &task.data, Mode::Ephemeral)?;
@@ -240,8 +285,16 @@ fn place(session: &dyn Session, task: &Task, owner: Option<i64>, ask_owner: bool
         },
         Err(failure) => return Err(failure),
     };
-    let owner = if ask_owner { read_owner(session, task)? } else { None };
-    Ok(Placed { version, displaced, owner })
+    let owner = if ask_owner {
+        read_owner(session, task)?
+    } else {
+        None
+    };
+    Ok(Placed {
+        version,
+        displaced,
+        owner,
+    })
 }
 
 fn create(session: &dyn Session, task: &Task) -> Result<(), Failure> {

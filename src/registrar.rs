@@ -40,8 +40,9 @@ impl Registrar {
         let wanted = Arc::new(Wanted::default());
         let (inbox, messages) = sync_channel(Message::MOST);
         let events = Message::sender(&inbox, &wanted);
-        let supervisor = Supervisor::start(SIDE, connector.clone(), settings.session_timeout, events)
-            .map_err(|error| no_thread().caused_by(error))?;
+        let supervisor =
+            Supervisor::start(SIDE, connector.clone(), settings.session_timeout, events)
+                .map_err(|error| no_thread().caused_by(error))?;
         let supervisor = Arc::new(supervisor);
         let (done, finished) = sync_channel(1);
         let wake = inbox.clone();
@@ -50,14 +51,29 @@ impl Registrar {
             settings.session_timeout,
             Arc::new(move || drop(wake.try_send(Message::Look))),
         );
-        let reconciler = Reconciler::new(supervisor.clone(), holder, wanted.clone(), messages, settings.session_timeout);
+        let reconciler = Reconciler::new(
+            supervisor.clone(),
+            holder,
+            wanted.clone(),
+            messages,
+            settings.session_timeout,
+        );
         thread::Builder::new()
             .name("party-register".into())
-            .spawn(move || drop(done.send(reconciler.run())))
+            .spawn(move || {
+                let _ = done.send(reconciler.run());
+            })
             .map_err(|error| no_thread().caused_by(error))?;
         let instances = path::instances(&chroot, &settings.environment);
         let finished = parking_lot::Mutex::new(Some(finished));
-        let registrar = Registrar { settings, instances, supervisor, wanted, inbox, finished };
+        let registrar = Registrar {
+            settings,
+            instances,
+            supervisor,
+            wanted,
+            inbox,
+            finished,
+        };
         registrar.await_session()?;
         Ok(registrar)
     }
@@ -67,10 +83,13 @@ impl Registrar {
             return Ok(());
         }
         let limit = self.settings.connection_timeout;
-        self.supervisor.wait(Instant::now() + limit).map(drop).map_err(|failure| {
-            let what = format!("connecting {SIDE} to {}", self.settings.connection_string);
-            Error::timeout(&what, limit).caused_by(failure)
-        })
+        self.supervisor
+            .wait(Instant::now() + limit)
+            .map(drop)
+            .map_err(|failure| {
+                let what = format!("connecting {SIDE} to {}", self.settings.connection_string);
+                Error::timeout(&what, limit).caused_by(failure)
+            })
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -78,18 +97,30 @@ impl Registrar {
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        if self.wanted.is_closed() { ConnectionState::Unconnected } else { self.supervisor.state() }
+        if self.wanted.is_closed() {
+            ConnectionState::Unconnected
+        } else {
+            self.supervisor.state()
+        }
     }
 
     /// Registers the service under `id`, unless `permitted` says no at the very moment it is put among the wanted.
-    pub(crate) fn register(&self, service: &Service, id: &str, permitted: &dyn Fn() -> bool) -> Result<()> {
+    pub(crate) fn register(
+        &self,
+        service: &Service,
+        id: &str,
+        permitted: &dyn Fn() -> bool,
+    ) -> Result<()> {
         service.validate()?;
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
         let instance = service.instance(id, &self.own_address(service, deadline)?, now_millis())?;
         let path = self.path_of(&instance);
         let Some(ticket) = self.wanted.want(&path, &instance, permitted)? else {
-            return Err(Error::new(ErrorKind::Cancelled, format!("the registration of {path} was cancelled")));
+            return Err(Error::new(
+                ErrorKind::Cancelled,
+                format!("the registration of {path} was cancelled"),
+            ));
         };
         self.look();
         match self.wanted.wait(&path, ticket, deadline) {
@@ -108,21 +139,30 @@ impl Registrar {
         check_name(service.name())?;
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
-        let paths = self.wanted.withdraw(|instance| matches(service, instance))?;
+        let paths = self
+            .wanted
+            .withdraw(|instance| matches(service, instance))?;
         if paths.is_empty() {
-            return service.id_or_none().map_or(Ok(false), |id| self.delete(service.name(), id, deadline));
+            return service
+                .id_or_none()
+                .map_or(Ok(false), |id| self.delete(service.name(), id, deadline));
         }
         self.look();
         if self.wanted.wait_gone(&paths, deadline) {
             return Ok(true);
         }
-        let what = format!("unregistering {} (it is gone for this program and will be removed from zookeeper as soon as that answers)", paths.join(", "));
+        let what = format!(
+            "unregistering {} (it is gone for this program and will be removed from zookeeper as soon as that answers)",
+            paths.join(", ")
+        );
         Err(self.last_failure(Error::timeout(&what, limit)))
     }
 
     /// Takes out one registration without waiting for it.
     pub(crate) fn withdraw(&self, service: &Service, id: &str) {
-        let gone = self.wanted.withdraw(|instance| instance.name() == service.name() && instance.id() == id);
+        let gone = self
+            .wanted
+            .withdraw(|instance| instance.name() == service.name() && instance.id() == id);
         if gone.is_ok() {
             self.look();
         }
@@ -135,7 +175,8 @@ impl Registrar {
 
     /// Asks ZooKeeper whether the instances of the environment can be listed.
     pub(crate) fn healthy(&self) -> bool {
-        list(&self.supervisor, &self.instances, HEALTHY_WITHIN).is_ok_and(|children| children.is_some())
+        list(&self.supervisor, &self.instances, HEALTHY_WITHIN)
+            .is_ok_and(|children| children.is_some())
     }
 
     /// Ends the session and with it all registrations. Idempotent. Where ZooKeeper does not answer in time, nothing is
@@ -143,10 +184,15 @@ impl Registrar {
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
         self.wanted.close();
         self.look();
-        let Some(finished) = self.finished.lock().take() else { return Ok(()) };
+        let Some(finished) = self.finished.lock().take() else {
+            return Ok(());
+        };
         match finished.recv_timeout(within + Duration::from_millis(100)) {
             Ok(true) => Ok(()),
-            _ => Err(Error::timeout("ending the session of registration (its nodes stay until it times out)", within)),
+            _ => Err(Error::timeout(
+                "ending the session of registration (its nodes stay until it times out)",
+                within,
+            )),
         }
     }
 
@@ -160,11 +206,16 @@ impl Registrar {
     }
 
     fn path_of(&self, instance: &ServiceInstance) -> String {
-        path::instance(&path::service(&self.instances, instance.name()), instance.id())
+        path::instance(
+            &path::service(&self.instances, instance.name()),
+            instance.id(),
+        )
     }
 
     fn own_address(&self, service: &Service, deadline: Instant) -> Result<String> {
-        let given = service.address_or_none().or(self.settings.address.as_deref());
+        let given = service
+            .address_or_none()
+            .or(self.settings.address.as_deref());
         if let Some(address) = given {
             return Ok(address.to_owned());
         }
@@ -180,13 +231,18 @@ impl Registrar {
         let what = format!("unregistering {node}");
         let limit = self.settings.connection_timeout;
         loop {
-            let generation = self.supervisor.wait(deadline).map_err(|f| Error::timeout(&what, limit).caused_by(f))?;
+            let generation = self
+                .supervisor
+                .wait(deadline)
+                .map_err(|f| Error::timeout(&what, limit).caused_by(f))?;
             let path = node.clone();
             match generation.call(deadline, move |session| session.delete(&path, -1)) {
                 Ok(()) => return Ok(true),
                 Err(Failure::NoNode) => return Ok(false),
                 Err(failure) if failure.is_transient() && Instant::now() < deadline => {}
-                Err(failure) if failure.is_transient() => return Err(Error::timeout(&what, limit).caused_by(failure)),
+                Err(failure) if failure.is_transient() => {
+                    return Err(Error::timeout(&what, limit).caused_by(failure));
+                }
                 Err(failure) => return Err(Error::new(ErrorKind::Refused, what).caused_by(failure)),
             }
         }
@@ -194,13 +250,16 @@ impl Registrar {
 
     fn explain(&self, path: &str, outcome: Outcome, limit: Duration) -> Error {
         match outcome {
-            Outcome::Refused(failure) => {
-                Error::new(ErrorKind::Refused, format!("zookeeper refused to register {path}")).caused_by(failure)
-            }
+            Outcome::Refused(failure) => Error::new(
+                ErrorKind::Refused,
+                format!("zookeeper refused to register {path}"),
+            )
+            .caused_by(failure),
             Outcome::Closed => Error::not_connected(SIDE),
-            Outcome::Withdrawn => {
-                Error::new(ErrorKind::Cancelled, format!("the registration of {path} was taken back or replaced"))
-            }
+            Outcome::Withdrawn => Error::new(
+                ErrorKind::Cancelled,
+                format!("the registration of {path} was taken back or replaced"),
+            ),
             Outcome::Placed | Outcome::TimedOut(None) => {
                 self.last_failure(Error::timeout(&format!("registering {path}"), limit))
             }
@@ -230,7 +289,10 @@ impl Drop for Registrar {
 
 impl fmt::Debug for Registrar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registrar").field("instances", &self.instances).field("state", &self.state()).finish()
+        f.debug_struct("Registrar")
+            .field("instances", &self.instances)
+            .field("state", &self.state())
+            .finish()
     }
 }
 
@@ -238,7 +300,9 @@ impl fmt::Debug for Registrar {
 fn matches(service: &Service, instance: &ServiceInstance) -> bool {
     let same_one = match service.id_or_none() {
         Some(id) => instance.id() == id,
-        None => service.port_or_none().is_none_or(|port| instance.port() == Some(port)),
+        None => service
+            .port_or_none()
+            .is_none_or(|port| instance.port() == Some(port)),
     };
     same_one && instance.name() == service.name()
 }
@@ -250,7 +314,9 @@ pub(crate) fn list(
     within: Duration,
 ) -> std::result::Result<Option<Vec<String>>, Failure> {
     let deadline = Instant::now() + within;
-    let generation = supervisor.wait(deadline).map_err(|failure| Failure::Lost(failure.to_string()))?;
+    let generation = supervisor
+        .wait(deadline)
+        .map_err(|failure| Failure::Lost(failure.to_string()))?;
     let path = path.to_owned();
     generation.call(deadline, move |session| session.children(&path))
 }
@@ -260,7 +326,9 @@ pub(crate) fn no_thread() -> Error {
 }
 
 fn now_millis() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }
 
 impl Message {

@@ -45,7 +45,11 @@ pub fn connect() -> Result<()> {
 /// # Errors
 /// As [`connect`].
 pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()> {
-    connect_with(Config::new().connection_string(connection_string).environment(environment_name))
+    connect_with(
+        Config::new()
+            .connection_string(connection_string)
+            .environment(environment_name),
+    )
 }
 
 /// Connects as `config` says, and where it is silent as the environment says, see [`connect`].
@@ -83,7 +87,10 @@ pub fn register(service: Service) -> Result<String> {
 ///
 /// # Errors
 /// As [`register_with_attempts`].
-pub fn register_when_healthy(service: Service, healthy: impl FnMut() -> bool + Send + 'static) -> Result<String> {
+pub fn register_when_healthy(
+    service: Service,
+    healthy: impl FnMut() -> bool + Send + 'static,
+) -> Result<String> {
     let registrar = registrar()?;
     let attempts = registrar.settings().registration_attempts;
     gate_and_wait(&registrar, service, Box::new(healthy), attempts)
@@ -143,7 +150,9 @@ pub fn healthy() -> bool {
 
 /// Returns how this side stands with ZooKeeper, without asking it.
 pub fn state() -> ConnectionState {
-    REGISTRAR.get().map_or(ConnectionState::Unconnected, |registrar| registrar.state())
+    REGISTRAR
+        .get()
+        .map_or(ConnectionState::Unconnected, |registrar| registrar.state())
 }
 
 /// Takes everything that is registered out of ZooKeeper and ends the session. Does nothing while unconnected.
@@ -154,7 +163,9 @@ pub fn state() -> ConnectionState {
 /// [`Timeout`](crate::ErrorKind::Timeout) where ZooKeeper did not confirm in time. Nothing is registered again even
 /// then, and what is left goes when the session times out.
 pub fn disconnect() -> Result<()> {
-    REGISTRAR.take().map_or(Ok(()), |registrar| registrar.disconnect(DISCONNECT_WITHIN))
+    REGISTRAR
+        .take()
+        .map_or(Ok(()), |registrar| registrar.disconnect(DISCONNECT_WITHIN))
 }
 
 /// Returns how long the guard waits after disconnecting, `None` while unconnected.
@@ -163,21 +174,44 @@ pub(crate) fn drain() -> Option<Duration> {
 }
 
 fn registrar() -> Result<Arc<Registrar>> {
-    REGISTRAR.get().ok_or_else(|| Error::not_connected("registration"))
+    REGISTRAR
+        .get()
+        .ok_or_else(|| Error::not_connected("registration"))
 }
 
 fn id_of(service: &Service) -> String {
-    let random = || uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
+    let random = || {
+        uuid::Builder::from_random_bytes(rand::random())
+            .into_uuid()
+            .to_string()
+    };
     service.id_or_none().map_or_else(random, str::to_owned)
 }
 
-fn gate(registrar: &Arc<Registrar>, service: Service, check: Check, attempts: u32) -> Result<PendingRegistration> {
+fn gate(
+    registrar: &Arc<Registrar>,
+    service: Service,
+    check: Check,
+    attempts: u32,
+) -> Result<PendingRegistration> {
     service.validate()?;
     let id = id_of(&service);
-    health::start(registrar.clone(), service, id, check, attempts, Arc::new(SystemClock))
+    health::start(
+        registrar.clone(),
+        service,
+        id,
+        check,
+        attempts,
+        Arc::new(SystemClock),
+    )
 }
 
-fn gate_and_wait(registrar: &Arc<Registrar>, service: Service, check: Check, attempts: u32) -> Result<String> {
+fn gate_and_wait(
+    registrar: &Arc<Registrar>,
+    service: Service,
+    check: Check,
+    attempts: u32,
+) -> Result<String> {
     let each = registrar.settings().connection_timeout + Duration::from_secs(1);
     let limit = each.saturating_mul(attempts.max(1));
     let pending = gate(registrar, service, check, attempts)?;

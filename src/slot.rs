@@ -11,11 +11,15 @@ pub(crate) struct Slot<T> {
 
 impl<T> Slot<T> {
     pub(crate) const fn new() -> Slot<T> {
-        Slot { cell: OnceCell::new() }
+        Slot {
+            cell: OnceCell::new(),
+        }
     }
 
     pub(crate) fn replace(&self, value: Arc<T>) -> Option<Arc<T>> {
-        self.cell.get_or_init(ArcSwapOption::empty).swap(Some(value))
+        self.cell
+            .get_or_init(ArcSwapOption::empty)
+            .swap(Some(value))
     }
 
     pub(crate) fn take(&self) -> Option<Arc<T>> {

@@ -85,7 +85,9 @@ impl Task {
         match (self.goal, found) {
             (Goal::Absent, found) => found.is_none(),
             (Goal::Present, None) => false,
-            (Goal::Present, Some(stat)) => Some(stat.owner) == owner && Some(stat.version) == self.version,
+            (Goal::Present, Some(stat)) => {
+                Some(stat.owner) == owner && Some(stat.version) == self.version
+            }
         }
     }
 }
@@ -108,7 +110,10 @@ impl Wanted {
         }
         let ticket = state.next_ticket();
         let before = state.entries.get(path).and_then(Entry::standing);
-        let entry = Entry { before, ..Entry::new(ticket, Arc::new(instance.clone()), data) };
+        let entry = Entry {
+            before,
+            ..Entry::new(ticket, Arc::new(instance.clone()), data)
+        };
         state.entries.insert(path.to_owned(), entry);
         drop(state);
         self.changed.notify_all();
@@ -118,8 +123,16 @@ impl Wanted {
     pub(crate) fn wait(&self, path: &str, ticket: u64, deadline: Instant) -> Outcome {
         let mut state = self.state.lock();
         loop {
-            let Some(entry) = state.entries.get_mut(path).filter(|entry| entry.ticket == ticket) else {
-                return if state.closed { Outcome::Closed } else { Outcome::Withdrawn };
+            let Some(entry) = state
+                .entries
+                .get_mut(path)
+                .filter(|entry| entry.ticket == ticket)
+            else {
+                return if state.closed {
+                    Outcome::Closed
+                } else {
+                    Outcome::Withdrawn
+                };
             };
             if entry.agreed == ticket {
                 entry.accepted = true;
@@ -127,7 +140,9 @@ impl Wanted {
                 return Outcome::Placed;
             }
             match &entry.failure {
-                Some(failure) if !failure.is_transient() => return Outcome::Refused(failure.clone()),
+                Some(failure) if !failure.is_transient() => {
+                    return Outcome::Refused(failure.clone());
+                }
                 _ => {}
             }
             if self.changed.wait_until(&mut state, deadline).timed_out() {
@@ -141,17 +156,30 @@ impl Wanted {
     pub(crate) fn take_back(&self, path: &str, ticket: u64) {
         let mut state = self.state.lock();
         let next = state.next_ticket();
-        let Some(entry) = state.entries.get_mut(path).filter(|entry| entry.ticket == ticket) else { return };
+        let Some(entry) = state
+            .entries
+            .get_mut(path)
+            .filter(|entry| entry.ticket == ticket)
+        else {
+            return;
+        };
         match entry.before.take() {
             Some((instance, data)) => {
-                *entry = Entry { accepted: true, haunted_until: entry.haunted_until, ..Entry::new(next, instance, data) };
+                *entry = Entry {
+                    accepted: true,
+                    haunted_until: entry.haunted_until,
+                    ..Entry::new(next, instance, data)
+                };
             }
             None => entry.condemn(next),
         }
     }
 
     /// Wants the matching registrations gone, and returns their paths.
-    pub(crate) fn withdraw(&self, matches: impl Fn(&ServiceInstance) -> bool) -> Result<Vec<String>> {
+    pub(crate) fn withdraw(
+        &self,
+        matches: impl Fn(&ServiceInstance) -> bool,
+    ) -> Result<Vec<String>> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::not_connected("registration"));
@@ -186,7 +214,10 @@ impl Wanted {
 
     pub(crate) fn is_placed(&self, path: &str) -> bool {
         let state = self.state.lock();
-        state.entries.get(path).is_some_and(|entry| entry.goal == Goal::Present && entry.accepted)
+        state
+            .entries
+            .get(path)
+            .is_some_and(|entry| entry.goal == Goal::Present && entry.accepted)
     }
 
     /// Wants nothing any more: every wait ends, and nothing is written from now on.
@@ -214,7 +245,11 @@ impl Wanted {
     }
 
     pub(crate) fn doubt_all(&self) {
-        self.state.lock().entries.values_mut().for_each(|entry| entry.dirty = true);
+        self.state
+            .lock()
+            .entries
+            .values_mut()
+            .for_each(|entry| entry.dirty = true);
     }
 
     /// Returns everything that has to be looked at, and when the first that is held back is due.
@@ -223,7 +258,13 @@ impl Wanted {
             self.doubt_all();
         }
         let (mut tasks, mut due) = (Vec::new(), None::<Instant>);
-        for (path, entry) in self.state.lock().entries.iter_mut().filter(|(_, entry)| entry.dirty) {
+        for (path, entry) in self
+            .state
+            .lock()
+            .entries
+            .iter_mut()
+            .filter(|(_, entry)| entry.dirty)
+        {
             match entry.held_back_until().filter(|until| *until > now) {
                 Some(until) => due = Some(due.map_or(until, |due| due.min(until))),
                 None => {
@@ -239,7 +280,13 @@ impl Wanted {
     pub(crate) fn agreed(&self, task: &Task, version: Option<i32>) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let Some(entry) = state.entries.get_mut(&task.path).filter(|entry| entry.ticket == task.ticket) else { return };
+        let Some(entry) = state
+            .entries
+            .get_mut(&task.path)
+            .filter(|entry| entry.ticket == task.ticket)
+        else {
+            return;
+        };
         entry.agreed = task.ticket;
         entry.failure = None;
         if version.is_some() {
@@ -255,7 +302,9 @@ impl Wanted {
     /// Notes that the task could not be done, to be tried again. Returns whether anybody relies on it.
     pub(crate) fn failed(&self, task: &Task, failure: &Failure, haunted: Duration) -> bool {
         let mut state = self.state.lock();
-        let Some(entry) = state.entries.get_mut(&task.path) else { return false };
+        let Some(entry) = state.entries.get_mut(&task.path) else {
+            return false;
+        };
         entry.dirty = true;
         if matches!(failure, Failure::Lost(_) | Failure::Timeout) {
             entry.haunted_until = Some(Instant::now() + haunted);
@@ -310,7 +359,9 @@ impl Entry {
 
     fn standing(&self) -> Option<(Arc<ServiceInstance>, Arc<[u8]>)> {
         let stands = self.goal == Goal::Present && self.accepted;
-        stands.then(|| (self.instance.clone(), self.data.clone())).or_else(|| self.before.clone())
+        stands
+            .then(|| (self.instance.clone(), self.data.clone()))
+            .or_else(|| self.before.clone())
     }
 
     fn condemn(&mut self, ticket: u64) {
@@ -326,8 +377,19 @@ impl Entry {
     }
 
     fn task(&self, path: &str) -> Task {
-        let Entry { ticket, goal, version, .. } = *self;
-        Task { path: path.to_owned(), data: self.data.clone(), goal, ticket, version }
+        let Entry {
+            ticket,
+            goal,
+            version,
+            ..
+        } = *self;
+        Task {
+            path: path.to_owned(),
+            data: self.data.clone(),
+            goal,
+            ticket,
+            version,
+        }
     }
 
     fn truce(&self) -> Option<Duration> {

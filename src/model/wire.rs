@@ -178,6 +178,13 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// Writes the instance as it stands in ZooKeeper, the payload included.
+impl std::fmt::Display for ServiceInstance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.to_json()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

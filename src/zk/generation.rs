@@ -37,7 +37,10 @@ pub(crate) struct Loss {
 
 impl Loss {
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Loss> {
-        Arc::new(Loss { lost: AtomicBool::new(false), wake: Box::new(wake) })
+        Arc::new(Loss {
+            lost: AtomicBool::new(false),
+            wake: Box::new(wake),
+        })
     }
 
     pub(crate) fn declare(&self) {
@@ -52,8 +55,19 @@ impl Loss {
 }
 
 impl Generation {
-    pub(crate) fn new(number: u64, session: Arc<dyn Session>, limit: Duration, loss: Arc<Loss>) -> Generation {
-        Generation { number, workers: Workers::new(session), limit, loss, closed: AtomicBool::new(false) }
+    pub(crate) fn new(
+        number: u64,
+        session: Arc<dyn Session>,
+        limit: Duration,
+        loss: Arc<Loss>,
+    ) -> Generation {
+        Generation {
+            number,
+            workers: Workers::new(session),
+            limit,
+            loss,
+            closed: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -99,7 +113,11 @@ impl Generation {
             let (loss, answer) = (self.loss.clone(), answer.clone());
             self.workers.submit(Box::new(move |session| {
                 while let Some((at, item)) = take(&items, &next) {
-                    let result = if loss.is_declared() { Err(lost()) } else { job(session, item) };
+                    let result = if loss.is_declared() {
+                        Err(lost())
+                    } else {
+                        job(session, item)
+                    };
                     let _ = answer.send((at, result));
                 }
             }));
@@ -108,8 +126,13 @@ impl Generation {
         self.collect(count, &answers)
     }
 
-    fn collect<T>(&self, count: usize, answers: &mpsc::Receiver<(usize, Result<T, Failure>)>) -> Vec<Result<T, Failure>> {
-        let mut results: Vec<Result<T, Failure>> = (0..count).map(|_| Err(Failure::Timeout)).collect();
+    fn collect<T>(
+        &self,
+        count: usize,
+        answers: &mpsc::Receiver<(usize, Result<T, Failure>)>,
+    ) -> Vec<Result<T, Failure>> {
+        let mut results: Vec<Result<T, Failure>> =
+            (0..count).map(|_| Err(Failure::Timeout)).collect();
         for _ in 0..count {
             // The limit is for progress: a long list may take longer in all.
             match answers.recv_timeout(self.limit) {
@@ -128,7 +151,11 @@ impl Generation {
         results
     }
 
-    fn wait<T>(&self, answers: &mpsc::Receiver<Result<T, Failure>>, deadline: Instant) -> Result<T, Failure> {
+    fn wait<T>(
+        &self,
+        answers: &mpsc::Receiver<Result<T, Failure>>,
+        deadline: Instant,
+    ) -> Result<T, Failure> {
         let started = Instant::now();
         let patience = deadline.saturating_duration_since(started).min(self.limit);
         match answers.recv_timeout(patience) {
@@ -205,7 +232,11 @@ struct State {
 
 impl Workers {
     fn new(session: Arc<dyn Session>) -> Arc<Workers> {
-        Arc::new(Workers { session, state: Mutex::default(), work: Condvar::new() })
+        Arc::new(Workers {
+            session,
+            state: Mutex::default(),
+            work: Condvar::new(),
+        })
     }
 
     fn submit(self: &Arc<Self>, job: Job) {
@@ -220,7 +251,10 @@ impl Workers {
 
     fn hire(self: &Arc<Self>, state: &mut State) {
         let workers = self.clone();
-        match thread::Builder::new().name("party-call".into()).spawn(move || workers.run()) {
+        match thread::Builder::new()
+            .name("party-call".into())
+            .spawn(move || workers.run())
+        {
             Ok(_) => state.threads += 1,
             // Its caller sees the answer's channel closed. With other threads alive the job is theirs.
             Err(_) if state.threads == 0 => drop(state.jobs.pop_back()),

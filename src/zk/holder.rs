@@ -45,7 +45,13 @@ impl Holder {
         session_timeout: Duration,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Holder {
-        Holder { connector, session_timeout, wake, held: None, opened: 0 }
+        Holder {
+            connector,
+            session_timeout,
+            wake,
+            held: None,
+            opened: 0,
+        }
     }
 
     /// Looks after the session: lets go of it once it is lost, or away for more than a third of its timeout. Returns
@@ -57,7 +63,9 @@ impl Holder {
         } else if held.away_since.is_none() {
             held.away_since = Some(now);
         }
-        let until = held.away_since.map(|since| since + self.session_timeout / 3);
+        let until = held
+            .away_since
+            .map(|since| since + self.session_timeout / 3);
         if held.generation.is_lost() || until.is_some_and(|until| until <= now) {
             self.let_go();
             return Some(now);
@@ -70,7 +78,10 @@ impl Holder {
         if self.held.is_none() {
             self.held = Some(self.open()?);
         }
-        Ok(self.held.as_mut().filter(|held| !held.link.away.load(Ordering::Acquire)))
+        Ok(self
+            .held
+            .as_mut()
+            .filter(|held| !held.link.away.load(Ordering::Acquire)))
     }
 
     pub(crate) fn held(&self) -> Option<&Held> {
@@ -85,7 +96,9 @@ impl Holder {
 
     /// Ends the session and with it all its nodes, and says whether that was done by `deadline`.
     pub(crate) fn close(&mut self, deadline: Instant) -> bool {
-        self.held.take().is_none_or(|held| held.generation.close(deadline))
+        self.held
+            .take()
+            .is_none_or(|held| held.generation.close(deadline))
     }
 
     fn open(&mut self) -> Result<Held, Unreachable> {
@@ -103,8 +116,18 @@ impl Holder {
             wake();
         });
         let opened = self.connector.open(Manner::Quiet, signals)?;
-        let generation = Generation::new(self.opened, opened.session, beat(self.session_timeout), loss);
-        Ok(Held { generation: Arc::new(generation), link, owner: None, away_since: None })
+        let generation = Generation::new(
+            self.opened,
+            opened.session,
+            beat(self.session_timeout),
+            loss,
+        );
+        Ok(Held {
+            generation: Arc::new(generation),
+            link,
+            owner: None,
+            away_since: None,
+        })
     }
 }
 
@@ -138,6 +161,12 @@ impl Held {
 
 impl fmt::Debug for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Holder({:?})", self.held.as_ref().map(|held| (&held.generation, held.owner)))
+        write!(
+            f,
+            "Holder({:?})",
+            self.held
+                .as_ref()
+                .map(|held| (&held.generation, held.owner))
+        )
     }
 }

@@ -296,13 +296,10 @@ fn judge(answer: &str) -> Result<(), String> {
     if says("Mode: ") || says("not in the whitelist") || answer.is_empty() {
         return Ok(());
     }
-    let known = says("not currently serving requests");
-    Err(if known {
-        "not currently serving requests"
-    } else {
-        "does not answer as zookeeper does"
+    if says("not currently serving requests") {
+        return Err("not currently serving requests".into());
     }
-    .into())
+    Err("does not answer as zookeeper does".into())
 }
 
 /// Returns the address under which other machines most likely reach this one: `route`, the one from which ZooKeeper

@@ -29,9 +29,11 @@ pub(crate) fn connector(settings: &Settings) -> PartyResult<(Arc<dyn Connector>,
     })?;
     let connector: Arc<dyn Connector> = match target {
         hosts::Target::Memory(name) => memory::connector(&name),
-        hosts::Target::Ensemble(hosts) => {
-            Arc::new(zookeeper::Ensemble::new(hosts, settings.session_timeout, settings.auth.clone()))
-        }
+        hosts::Target::Ensemble(hosts) => Arc::new(zookeeper::Ensemble::new(
+            hosts,
+            settings.session_timeout,
+            settings.auth.clone(),
+        )),
     };
     Ok((connector, chroot))
 }

@@ -20,7 +20,10 @@ struct Abandoned {
 }
 
 /// The sessions that wait to be closed. Held only to push and pop.
-static ABANDONED: Mutex<Abandoned> = Mutex::new(Abandoned { sessions: VecDeque::new(), threads: 0 });
+static ABANDONED: Mutex<Abandoned> = Mutex::new(Abandoned {
+    sessions: VecDeque::new(),
+    threads: 0,
+});
 
 /// Closes the session in the background, however long that takes.
 pub(super) fn close(session: Arc<dyn Session>) {
@@ -29,9 +32,14 @@ pub(super) fn close(session: Arc<dyn Session>) {
     if abandoned.threads == MOST_THREADS {
         return;
     }
-    match thread::Builder::new().name("party-reaper".into()).spawn(run) {
+    match thread::Builder::new()
+        .name("party-reaper".into())
+        .spawn(run)
+    {
         Ok(_) => abandoned.threads += 1,
-        Err(error) => log::warn!("cannot start a thread to close a session, its nodes stay until it times out: {error}"),
+        Err(error) => log::warn!(
+            "cannot start a thread to close a session, its nodes stay until it times out: {error}"
+        ),
     }
 }
 

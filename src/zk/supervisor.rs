@@ -79,16 +79,33 @@ impl Supervisor {
     ) -> std::io::Result<Supervisor> {
         let (wake, woken) = sync_channel(1);
         let (status, changed) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { side, session_timeout, status, changed, wake });
-        let keeper = Keeper { shared: shared.clone(), connector, events, woken, opened: 0 };
-        thread::Builder::new().name("party-zk".into()).spawn(move || keeper.run())?;
+        let shared = Arc::new(Shared {
+            side,
+            session_timeout,
+            status,
+            changed,
+            wake,
+        });
+        let keeper = Keeper {
+            shared: shared.clone(),
+            connector,
+            events,
+            woken,
+            opened: 0,
+        };
+        thread::Builder::new()
+            .name("party-zk".into())
+            .spawn(move || keeper.run())?;
         Ok(Supervisor { shared })
     }
 
     /// Returns the generation that is connected now, if there is one.
     pub(crate) fn current(&self) -> Option<Arc<Generation>> {
         let status = self.shared.status.lock();
-        status.generation.clone().filter(|generation| !generation.is_lost())
+        status
+            .generation
+            .clone()
+            .filter(|generation| !generation.is_lost())
     }
 
     /// Waits for a generation, at most until `deadline`; what keeps it from being there comes back otherwise.
@@ -100,7 +117,12 @@ impl Supervisor {
                 _ if status.stopped => return Err(Unreachable(vec!["disconnected".into()])),
                 _ => {}
             }
-            if self.shared.changed.wait_until(&mut status, deadline).timed_out() {
+            if self
+                .shared
+                .changed
+                .wait_until(&mut status, deadline)
+                .timed_out()
+            {
                 return Err(status.failure.clone());
             }
         }
@@ -113,7 +135,8 @@ impl Supervisor {
 
     /// Returns when the connection was lost, `None` while there is one.
     pub(crate) fn lost_since(&self) -> Option<Instant> {
-        self.current().map_or_else(|| self.shared.status.lock().lost_at, |_| None)
+        self.current()
+            .map_or_else(|| self.shared.status.lock().lost_at, |_| None)
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
@@ -183,9 +206,16 @@ impl Keeper {
     fn open(&mut self) -> Result<(Arc<Generation>, Option<IpAddr>), Unreachable> {
         self.opened += 1;
         let wake = self.shared.wake.clone();
-        let loss = Loss::new(move || drop(wake.try_send(())));
-        let opened = self.connector.open(Manner::Busy, self.signals(loss.clone()))?;
-        let Opened { session, local_address } = opened;
+        let loss = Loss::new(move || {
+            let _ = wake.try_send(());
+        });
+        let opened = self
+            .connector
+            .open(Manner::Busy, self.signals(loss.clone()))?;
+        let Opened {
+            session,
+            local_address,
+        } = opened;
         let limit = beat(self.shared.session_timeout);
         let generation = Arc::new(Generation::new(self.opened, session, limit, loss));
         heartbeat(&generation, limit).map_err(|failure| Unreachable(vec![failure.to_string()]))?;
@@ -230,7 +260,9 @@ impl Keeper {
 }
 
 fn heartbeat(generation: &Generation, limit: Duration) -> Result<(), Failure> {
-    generation.call(Instant::now() + limit, |session| session.exists("/", false)).map(drop)
+    generation
+        .call(Instant::now() + limit, |session| session.exists("/", false))
+        .map(drop)
 }
 
 impl Shared {
@@ -244,7 +276,11 @@ impl Shared {
             return false;
         }
         match status.lost_at.take() {
-            Some(at) => log::info!("{}: connected to zookeeper again after {:.1?}", self.side, at.elapsed()),
+            Some(at) => log::info!(
+                "{}: connected to zookeeper again after {:.1?}",
+                self.side,
+                at.elapsed()
+            ),
             None => log::info!("{}: connected to zookeeper", self.side),
         }
         status.generation = Some(generation);
@@ -262,7 +298,10 @@ impl Shared {
         drop(status);
         self.changed.notify_all();
         if !stopped {
-            log::warn!("{}: the connection to zookeeper is lost, opening a new session until there is one", self.side);
+            log::warn!(
+                "{}: the connection to zookeeper is lost, opening a new session until there is one",
+                self.side
+            );
             generation.abandon();
         }
     }

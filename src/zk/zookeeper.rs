@@ -59,7 +59,7 @@ impl Ensemble {
         });
         let events = Events(reports.clone());
         let zookeeper = guarded(|| ZooKeeper::connect(hosts, self.session_timeout, events))
-            .map_err(|error| failure("serve", hosts, error).to_string())?;
+            .map_err(|error| format!("{hosts}: {}", failure("connect to", hosts, error)))?;
         let states = reports.clone();
         zookeeper.add_listener(move |state| states.state(state));
         let (credentials, authenticated) = (self.credentials.clone(), Mutex::new(None));
@@ -81,12 +81,13 @@ impl Connector for Ensemble {
                 failures.push(format!("{address}: not tried for lack of time"));
                 continue;
             }
-            let opened = probe(address.socket).and_then(|local_address| {
-                let hosts = connection_string(&addresses, at, manner);
-                Ok((self.client(&hosts, signals.clone())?, local_address))
-            });
-            match opened {
-                Ok((session, local)) => {
+            match probe(address.socket) {
+                Ok(local) => {
+                    let hosts = connection_string(&addresses, at, manner);
+                    // Not to be tried with another address: a client that fails has signalled that it is closed.
+                    let session = self
+                        .client(&hosts, signals)
+                        .map_err(|why| Unreachable(vec![why]))?;
                     return Ok(Opened {
                         session,
                         local_address: Some(local),
@@ -338,5 +339,310 @@ fn failure(doing: &str, path: &str, error: Option<ZkError>) -> Failure {
         // The crate has this one name for every code that it does not know.
         ZkError::Unimplemented => refused("a code unknown to this client, perhaps a quota"),
         other => refused(&format!("{other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zk::hosts::{Target, parse};
+    use ::zookeeper::{KeeperState, WatchedEventType};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+
+    const EVERY_ERROR: [ZkError; 23] = [
+        ZkError::APIError,
+        ZkError::AuthFailed,
+        ZkError::BadArguments,
+        ZkError::BadVersion,
+        ZkError::ConnectionLoss,
+        ZkError::DataInconsistency,
+        ZkError::EphemeralOnLocalSession,
+        ZkError::InvalidACL,
+        ZkError::InvalidCallback,
+        ZkError::MarshallingError,
+        ZkError::NoAuth,
+        ZkError::NoChildrenForEphemerals,
+        ZkError::NodeExists,
+        ZkError::NoNode,
+        ZkError::NotEmpty,
+        ZkError::NotReadOnly,
+        ZkError::NoWatcher,
+        ZkError::OperationTimeout,
+        ZkError::RuntimeInconsistency,
+        ZkError::SessionExpired,
+        ZkError::SessionMoved,
+        ZkError::SystemError,
+        ZkError::Unimplemented,
+    ];
+
+    fn signals() -> (Signals, Receiver<Signal>) {
+        let (sender, receiver) = channel();
+        (
+            Arc::new(move |signal| sender.send(signal).unwrap()),
+            receiver,
+        )
+    }
+
+    fn reports() -> (Arc<Reports>, Receiver<Signal>) {
+        let (signals, received) = signals();
+        let (lost, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+        (
+            Arc::new(Reports {
+                signals,
+                lost,
+                ended,
+            }),
+            received,
+        )
+    }
+
+    fn ensemble(text: &str) -> Ensemble {
+        match parse(text).unwrap().0 {
+            Target::Ensemble(hosts) => Ensemble::new(hosts, Duration::from_secs(1), vec![]),
+            target => panic!("{target:?}"),
+        }
+    }
+
+    fn event(path: Option<&str>) -> WatchedEvent {
+        let (event_type, keeper_state) =
+            (WatchedEventType::NodeCreated, KeeperState::SyncConnected);
+        WatchedEvent {
+            event_type,
+            keeper_state,
+            path: path.map(Into::into),
+        }
+    }
+
+    fn listener() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        (listener, address)
+    }
+
+    fn answer_probe(stream: &mut TcpStream) {
+        stream.read_exact(&mut [0; 4]).unwrap();
+        stream.write_all(b"Mode: standalone\n").unwrap();
+    }
+
+    #[test]
+    fn what_the_callers_handle_has_a_failure_of_its_own() {
+        let failure = |error| failure("create", "/a", Some(error));
+        assert_eq!(failure(ZkError::NoNode), Failure::NoNode);
+        assert_eq!(failure(ZkError::NodeExists), Failure::NodeExists);
+        assert_eq!(failure(ZkError::BadVersion), Failure::BadVersion);
+        assert_eq!(failure(ZkError::NotEmpty), Failure::NotEmpty);
+    }
+
+    #[test]
+    fn what_a_new_session_can_heal_is_lost() {
+        let healed = EVERY_ERROR
+            .into_iter()
+            .filter(|error| matches!(failure("", "", Some(*error)), Failure::Lost(_)));
+        let expected = [
+            ZkError::ConnectionLoss,
+            ZkError::OperationTimeout,
+            ZkError::SessionExpired,
+            ZkError::SessionMoved,
+            ZkError::SystemError,
+        ];
+        assert_eq!(healed.collect::<Vec<_>>(), expected);
+        assert!(matches!(failure("", "", None), Failure::Lost(_)));
+    }
+
+    #[test]
+    fn any_other_answer_is_a_refusal_that_names_the_node_and_the_reason() {
+        let failure = failure("create", "/a/b", Some(ZkError::NoAuth));
+        assert_eq!(
+            failure,
+            Failure::Refused("zookeeper refused to create /a/b: NoAuth".into())
+        );
+    }
+
+    #[test]
+    fn a_server_without_recursive_watches_is_too_old() {
+        let text = failure(WATCH, "/a", Some(ZkError::Unimplemented)).to_string();
+        assert_eq!(
+            text,
+            "zookeeper refused to watch /a: recursive watches need ZooKeeper 3.6 or later"
+        );
+        assert!(
+            !failure("write", "/a", Some(ZkError::Unimplemented))
+                .to_string()
+                .contains("3.6")
+        );
+    }
+
+    #[test]
+    fn a_missing_node_is_not_a_failure_of_reading() {
+        assert_eq!(found::<()>(Err(Failure::NoNode)), Ok(None));
+        assert_eq!(
+            found::<()>(Err(Failure::BadVersion)),
+            Err(Failure::BadVersion)
+        );
+        assert_eq!(found(Ok(1)), Ok(Some(1)));
+    }
+
+    #[test]
+    fn a_panic_in_the_crate_does_not_escape() {
+        assert_eq!(guarded::<()>(|| panic!("from_utf8")), Err(None));
+        assert_eq!(
+            guarded::<()>(|| Err(ZkError::NoNode)),
+            Err(Some(ZkError::NoNode))
+        );
+        assert_eq!(guarded(|| Ok(1)), Ok(1));
+    }
+
+    #[test]
+    fn data_that_would_cost_the_connection_is_refused_before_it_is_sent() {
+        assert_eq!(fits("/a", &vec![0; 999_999]), Ok(()));
+        assert!(matches!(
+            fits("/a", &vec![0; 1_000_000]),
+            Err(Failure::Refused(_))
+        ));
+    }
+
+    #[test]
+    #[allow(deprecated, reason = "the crate still reports the state")]
+    fn states_become_signals() {
+        let states = [
+            (ZkState::Connected, Signal::Connected),
+            (ZkState::ConnectedReadOnly, Signal::Connected),
+            (ZkState::Connecting, Signal::Suspended),
+            (ZkState::NotConnected, Signal::Suspended),
+            (ZkState::Closed, Signal::Closed),
+            (ZkState::AuthFailed, Signal::Closed),
+        ];
+        for (state, expected) in states {
+            let (reports, received) = reports();
+            reports.state(state);
+            assert_eq!(
+                received.try_iter().collect::<Vec<_>>(),
+                [expected],
+                "{state:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_lost_connection_is_counted_so_that_credentials_are_sent_again() {
+        let (reports, _received) = reports();
+        reports.state(ZkState::Connected);
+        assert_eq!(reports.lost.load(Ordering::Acquire), 0);
+        reports.state(ZkState::Connecting);
+        assert_eq!(reports.lost.load(Ordering::Acquire), 1);
+    }
+
+    #[test]
+    fn events_become_changes_of_their_path() {
+        let (reports, received) = reports();
+        let events = Events(reports);
+        events.handle(event(Some("/a/b")));
+        events.handle(event(Some("")));
+        events.handle(event(None));
+        assert_eq!(
+            received.try_iter().collect::<Vec<_>>(),
+            [Signal::Changed("/a/b".into())]
+        );
+    }
+
+    #[test]
+    fn the_end_of_the_io_thread_is_reported_once_even_where_it_panicked() {
+        let (reports, received) = reports();
+        let events = Events(reports.clone());
+        assert!(!reports.ended.load(Ordering::Acquire));
+        drop(events);
+        assert!(reports.ended.load(Ordering::Acquire));
+        reports.state(ZkState::Closed);
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), [Signal::Closed]);
+    }
+
+    #[test]
+    fn a_panic_of_the_event_thread_is_reported_but_does_not_end_the_session() {
+        let (reports, received) = reports();
+        let events = Events(reports.clone());
+        let panicked = thread::spawn(move || {
+            let _events = events;
+            panic!("from_utf8");
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), [Signal::Closed]);
+        assert!(!reports.ended.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn a_busy_client_gets_the_serving_address_and_a_quiet_one_gets_it_first() {
+        let addresses = ensemble("10.0.0.1:1,10.0.0.2:2,[::1]:3")
+            .resolver
+            .resolve(Instant::now())
+            .0;
+        let texts: Vec<String> = addresses.iter().map(Address::to_string).collect();
+        assert_eq!(connection_string(&addresses, 1, Manner::Busy), texts[1]);
+        let rotated = [&*texts[1], &texts[2], &texts[0]].join(",");
+        assert_eq!(connection_string(&addresses, 1, Manner::Quiet), rotated);
+    }
+
+    #[test]
+    fn without_a_server_there_is_a_line_for_every_address() {
+        let (first, second) = (listener().1, listener().1);
+        let (signals, received) = signals();
+        let failure = ensemble(&format!("{first},{second}"))
+            .open(Manner::Busy, signals)
+            .err()
+            .unwrap();
+        assert_eq!(failure.0.len(), 2);
+        for address in [first, second] {
+            let refused =
+                |line: &String| line.starts_with(&format!("{address}: connection refused"));
+            assert!(failure.0.iter().any(refused), "{failure}");
+        }
+        assert_eq!(received.try_iter().count(), 0);
+    }
+
+    #[test]
+    fn a_client_without_its_server_fails_and_is_closed_again_and_again_until_it_has_given_up() {
+        let (listener, address) = listener();
+        let server = thread::spawn(move || {
+            answer_probe(&mut listener.accept().unwrap().0);
+            drop(listener.accept().unwrap());
+        });
+        let opened = ensemble(&address).open(Manner::Busy, signals().0).unwrap();
+        assert_eq!(opened.local_address, Some([127, 0, 0, 1].into()));
+        server.join().unwrap();
+        assert!(matches!(
+            opened.session.exists("/", false),
+            Err(Failure::Lost(_))
+        ));
+        assert!(!opened.session.close());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !opened.session.close() {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn an_answer_that_breaks_the_client_ends_its_session() {
+        let (listener, address) = listener();
+        let server = thread::spawn(move || {
+            answer_probe(&mut listener.accept().unwrap().0);
+            let mut stream = listener.accept().unwrap().0;
+            stream.write_all(&[0, 0, 0, 1, 0]).unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+        });
+        let (signals, received) = signals();
+        let opened = ensemble(&address).open(Manner::Busy, signals).unwrap();
+        assert_eq!(
+            received.recv_timeout(Duration::from_secs(10)),
+            Ok(Signal::Closed)
+        );
+        assert!(opened.session.close());
+        assert!(matches!(
+            opened.session.exists("/", false),
+            Err(Failure::Lost(_))
+        ));
+        server.join().unwrap();
     }
 }

@@ -1,0 +1,69 @@
+//! What the tests share: real servers, ports where nothing good answers, and a client that is not ours.
+
+pub(crate) mod dead;
+pub(crate) mod raw;
+pub(crate) mod server;
+
+use party::Config;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Polls until `probe` returns something, and fails with `what` at the limit.
+pub(crate) fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Polls until `probe` says yes.
+pub(crate) fn until(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
+    eventually(what, limit, || probe().then_some(()));
+}
+
+/// Returns an environment name of its own for each test.
+pub(crate) fn unique(prefix: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Both sides of the library, which the process has only once: held by one test at a time, and disconnected after.
+pub(crate) struct Party(#[expect(dead_code, reason = "held for its drop")] std::sync::MutexGuard<'static, ()>);
+
+impl Party {
+    /// Takes hold of the library, unconnected.
+    pub(crate) fn unconnected() -> Party {
+        static ONE: Mutex<()> = Mutex::new(());
+        Party(ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    /// Takes hold of the library with both sides connected.
+    pub(crate) fn connected(config: &Config) -> Party {
+        let party = Party::unconnected();
+        party::registration::connect_with(config.clone()).unwrap();
+        party::discovery::connect_with(config.clone()).unwrap();
+        party
+    }
+}
+
+impl Drop for Party {
+    fn drop(&mut self) {
+        let _ = party::registration::disconnect();
+        let _ = party::discovery::disconnect();
+    }
+}
+
+/// Settings with short timeouts.
+pub(crate) fn config(connection_string: &str, environment: &str) -> Config {
+    Config::new()
+        .connection_string(connection_string)
+        .environment(environment)
+        .session_timeout(Duration::from_secs(6))
+        .connection_timeout(Duration::from_secs(10))
+        .address("10.0.0.1")
+}
