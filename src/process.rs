@@ -11,8 +11,11 @@ use std::panic::catch_unwind;
 use std::thread;
 use std::time::Duration;
 
-/// What runs at exit, and how long it may take. Set once.
-static AT_EXIT: Mutex<Option<(fn(), fn() -> Duration)>> = Mutex::new(None);
+/// What runs at exit, and how long it may take.
+type Exit = (fn(), fn() -> Duration);
+
+/// Set once.
+static AT_EXIT: Mutex<Option<Exit>> = Mutex::new(None);
 
 /// Has `run` called when the process exits, and waited for at most as long as `bound` then says. Further calls change
 /// nothing.

@@ -212,14 +212,14 @@ impl Reconciler {
         if let (Some(owner), Ok(Some(held))) = (placed.owner, self.holder.writable()) {
             held.learn(owner);
         }
-        if placed.displaced {
-            if let Some(pause) = self.wanted.fought(&task.path) {
-                log::warn!(
-                    "another session keeps registering {}: two programs use the same id. Ours stands now; if it is \
+        if placed.displaced
+            && let Some(pause) = self.wanted.fought(&task.path)
+        {
+            log::warn!(
+                "another session keeps registering {}: two programs use the same id. Ours stands now; if it is \
                      taken again, it is restored after {pause:?}",
-                    task.path
-                );
-            }
+                task.path
+            );
         }
         log::debug!("registered {}", task.path);
         self.wanted.agreed(task, Some(placed.version));

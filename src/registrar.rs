@@ -279,10 +279,10 @@ impl Registrar {
 
 impl Drop for Registrar {
     fn drop(&mut self) {
-        if self.finished.lock().is_some() {
-            if let Err(error) = self.disconnect(DISCONNECT_WITHIN) {
-                log::warn!("{error}");
-            }
+        if self.finished.lock().is_some()
+            && let Err(error) = self.disconnect(DISCONNECT_WITHIN)
+        {
+            log::warn!("{error}");
         }
     }
 }

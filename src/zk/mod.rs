@@ -25,7 +25,7 @@ pub(crate) mod zookeeper;
 pub(crate) fn connector(settings: &Settings) -> PartyResult<(Arc<dyn Connector>, String)> {
     let text = &settings.connection_string;
     let (target, chroot) = hosts::parse(text).map_err(|expected| {
-        Error::invalid_configuration(&settings.connection_string_source, text, &expected)
+        Error::invalid_configuration(&settings.connection_string_source, text, expected)
     })?;
     let connector: Arc<dyn Connector> = match target {
         hosts::Target::Memory(name) => memory::connector(&name),

@@ -4,7 +4,11 @@ use std::net::TcpListener;
 
 /// Returns an address where nothing listens.
 pub(crate) fn refused() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
 }
 
 /// A port that accepts connections, by way of the kernel's backlog, and never answers.

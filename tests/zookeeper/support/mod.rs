@@ -10,7 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Polls until `probe` returns something, and fails with `what` at the limit.
-pub(crate) fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Option<T>,
+) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(found) = probe() {
@@ -29,11 +33,17 @@ pub(crate) fn until(what: &str, limit: Duration, mut probe: impl FnMut() -> bool
 /// Returns an environment name of its own for each test.
 pub(crate) fn unique(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{prefix}-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// Both sides of the library, which the process has only once: held by one test at a time, and disconnected after.
-pub(crate) struct Party(#[expect(dead_code, reason = "held for its drop")] std::sync::MutexGuard<'static, ()>);
+pub(crate) struct Party(
+    #[expect(dead_code, reason = "held for its drop")] std::sync::MutexGuard<'static, ()>,
+);
 
 impl Party {
     /// Takes hold of the library, unconnected.

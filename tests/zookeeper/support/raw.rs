@@ -9,7 +9,9 @@ pub(crate) struct Raw(ZooKeeper);
 impl Raw {
     pub(crate) fn connect(address: &str) -> Raw {
         let raw = Raw(ZooKeeper::connect(address, Duration::from_secs(30), |_| {}).unwrap());
-        super::eventually("the observer connects", Duration::from_secs(20), || raw.0.exists("/", false).ok());
+        super::eventually("the observer connects", Duration::from_secs(20), || {
+            raw.0.exists("/", false).ok()
+        });
         raw
     }
 
@@ -36,20 +38,34 @@ impl Raw {
     }
 
     pub(crate) fn create(&self, path: &str, data: &str, mode: CreateMode) {
-        self.0.create(path, data.as_bytes().to_vec(), Acl::open_unsafe().clone(), mode).unwrap();
+        self.0
+            .create(
+                path,
+                data.as_bytes().to_vec(),
+                Acl::open_unsafe().clone(),
+                mode,
+            )
+            .unwrap();
     }
 
     /// Creates a node and whatever of its parents is missing.
     pub(crate) fn create_all(&self, path: &str, data: &str) {
         for (at, _) in path.match_indices('/').skip(1) {
             let acl = Acl::open_unsafe().clone();
-            let _ = self.0.create(path.get(..at).unwrap(), Vec::new(), acl, CreateMode::Persistent);
+            let _ = self.0.create(
+                path.get(..at).unwrap(),
+                Vec::new(),
+                acl,
+                CreateMode::Persistent,
+            );
         }
         self.create(path, data, CreateMode::Persistent);
     }
 
     pub(crate) fn set(&self, path: &str, data: &str) {
-        self.0.set_data(path, data.as_bytes().to_vec(), None).unwrap();
+        self.0
+            .set_data(path, data.as_bytes().to_vec(), None)
+            .unwrap();
     }
 
     pub(crate) fn delete(&self, path: &str) {

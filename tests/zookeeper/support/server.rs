@@ -29,13 +29,14 @@ struct Process {
 
 /// Returns the connection string of the server that tests share who leave it alone.
 pub(crate) fn shared() -> &'static str {
-    static SHARED: LazyLock<(String, Option<Server>)> = LazyLock::new(|| match std::env::var("PARTY_TEST_ZOOKEEPER") {
-        Ok(address) => (address, None),
-        Err(_) => {
-            let server = Server::start();
-            (server.address(), Some(server))
-        }
-    });
+    static SHARED: LazyLock<(String, Option<Server>)> =
+        LazyLock::new(|| match std::env::var("PARTY_TEST_ZOOKEEPER") {
+            Ok(address) => (address, None),
+            Err(_) => {
+                let server = Server::start();
+                (server.address(), Some(server))
+            }
+        });
     &SHARED.0
 }
 
@@ -59,7 +60,11 @@ impl Server {
         let log = "log4j.rootLogger=WARN, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n\
                    log4j.appender.out.layout=org.apache.log4j.SimpleLayout\n";
         std::fs::write(directory.path().join("log4j.properties"), log).unwrap();
-        Server { directory, port, process: None }
+        Server {
+            directory,
+            port,
+            process: None,
+        }
     }
 
     fn started(mut self) -> Server {
@@ -79,12 +84,26 @@ impl Server {
 
     fn launch(&mut self) {
         let directory = self.directory.path();
-        let logging = format!("-Dlog4j.configuration=file:{}", directory.join("log4j.properties").display());
-        let java = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
+        let logging = format!(
+            "-Dlog4j.configuration=file:{}",
+            directory.join("log4j.properties").display()
+        );
+        let java = [
+            "java",
+            "-Xmx256m",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+        ];
         let mut wrapper = Command::new("sh")
             .args(["-c", WRAPPER, "sh"])
             .args(java)
-            .args(["-Dzookeeper.forceSync=no", "-Dzookeeper.jmx.log4j.disable=true", &logging, "-cp", &CLASSPATH])
+            .args([
+                "-Dzookeeper.forceSync=no",
+                "-Dzookeeper.jmx.log4j.disable=true",
+                &logging,
+                "-cp",
+                &CLASSPATH,
+            ])
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
             .arg(directory.join("zoo.cfg"))
             .env("LOG", directory.join("log"))
@@ -97,11 +116,16 @@ impl Server {
     }
 
     fn await_serving(&self) {
-        let what = || std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        let what =
+            || std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
         let serving = || self.word("srvr").contains("Mode: ").then_some(());
         let deadline = std::time::Instant::now() + START;
         while serving().is_none() {
-            assert!(std::time::Instant::now() < deadline, "the server does not serve:\n{}", what());
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the server does not serve:\n{}",
+                what()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -113,7 +137,9 @@ impl Server {
             drop(process.wrapper.stdin.take());
             process.wrapper.wait().unwrap();
         }
-        eventually("the port is free", START, || TcpListener::bind(self.address()).ok());
+        eventually("the port is free", START, || {
+            TcpListener::bind(self.address()).ok()
+        });
     }
 
     /// Stops the server in its tracks: its connections stay open, and nothing answers.
@@ -125,17 +151,49 @@ impl Server {
         self.signal("-CONT");
     }
 
+    /// Removes everything a server that was killed had stored.
+    pub(crate) fn wipe(&self) {
+        std::fs::remove_dir_all(self.directory.path().join("version-2")).unwrap();
+    }
+
+    /// Runs a server that was killed on another port for a while, where only `f` finds it.
+    pub(crate) fn elsewhere(&mut self, f: impl FnOnce(&str)) {
+        let file = self.directory.path().join("zoo.cfg");
+        let config = std::fs::read_to_string(&file).unwrap();
+        let port = std::mem::replace(&mut self.port, free_port());
+        let moved = config.replace(
+            &format!("clientPort={port}\n"),
+            &format!("clientPort={}\n", self.port),
+        );
+        std::fs::write(&file, moved).unwrap();
+        self.start_again();
+        f(&self.address());
+        self.kill();
+        std::fs::write(&file, config).unwrap();
+        self.port = port;
+    }
+
     fn signal(&self, signal: &str) {
         let java = &self.process.as_ref().unwrap().java;
-        assert!(Command::new("kill").args([signal, java]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, java])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Says one of ZooKeeper's four-letter words and returns the answer, empty where there is none.
     pub(crate) fn word(&self, word: &str) -> String {
         let mut answer = String::new();
         if let Ok(mut stream) = TcpStream::connect(self.address()) {
-            stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-            let _ = stream.write_all(word.as_bytes()).and_then(|()| stream.read_to_string(&mut answer).map(drop));
+            stream
+                .set_read_timeout(Some(Duration::from_secs(2)))
+                .unwrap();
+            let _ = stream
+                .write_all(word.as_bytes())
+                .and_then(|()| stream.read_to_string(&mut answer).map(drop));
         }
         answer
     }
@@ -152,16 +210,23 @@ pub(crate) struct Ensemble(pub(crate) Vec<Server>);
 
 impl Ensemble {
     pub(crate) fn start() -> Ensemble {
-        let peers: Vec<String> =
-            (1..=3).map(|id| format!("server.{id}=127.0.0.1:{}:{}\n", free_port(), free_port())).collect();
-        let mut servers: Vec<Server> = (1..=3).map(|id| Server::new(free_port(), id, &peers.concat())).collect();
+        let peers: Vec<String> = (1..=3)
+            .map(|id| format!("server.{id}=127.0.0.1:{}:{}\n", free_port(), free_port()))
+            .collect();
+        let mut servers: Vec<Server> = (1..=3)
+            .map(|id| Server::new(free_port(), id, &peers.concat()))
+            .collect();
         servers.iter_mut().for_each(Server::launch);
         servers.iter().for_each(Server::await_serving);
         Ensemble(servers)
     }
 
     pub(crate) fn connection_string(&self) -> String {
-        self.0.iter().map(Server::address).collect::<Vec<_>>().join(",")
+        self.0
+            .iter()
+            .map(Server::address)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 }
 
@@ -180,10 +245,18 @@ static CLASSPATH: LazyLock<String> = LazyLock::new(|| {
 });
 
 fn first_line(stream: &mut impl Read) -> String {
-    let bytes = stream.bytes().map(Result::unwrap).take_while(|byte| *byte != b'\n').collect();
+    let bytes = stream
+        .bytes()
+        .map(Result::unwrap)
+        .take_while(|byte| *byte != b'\n')
+        .collect();
     String::from_utf8(bytes).unwrap()
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }

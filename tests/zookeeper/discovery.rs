@@ -1,0 +1,344 @@
+//! What discovery finds, and how it follows what changes.
+
+use crate::support::raw::Raw;
+use crate::support::server::{Ensemble, shared};
+use crate::support::{Party, config, unique, until};
+use party::{ErrorKind, Service, discovery, registration};
+use std::collections::HashSet;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn register(name: &str, port: u16, id: &str) {
+    registration::register(
+        Service::new(name, port)
+            .id(id)
+            .uri_spec("/1.x/users/{userid}"),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_provider_finds_an_instance_and_builds_its_uri_spec() {
+    let _party = Party::connected(&config(shared(), &unique("provider")));
+    register("users", 8080, "1");
+    let provider = discovery::service_provider("users").unwrap();
+    assert_eq!(provider.name(), "users");
+    let instance = provider.instance().unwrap().unwrap();
+    assert_eq!(
+        (instance.id(), instance.address(), instance.port()),
+        ("1", Some("10.0.0.1"), Some(8080))
+    );
+    assert_eq!(
+        instance.build_uri_spec(&[("userid", &"x y")]).unwrap(),
+        "/1.x/users/x%20y"
+    );
+    assert_eq!(provider.instances().unwrap().len(), 1);
+    assert!(
+        discovery::service_provider("nobody")
+            .unwrap()
+            .instance()
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn urls_are_built_with_and_without_a_uri_spec() {
+    let _party = Party::connected(&config(shared(), &unique("urls")));
+    register("users", 8080, "1");
+    registration::register(Service::new("plain", 5000)).unwrap();
+    registration::register(
+        Service::new("secure", 80)
+            .ssl_port(8443)
+            .address("fd00::2%eth0"),
+    )
+    .unwrap();
+    let params: &[(&str, &dyn std::fmt::Display)] = &[("userid", &42)];
+    assert_eq!(
+        discovery::url("users", params).unwrap(),
+        "http://10.0.0.1:8080/1.x/users/42"
+    );
+    assert_eq!(
+        discovery::url_with_suffix("users", params, "/a?b=c").unwrap(),
+        "http://10.0.0.1:8080/1.x/users/42/a?b=c"
+    );
+    assert_eq!(
+        discovery::base_url("users", "/x").unwrap(),
+        "http://10.0.0.1:8080/x"
+    );
+    assert_eq!(
+        discovery::url("plain", &[]).unwrap(),
+        "http://10.0.0.1:5000"
+    );
+    assert_eq!(
+        discovery::url_with_suffix("plain", &[], "/x").unwrap(),
+        "http://10.0.0.1:5000/x"
+    );
+    assert_eq!(
+        discovery::base_url("plain", "").unwrap(),
+        "http://10.0.0.1:5000"
+    );
+    assert_eq!(
+        discovery::base_url("secure", "/x").unwrap(),
+        "https://[fd00::2]:8443/x"
+    );
+}
+
+#[test]
+fn bad_and_missing_parameters_are_named() {
+    let _party = Party::connected(&config(shared(), &unique("params")));
+    register("users", 8080, "1");
+    let missing = discovery::url("users", &[]).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::MissingParameter);
+    for named in ["users", "/1.x/users/{userid}", "userid"] {
+        assert!(missing.to_string().contains(named), "{missing}");
+    }
+    for bad in ["..", "a/../b", "a\r\nb"] {
+        assert_eq!(
+            discovery::url("users", &[("userid", &bad)])
+                .unwrap_err()
+                .kind(),
+            ErrorKind::InvalidParameter
+        );
+    }
+    let bad = discovery::url_with_suffix("users", &[("userid", &1)], "/a b\r\n").unwrap_err();
+    assert_eq!(bad.kind(), ErrorKind::InvalidParameter);
+    for name in ["", "a/b", "."] {
+        assert_eq!(
+            discovery::url(name, &[]).unwrap_err().kind(),
+            ErrorKind::InvalidService
+        );
+        assert_eq!(
+            discovery::service_provider(name).unwrap_err().kind(),
+            ErrorKind::InvalidService
+        );
+    }
+}
+
+#[test]
+fn without_an_instance_the_error_says_why_and_nothing_is_created() {
+    let environment = unique("nobody");
+    let _party = Party::connected(&config(shared(), &environment));
+    for error in [
+        discovery::url("nobody", &[]).unwrap_err(),
+        discovery::base_url("nobody", "").unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NoInstance);
+        assert_eq!(
+            error.to_string(),
+            "Unable to find an instance of nobody: none is registered"
+        );
+    }
+    assert!(
+        !Raw::connect(shared()).exists(&format!("/{environment}")),
+        "reading creates nothing"
+    );
+    registration::register(Service::new("off", 1).enabled(false)).unwrap();
+    let error = discovery::url("off", &[]).unwrap_err();
+    assert!(error.to_string().contains("switched off"), "{error}");
+}
+
+#[test]
+fn overrides_answer_even_unconnected_and_names_are_folded() {
+    let _party = Party::unconnected();
+    discovery::set_override(
+        "Over-Ridden.One",
+        "https://localhost:8081/1.x/foo/{bar}/baz",
+    )
+    .unwrap();
+    assert_eq!(
+        discovery::url("over_ridden_one", &[("bar", &1)]).unwrap(),
+        "https://localhost:8081/1.x/foo/1/baz"
+    );
+    let suffixed = discovery::url_with_suffix("over-ridden-one", &[("bar", &1)], "/x").unwrap();
+    assert_eq!(suffixed, "https://localhost:8081/1.x/foo/1/baz/x");
+    assert_eq!(
+        discovery::base_url("OVER.RIDDEN.ONE", "/x").unwrap(),
+        "https://localhost:8081/x"
+    );
+    let bad = discovery::set_override("over-ridden-one", "localhost").unwrap_err();
+    assert_eq!(bad.kind(), ErrorKind::InvalidConfiguration);
+    discovery::clear_override("over-ridden-one");
+    assert_eq!(
+        discovery::url("over-ridden-one", &[]).unwrap_err().kind(),
+        ErrorKind::NotConnected
+    );
+}
+
+#[test]
+fn unconnected_everything_but_healthy_and_disconnect_is_an_error() {
+    let _party = Party::unconnected();
+    assert!(!discovery::healthy());
+    discovery::disconnect().unwrap();
+    assert_eq!(discovery::state(), party::ConnectionState::Unconnected);
+    let errors = [
+        discovery::url("foo", &[]).unwrap_err(),
+        discovery::base_url("foo", "").unwrap_err(),
+        discovery::url_with_suffix("foo", &[], "").unwrap_err(),
+        discovery::service_provider("foo").unwrap_err(),
+        discovery::services().unwrap_err(),
+    ];
+    assert!(
+        errors
+            .iter()
+            .all(|error| error.kind() == ErrorKind::NotConnected)
+    );
+}
+
+#[test]
+fn the_choice_is_random_and_follows_later_registrations() {
+    let _party = Party::connected(&config(shared(), &unique("random")));
+    register("users", 1, "1");
+    discovery::base_url("users", "").unwrap();
+    register("users", 2, "2");
+    register("users", 3, "3");
+    let chosen = || {
+        (0..300)
+            .map(|_| discovery::base_url("users", "").unwrap())
+            .collect::<HashSet<_>>()
+            .len()
+    };
+    until("all three are chosen", SOON, || chosen() == 3);
+    registration::unregister(&Service::new("users", 2)).unwrap();
+    until("two are chosen", SOON, || chosen() == 2);
+}
+
+#[test]
+fn services_are_listed() {
+    let _party = Party::connected(&config(shared(), &unique("services")));
+    assert_eq!(discovery::services().unwrap(), [] as [&str; 0]);
+    register("b", 1, "1");
+    register("a", 1, "1");
+    assert_eq!(discovery::services().unwrap(), ["a", "b"]);
+}
+
+#[test]
+fn the_two_sides_may_have_different_ensembles() {
+    let other = crate::support::server::Server::start();
+    let environment = unique("sides");
+    let _party = Party::connected(&config(shared(), &environment));
+    discovery::connect_with(config(&other.address(), &environment)).unwrap();
+    register("users", 1, "1");
+    assert_eq!(
+        discovery::url("users", &[("userid", &1)])
+            .unwrap_err()
+            .kind(),
+        ErrorKind::NoInstance
+    );
+    assert!(registration::healthy() && !discovery::healthy());
+}
+
+#[test]
+fn a_provider_of_an_earlier_connection_says_so() {
+    let config = config(shared(), &unique("earlier"));
+    let _party = Party::connected(&config);
+    let provider = discovery::service_provider("users").unwrap();
+    discovery::connect_with(config).unwrap();
+    assert_eq!(
+        provider.instance().unwrap_err().kind(),
+        ErrorKind::NotConnected
+    );
+}
+
+#[test]
+fn broken_data_costs_only_its_own_node_and_keeps_the_last_good_value() {
+    let environment = unique("broken");
+    let _party = Party::connected(&config(shared(), &environment));
+    let raw = Raw::connect(shared());
+    let node = |id: &str| format!("/{environment}/instances/users/{id}");
+    raw.create_all(&node("good"), r#"{"address":"10.0.0.1","port":"1"}"#);
+    raw.create_all(&node("empty"), "");
+    raw.create_all(&node("broken"), "{");
+    let provider = discovery::service_provider("users").unwrap();
+    let known = || {
+        provider
+            .instances()
+            .unwrap()
+            .iter()
+            .map(|found| found.id().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(known(), ["good"]);
+    raw.set(&node("good"), "broken now");
+    raw.create_all(&node("later"), r#"{"address":"10.0.0.1","port":2}"#);
+    until("the later one is seen", SOON, || {
+        known() == ["good", "later"]
+    });
+    raw.delete(&node("good"));
+    until("the broken one is gone", SOON, || known() == ["later"]);
+}
+
+#[test]
+fn a_service_whose_node_is_reaped_and_comes_back_is_followed() {
+    let environment = unique("reaped");
+    let _party = Party::connected(&config(shared(), &environment));
+    let raw = Raw::connect(shared());
+    let node = format!("/{environment}/instances/users/1");
+    assert_eq!(
+        discovery::url("users", &[]).unwrap_err().kind(),
+        ErrorKind::NoInstance
+    );
+    for port in 1..=3 {
+        raw.create_all(&node, &format!(r#"{{"address":"h","port":{port}}}"#));
+        let url = format!("http://h:{port}");
+        until("the instance is seen", SOON, || {
+            discovery::url("users", &[]).ok().as_ref() == Some(&url)
+        });
+        raw.delete(&node);
+        raw.delete(&format!("/{environment}/instances/users"));
+        until("it is gone", SOON, || discovery::url("users", &[]).is_err());
+    }
+}
+
+#[test]
+fn a_thousand_instances_are_read() {
+    let environment = unique("thousand");
+    let _party = Party::connected(&config(shared(), &environment));
+    let raw = Raw::connect(shared());
+    for n in 1..=1000 {
+        raw.create_all(
+            &format!("/{environment}/instances/users/{n}"),
+            &format!(r#"{{"address":"h","port":{n}}}"#),
+        );
+    }
+    let provider = discovery::service_provider("users").unwrap();
+    assert_eq!(provider.instances().unwrap().len(), 1000);
+}
+
+#[test]
+fn an_ensemble_of_three_is_used_through_any_server() {
+    let mut ensemble = Ensemble::start();
+    let environment = unique("ensemble");
+    let _party = Party::connected(&config(&ensemble.connection_string(), &environment));
+    register("users", 1, "1");
+    until("it is found", SOON, || {
+        discovery::url("users", &[("userid", &1)]).is_ok()
+    });
+    for at in 0..3 {
+        let server = ensemble.0.get_mut(at).unwrap();
+        server.kill();
+        let id = format!("during-{at}");
+        register("users", 1, &id);
+        let provider = discovery::service_provider("users").unwrap();
+        let found = || {
+            provider
+                .instances()
+                .unwrap()
+                .iter()
+                .any(|found| found.id() == id)
+        };
+        until(
+            "what is registered with a server missing is found",
+            Duration::from_secs(20),
+            found,
+        );
+        ensemble.0.get_mut(at).unwrap().start_again();
+    }
+    let raw = Raw::connect(&ensemble.0.first().unwrap().address());
+    let nodes = || {
+        raw.children(&format!("/{environment}/instances/users"))
+            .len()
+    };
+    until("nothing is lost", Duration::from_secs(20), || nodes() == 4);
+}

@@ -1,0 +1,14 @@
+//! The library against a real ZooKeeper: `scripts/test` brings one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+mod bounds;
+mod discovery;
+mod faults;
+mod guard;
+mod registration;
+mod support;

@@ -1,0 +1,401 @@
+//! What registering writes, and what it refuses.
+
+use crate::support::raw::Raw;
+use crate::support::server::shared;
+use crate::support::{Party, config, unique, until};
+use party::{ErrorKind, Service, registration};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use zookeeper::CreateMode;
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_service_is_registered_with_its_id_address_port_and_uri_spec() {
+    let environment = unique("written");
+    let _party = Party::connected(&config(shared(), &environment));
+    let service = Service::new("user-sessions", 8080)
+        .uri_spec("/1.x/{territory}/users/{userid}")
+        .ssl_port(8443);
+    let id = registration::register(service.payload(serde_json::json!({"zone": "eu"}))).unwrap();
+
+    let (data, owner) = Raw::connect(shared())
+        .get(&format!("/{environment}/instances/user-sessions/{id}"))
+        .unwrap();
+    assert_ne!(owner, 0, "the node is ephemeral");
+    let (before, after) = data.split_once("\"registrationTimeUTC\":").unwrap();
+    let expected = format!(
+        r#"{{"name":"user-sessions","id":"{id}","address":"10.0.0.1","port":8080,"sslPort":8443,"payload":{{"zone":"eu"}},"#
+    );
+    assert_eq!(before, expected);
+    let expected = r#","serviceType":"DYNAMIC","uriSpec":{"parts":[{"value":"/1.x/","variable":false},{"value":"territory","variable":true},{"value":"/users/","variable":false},{"value":"userid","variable":true}]}}"#;
+    assert_eq!(
+        after.trim_start_matches(|c: char| c.is_ascii_digit()),
+        expected
+    );
+}
+
+#[test]
+fn the_uri_spec_is_optional_and_an_id_is_a_uuid_unless_given() {
+    let environment = unique("optional");
+    let _party = Party::connected(&config(shared(), &environment));
+    let id = registration::register(Service::new("foo", 5000)).unwrap();
+    assert_eq!(id.len(), 36);
+    let raw = Raw::connect(shared());
+    let (data, _) = raw
+        .get(&format!("/{environment}/instances/foo/{id}"))
+        .unwrap();
+    assert!(data.ends_with(r#""uriSpec":null}"#), "{data}");
+    assert_eq!(
+        registration::register(Service::new("foo", 5000).id("one")).unwrap(),
+        "one"
+    );
+    assert!(raw.exists(&format!("/{environment}/instances/foo/one")));
+}
+
+#[test]
+fn a_name_may_hold_spaces_and_any_letters() {
+    let environment = unique("letters");
+    let _party = Party::connected(&config(shared(), &environment));
+    registration::register(Service::new("käse und brot", 5000).id("größe")).unwrap();
+    assert!(
+        Raw::connect(shared()).exists(&format!("/{environment}/instances/käse und brot/größe"))
+    );
+}
+
+#[test]
+fn nodes_are_open_to_the_world_unless_credentials_are_configured() {
+    let environment = unique("acl");
+    let open = config(shared(), &environment);
+    let party = Party::connected(&open);
+    registration::register(Service::new("open", 5000).id("1")).unwrap();
+    let raw = Raw::connect(shared());
+    assert!(
+        raw.acl(&format!("/{environment}/instances/open/1"))
+            .contains("anyone")
+    );
+    drop(party);
+
+    let _party = Party::connected(&open.auth("digest", "user:secret"));
+    registration::register(Service::new("closed", 5000).id("1")).unwrap();
+    let acl = raw.acl(&format!("/{environment}/instances/closed/1"));
+    assert!(acl.contains("digest") && acl.contains("user:"), "{acl}");
+}
+
+#[test]
+fn registering_the_same_id_again_replaces_the_node() {
+    let environment = unique("again");
+    let _party = Party::connected(&config(shared(), &environment));
+    registration::register(Service::new("foo", 5000).id("1")).unwrap();
+    registration::register(Service::new("foo", 5001).id("1")).unwrap();
+    let raw = Raw::connect(shared());
+    assert!(
+        raw.get(&format!("/{environment}/instances/foo/1"))
+            .unwrap()
+            .0
+            .contains(r#""port":5001"#)
+    );
+    assert_eq!(
+        raw.children(&format!("/{environment}/instances/foo")),
+        ["1"]
+    );
+}
+
+#[test]
+fn a_registration_waits_for_its_health_check() {
+    let environment = unique("second");
+    let _party = Party::connected(&config(shared(), &environment));
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = asked.clone();
+    let second_time = move || counted.fetch_add(1, Ordering::Relaxed) == 1;
+    let id = registration::register_when_healthy(Service::new("foo", 5000), second_time).unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    assert!(Raw::connect(shared()).exists(&format!("/{environment}/instances/foo/{id}")));
+}
+
+#[test]
+fn a_registration_whose_health_check_fails_is_not_made() {
+    let environment = unique("unhealthy");
+    let _party = Party::connected(&config(shared(), &environment));
+    let error =
+        registration::register_with_attempts(Service::new("foo", 5000).id("1"), || false, 2)
+            .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unhealthy);
+    assert_eq!(error.to_string(), "foo was not registered after 2 attempts");
+    let panics = || panic!("a check that panics");
+    let error = registration::register_with_attempts(Service::new("foo", 5000).id("1"), panics, 1)
+        .unwrap_err();
+    assert_eq!(
+        std::error::Error::source(&error).unwrap().to_string(),
+        "the health check panicked"
+    );
+    let error =
+        registration::register_with_attempts(Service::new("foo", 5000), || true, 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unhealthy);
+    assert!(!Raw::connect(shared()).exists(&format!("/{environment}/instances/foo/1")));
+}
+
+#[test]
+fn a_registration_in_the_background_is_waited_for_or_cancelled() {
+    let environment = unique("background");
+    let _party = Party::connected(&config(shared(), &environment));
+    let pending = registration::register_in_background(Service::new("foo", 5000), || true).unwrap();
+    assert_eq!(pending.wait(SOON).unwrap(), pending.id());
+    assert!(pending.is_registered());
+    let node = format!("/{environment}/instances/foo/{}", pending.id());
+    let raw = Raw::connect(shared());
+    assert!(raw.exists(&node));
+    pending.cancel();
+    assert!(!pending.is_registered());
+    until("a cancelled registration is gone", SOON, || {
+        !raw.exists(&node)
+    });
+
+    let never = registration::register_in_background(Service::new("foo", 5000), || false).unwrap();
+    assert_eq!(
+        never.wait(Duration::ZERO).unwrap_err().kind(),
+        ErrorKind::Timeout
+    );
+    never.cancel();
+    assert_eq!(never.wait(SOON).unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+#[test]
+fn a_slow_check_delays_nobody_else() {
+    let _party = Party::connected(&config(shared(), &unique("slow")));
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let slow = registration::register_in_background(Service::new("slow", 5000), move || {
+        blocked.recv().is_ok()
+    })
+    .unwrap();
+    registration::register_when_healthy(Service::new("quick", 5000), || true).unwrap();
+    assert!(!slow.is_registered());
+    release.send(()).unwrap();
+    slow.wait(SOON).unwrap();
+}
+
+#[test]
+fn unregister_removes_by_id_else_by_name_and_port() {
+    let environment = unique("unregister");
+    let _party = Party::connected(&config(shared(), &environment));
+    let raw = Raw::connect(shared());
+    let left = || {
+        let mut left = raw.children(&format!("/{environment}/instances/foo"));
+        left.sort();
+        left
+    };
+    for (id, port) in [("1", 5000), ("2", 5000), ("3", 5001), ("4", 5000)] {
+        registration::register(Service::new("foo", port).id(id)).unwrap();
+    }
+    assert!(registration::unregister(&Service::new("foo", 5000).id("1")).unwrap());
+    assert_eq!(left(), ["2", "3", "4"]);
+    assert!(registration::unregister(&Service::new("foo", 5000)).unwrap());
+    assert_eq!(left(), ["3"]);
+    assert!(!registration::unregister(&Service::new("foo", 5000)).unwrap());
+    assert!(!registration::unregister(&Service::new("bar", 5000).id("1")).unwrap());
+}
+
+#[test]
+fn unregister_by_id_removes_what_an_earlier_process_left() {
+    let environment = unique("left");
+    let _party = Party::connected(&config(shared(), &environment));
+    let (raw, node) = (
+        Raw::connect(shared()),
+        format!("/{environment}/instances/foo/1"),
+    );
+    raw.create_all(&node, "{}");
+    assert!(registration::unregister(&Service::new("foo", 5000).id("1")).unwrap());
+    assert!(!raw.exists(&node));
+}
+
+#[test]
+fn bad_services_are_refused_before_anything_is_written() {
+    let environment = unique("bad");
+    let _party = Party::connected(&config(shared(), &environment));
+    let bad = [
+        (Service::new("", 1), "name is \"\""),
+        (Service::new("a/b", 1), "name is \"a/b\""),
+        (Service::new("..", 1), "name is \"..\""),
+        (Service::new("foo", 0), "port is 0"),
+        (Service::new("foo", -5), "port is -5"),
+        (Service::new("foo", 65536), "port is 65536"),
+        (Service::new("foo", 1).ssl_port(0), "ssl port is 0"),
+        (Service::new("foo", 1).id("a/b"), "id is \"a/b\""),
+        (Service::new("foo", 1).address("a b"), "address is \"a b\""),
+        (
+            Service::new("foo", 1).uri_spec("/{a"),
+            "Final variable not closed - expected }",
+        ),
+        (
+            Service::new("foo", 1).uri_spec("/{a{b}"),
+            "{ is not allowed inside of a variable specification",
+        ),
+        (
+            Service::new("foo", 1).uri_spec("/a}"),
+            "} must be preceded by {",
+        ),
+    ];
+    for (service, named) in bad {
+        for error in [
+            registration::register(service.clone()).unwrap_err(),
+            registration::register_when_healthy(service.clone(), || true).unwrap_err(),
+            registration::register_in_background(service, || true).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidService);
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+    assert!(!Raw::connect(shared()).exists(&format!("/{environment}")));
+}
+
+#[test]
+fn a_payload_that_no_node_can_hold_is_refused() {
+    let _party = Party::connected(&config(shared(), &unique("large")));
+    let payload = serde_json::Value::String("x".repeat(1_100_000));
+    let error = registration::register(Service::new("foo", 1).payload(payload)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidService);
+    assert!(registration::healthy() || registration::register(Service::new("foo", 1)).is_ok());
+}
+
+#[test]
+fn unconnected_everything_but_healthy_and_disconnect_is_an_error() {
+    let _party = Party::unconnected();
+    assert!(!registration::healthy());
+    registration::disconnect().unwrap();
+    let service = || Service::new("foo", 1);
+    assert_eq!(
+        registration::register(service()).unwrap_err().kind(),
+        ErrorKind::NotConnected
+    );
+    assert_eq!(
+        registration::unregister(&service()).unwrap_err().kind(),
+        ErrorKind::NotConnected
+    );
+    assert_eq!(
+        registration::register_in_background(service(), || true)
+            .unwrap_err()
+            .kind(),
+        ErrorKind::NotConnected
+    );
+    assert_eq!(registration::state(), party::ConnectionState::Unconnected);
+}
+
+#[test]
+fn connecting_again_replaces_the_connection_and_its_registrations() {
+    let (first, second) = (unique("first"), unique("second"));
+    let _party = Party::connected(&config(shared(), &first));
+    registration::register(Service::new("foo", 1).id("1")).unwrap();
+    registration::connect_with(config(shared(), &second)).unwrap();
+    let raw = Raw::connect(shared());
+    until("the first registration is gone", SOON, || {
+        !raw.exists(&format!("/{first}/instances/foo/1"))
+    });
+    registration::register(Service::new("foo", 1).id("1")).unwrap();
+    assert!(raw.exists(&format!("/{second}/instances/foo/1")));
+}
+
+#[test]
+fn disconnecting_takes_everything_out_at_once() {
+    let environment = unique("out");
+    let _party = Party::connected(&config(shared(), &environment));
+    for id in ["1", "2", "3"] {
+        registration::register(Service::new("foo", 1).id(id)).unwrap();
+    }
+    registration::disconnect().unwrap();
+    let left = Raw::connect(shared()).children(&format!("/{environment}/instances/foo"));
+    assert_eq!(left, [] as [&str; 0]);
+}
+
+#[test]
+fn healthy_says_whether_the_services_can_be_listed() {
+    let environment = unique("healthy");
+    let _party = Party::connected(&config(shared(), &environment));
+    assert!(!registration::healthy(), "the node is missing");
+    assert!(!party::discovery::healthy(), "the node is missing");
+    registration::register(Service::new("foo", 1)).unwrap();
+    assert!(registration::healthy());
+    assert!(party::discovery::healthy());
+}
+
+#[test]
+fn a_chroot_that_is_missing_is_created() {
+    let chroot = unique("chroot");
+    let connection_string = format!("{}/{chroot}/deep", shared());
+    let _party = Party::connected(&config(&connection_string, "Test"));
+    registration::register(Service::new("foo", 1).id("1").uri_spec("/x")).unwrap();
+    assert!(
+        Raw::connect(shared()).exists(&format!("/{chroot}/deep/test/instances/foo/1")),
+        "folded, below the chroot"
+    );
+    assert_eq!(
+        party::discovery::url("foo", &[]).unwrap(),
+        "http://10.0.0.1:1/x"
+    );
+    assert!(registration::healthy());
+}
+
+#[test]
+fn a_node_deleted_by_hand_is_restored_and_one_overwritten_too() {
+    let environment = unique("restored");
+    let _party = Party::connected(&config(shared(), &environment));
+    let (raw, node) = (
+        Raw::connect(shared()),
+        format!("/{environment}/instances/foo/1"),
+    );
+    registration::register(Service::new("foo", 1).id("1")).unwrap();
+    let written = raw.get(&node).unwrap();
+    for _ in 0..20 {
+        raw.delete(&node);
+        until("the deleted node is back", SOON, || {
+            raw.get(&node).as_ref() == Some(&written)
+        });
+        raw.set(&node, "overwritten");
+        until("the overwritten node is back", SOON, || {
+            raw.get(&node).as_ref() == Some(&written)
+        });
+    }
+    raw.delete(&node);
+    until("it is back", SOON, || raw.exists(&node));
+}
+
+#[test]
+fn a_node_of_another_session_with_our_id_is_replaced() {
+    let environment = unique("taken");
+    let _party = Party::connected(&config(shared(), &environment));
+    let raw = Raw::connect(shared());
+    let node = |id| format!("/{environment}/instances/foo/{id}");
+    raw.create_all(&node("persistent"), "{}");
+    raw.create(&node("ephemeral"), "{}", CreateMode::Ephemeral);
+    for id in ["persistent", "ephemeral"] {
+        let before = raw.get(&node(id)).unwrap();
+        registration::register(Service::new("foo", 1).id(id)).unwrap();
+        let after = raw.get(&node(id)).unwrap();
+        assert_ne!(before.1, after.1, "another owner");
+        assert!(after.0.contains(r#""port":1"#));
+    }
+}
+
+#[test]
+fn a_registration_that_timed_out_does_not_appear_later() {
+    let mut server = crate::support::server::Server::start();
+    let short = config(&server.address(), "late").connection_timeout(Duration::from_secs(2));
+    let _party = Party::connected(&short);
+    registration::register(Service::new("foo", 1).id("before")).unwrap();
+    server.kill();
+    let started = Instant::now();
+    let error = registration::register(Service::new("foo", 1).id("late")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    server.start_again();
+    let raw = Raw::connect(&server.address());
+    registration::register(Service::new("foo", 1).id("after")).unwrap();
+    until("what was registered is back", SOON, || {
+        raw.exists("/late/instances/foo/before")
+    });
+    assert!(!raw.exists("/late/instances/foo/late"));
+}
