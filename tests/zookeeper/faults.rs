@@ -80,14 +80,16 @@ fn a_registration_returns_after_its_session_expired() {
         until("the session is lost", BACK, || {
             registration::state() == ConnectionState::Lost
         });
-        server.start_again();
-        until("it is connected again", BACK, both_connected);
-        let raw = Raw::connect(&server.address());
-        until("another session owns the node", BACK, || {
-            raw.get(NODE).is_some_and(|node| node.1 != before.1)
-        });
-        assert_eq!(raw.get(NODE).unwrap().0, before.0);
-        assert_eq!(raw.children("/faults/instances/foo"), ["1"]);
+    });
+    server.start_again();
+    until("it is connected again", BACK, both_connected);
+    let raw = Raw::connect(&server.address());
+    let replaced = || raw.get(NODE).is_some_and(|node| node.1 != before.1);
+    until("another session owns the node", BACK, replaced);
+    assert_eq!(raw.get(NODE).unwrap().0, before.0);
+    assert_eq!(raw.children("/faults/instances/foo"), ["1"]);
+    until("it is found again", BACK, || {
+        discovery::url("foo", &[]).is_ok()
     });
 }
 
@@ -115,9 +117,9 @@ fn a_frozen_server_costs_no_lookup_and_no_registration() {
         until("the session is lost", BACK, || {
             registration::state() == ConnectionState::Lost
         });
-        server.thaw();
-        until("it is connected again", BACK, both_connected);
     });
+    server.thaw();
+    until("it is connected again", BACK, both_connected);
     registration::register(Service::new("other", 1)).unwrap();
     let raw = Raw::connect(&server.address());
     until("it is registered", BACK, || raw.exists(NODE));

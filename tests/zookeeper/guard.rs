@@ -93,11 +93,17 @@ fn start(address: &str, environment: &str, ending: &str) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut lines = BufReader::new(&mut stdout).lines();
     assert!(
-        lines.map_while(Result::ok).any(|line| line == "ready"),
+        lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line == "ready"),
         "{ending}: the child gets ready"
     );
+    // Kept open: the child goes on writing.
+    child.stdout = Some(stdout);
     child
 }
 
@@ -212,7 +218,7 @@ fn the_guard_ends_in_time_even_if_zookeeper_does_not_answer() {
 fn two_processes_find_each_other() {
     let environment = unique("processes");
     let _party = crate::support::Party::connected(&config(shared(), &environment));
-    let child = start(shared(), &environment, "signal");
+    let mut child = start(shared(), &environment, "signal");
     assert_eq!(
         discovery::base_url("foo", "/x").unwrap(),
         "http://10.0.0.1:1/x"
@@ -221,4 +227,5 @@ fn two_processes_find_each_other() {
     until("the other left", Duration::from_secs(5), || {
         discovery::base_url("foo", "").is_err()
     });
+    child.wait().unwrap();
 }

@@ -1,7 +1,7 @@
 //! Real ZooKeeper servers that a test starts, kills, freezes and starts again.
 
 use super::eventually;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -244,13 +244,10 @@ static CLASSPATH: LazyLock<String> = LazyLock::new(|| {
     String::from_utf8(found.stdout).unwrap().trim().to_owned()
 });
 
-fn first_line(stream: &mut impl Read) -> String {
-    let bytes = stream
-        .bytes()
-        .map(Result::unwrap)
-        .take_while(|byte| *byte != b'\n')
-        .collect();
-    String::from_utf8(bytes).unwrap()
+fn first_line(stream: impl Read) -> String {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line.trim().to_owned()
 }
 
 fn free_port() -> u16 {
