@@ -87,7 +87,7 @@ pub fn url(name: &str, params: &[(&str, &dyn std::fmt::Display)]) -> Result<Stri
     }
 }
 
-/// Builds a URL as [`url`] does and appends `suffix` as it is.
+/// Builds a URL as [`url`] does and appends `suffix` as it is, after a `/` where it would change the host or port.
 ///
 /// # Errors
 /// As [`url`], and [`InvalidParameter`](crate::ErrorKind::InvalidParameter) for a suffix with spaces or control
@@ -98,20 +98,18 @@ pub fn url_with_suffix(
     suffix: &str,
 ) -> Result<String> {
     provider::check_suffix(suffix)?;
-    let mut url = url(name, params)?;
-    url.push_str(suffix);
-    Ok(url)
+    Ok(provider::append(&url(name, params)?, suffix))
 }
 
-/// Returns scheme, address and port of one live instance of the service, with `suffix` appended as it is. The uri spec
-/// plays no part.
+/// Returns scheme, address and port of one live instance of the service, with `suffix` appended as it is, after a
+/// `/` where it would change the host or port. The uri spec plays no part.
 ///
 /// # Errors
 /// As [`url_with_suffix`].
 pub fn base_url(name: &str, suffix: &str) -> Result<String> {
     provider::check_suffix(suffix)?;
     match overrides::find(name)? {
-        Some(found) => Ok(provider::concat(found.base(), suffix)),
+        Some(found) => Ok(provider::append(found.base(), suffix)),
         None => with_directory(|directory| provider::base_url(directory, name, suffix)),
     }
 }

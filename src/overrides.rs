@@ -38,7 +38,7 @@ impl Override {
             ..Fields::new(name, "")
         };
         let path = ServiceInstance::new(fields).build_uri_spec(params)?;
-        Ok(crate::provider::concat(&self.base, &path))
+        Ok(crate::provider::append(&self.base, &path))
     }
 }
 
@@ -110,7 +110,12 @@ fn is_authority(text: &str) -> bool {
         None => (Some(text), None),
     };
     let valid_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
-    valid_port && host.and_then(crate::model::address_to_register).is_some()
+    let clear = |host: &&str| host.starts_with('[') || !host.contains(':');
+    valid_port
+        && host
+            .filter(clear)
+            .and_then(crate::model::address_to_register)
+            .is_some()
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ pub(crate) fn url(directory: &Directory, name: &str, params: Params<'_>) -> Resu
 /// Returns the URL of one live instance without a path.
 pub(crate) fn base_url(directory: &Directory, name: &str, suffix: &str) -> Result<String> {
     with_instance(directory, name, |instance| {
-        Ok(concat(instance.base_url().unwrap_or_default(), suffix))
+        Ok(append(instance.base_url().unwrap_or_default(), suffix))
     })
 }
 
@@ -99,10 +99,18 @@ fn with_instance(
     build(pick(&snapshot).ok_or_else(|| no_instance(directory, name, &snapshot))?)
 }
 
-/// Appends a suffix to a URL, in one allocation.
-pub(crate) fn concat(url: &str, suffix: &str) -> String {
-    let mut joined = String::with_capacity(url.len() + suffix.len());
+/// Appends a suffix to a URL, in one allocation. Where the URL ends with its host or port, a suffix that would change
+/// those gets a `/` before it.
+pub(crate) fn append(url: &str, suffix: &str) -> String {
+    let mut joined = String::with_capacity(url.len() + 1 + suffix.len());
     joined.push_str(url);
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    if !suffix.is_empty()
+        && !suffix.starts_with(['/', '?', '#'])
+        && !authority.contains(['/', '?', '#'])
+    {
+        joined.push('/');
+    }
     joined.push_str(suffix);
     joined
 }
@@ -145,4 +153,32 @@ fn no_instance(directory: &Directory, name: &str, snapshot: &Snapshot) -> Error 
         ErrorKind::NoInstance,
         format!("Unable to find an instance of {name}: {why}{stale}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suffix_never_changes_where_a_url_points() {
+        assert_eq!(append("http://h:80", "/x"), "http://h:80/x");
+        assert_eq!(append("http://h:80", "?x"), "http://h:80?x");
+        assert_eq!(append("http://h:80", ""), "http://h:80");
+        assert_eq!(append("http://h:80", "80"), "http://h:80/80");
+        assert_eq!(append("http://h:80", "@other"), "http://h:80/@other");
+        assert_eq!(append("http://h:80/a", "b"), "http://h:80/ab");
+    }
+
+    #[test]
+    fn a_suffix_with_a_space_or_a_control_character_is_refused() {
+        assert!(check_suffix("/a?b=c#d").is_ok());
+        assert_eq!(
+            check_suffix("/a b").unwrap_err().kind(),
+            ErrorKind::InvalidParameter
+        );
+        assert_eq!(
+            check_suffix("/a\r\n").unwrap_err().kind(),
+            ErrorKind::InvalidParameter
+        );
+    }
 }

@@ -219,10 +219,8 @@ fn two_processes_find_each_other() {
     let environment = unique("processes");
     let _party = crate::support::Party::connected(&config(shared(), &environment));
     let mut child = start(shared(), &environment, "signal");
-    assert_eq!(
-        discovery::base_url("foo", "/x").unwrap(),
-        "http://10.0.0.1:1/x"
-    );
+    let url = discovery::base_url("foo", "/x");
+    assert_eq!(url.unwrap(), "http://10.0.0.1:1/x");
     signal(&child, "-TERM");
     until("the other left", Duration::from_secs(5), || {
         discovery::base_url("foo", "").is_err()

@@ -145,6 +145,10 @@ impl Server {
     /// Stops the server in its tracks: its connections stay open, and nothing answers.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
+        let java = &self.process.as_ref().unwrap().java;
+        let state = || std::fs::read_to_string(format!("/proc/{java}/stat")).unwrap();
+        super::until("the server is stopped", START, || state().contains(") T "));
+        assert_eq!(self.word("srvr"), "", "a frozen server does not answer, {}", state());
     }
 
     pub(crate) fn thaw(&self) {

@@ -1,0 +1,44 @@
+//! What a lookup costs once its service has been seen: no I/O, one pick, one allocation.
+//!
+//! ```text
+//! cargo bench --bench lookup
+//! ```
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use party::{Config, Service, discovery, registration};
+use std::hint::black_box;
+
+fn lookup(criterion: &mut Criterion) {
+    let config = Config::new()
+        .connection_string("memory:bench")
+        .environment("bench")
+        .address("10.0.0.1");
+    registration::connect_with(config.clone()).unwrap();
+    discovery::connect_with(config).unwrap();
+    for instances in [1, 100, 10_000] {
+        let name = format!("service-{instances}");
+        for id in 0..instances {
+            let service = Service::new(&name, 8080).id(id.to_string());
+            registration::register(service.uri_spec("/1.x/{territory}/users/{userid}")).unwrap();
+        }
+        let provider = discovery::service_provider(&name).unwrap();
+        let url = format!("url, two variables/{instances}");
+        criterion.bench_function(&url, |bencher| {
+            bencher.iter(|| {
+                discovery::url(black_box(&name), &[("territory", &"GB"), ("userid", &42)]).unwrap()
+            });
+        });
+        let base_url = format!("base_url/{instances}");
+        criterion.bench_function(&base_url, |bencher| {
+            bencher.iter(|| discovery::base_url(black_box(&name), "").unwrap());
+        });
+        let instance = format!("ServiceProvider::instance/{instances}");
+        criterion.bench_function(&instance, |bencher| {
+            bencher.iter(|| provider.instance().unwrap())
+        });
+    }
+}
+
+criterion_group!(benches, lookup);
+criterion_main!(benches);
