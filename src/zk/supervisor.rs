@@ -259,9 +259,11 @@ impl Keeper {
     }
 }
 
+/// Asks for a sign of life. It is the generation's own limit, shorter than this deadline, that declares it lost.
 fn heartbeat(generation: &Generation, limit: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + limit * 2;
     generation
-        .call(Instant::now() + limit, |session| session.exists("/", false))
+        .call(deadline, |session| session.exists("/", false))
         .map(drop)
 }
 

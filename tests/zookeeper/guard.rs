@@ -220,7 +220,8 @@ fn two_processes_find_each_other() {
     let _party = crate::support::Party::connected(&config(shared(), &environment));
     let mut child = start(shared(), &environment, "signal");
     let url = discovery::base_url("foo", "/x");
-    assert_eq!(url.unwrap(), "http://10.0.0.1:1/x");
+    let node = Raw::connect(shared()).get(&format!("/{environment}/instances/foo/1"));
+    assert_eq!(url.ok().as_deref(), Some("http://10.0.0.1:1/x"), "{node:?}");
     signal(&child, "-TERM");
     until("the other left", Duration::from_secs(5), || {
         discovery::base_url("foo", "").is_err()

@@ -48,6 +48,8 @@ pub(crate) struct Party(
 impl Party {
     /// Takes hold of the library, unconnected.
     pub(crate) fn unconnected() -> Party {
+        // RUST_LOG=party=debug shows what the library says.
+        let _ = env_logger::try_init();
         static ONE: Mutex<()> = Mutex::new(());
         Party(ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }

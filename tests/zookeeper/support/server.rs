@@ -148,7 +148,12 @@ impl Server {
         let java = &self.process.as_ref().unwrap().java;
         let state = || std::fs::read_to_string(format!("/proc/{java}/stat")).unwrap();
         super::until("the server is stopped", START, || state().contains(") T "));
-        assert_eq!(self.word("srvr"), "", "a frozen server does not answer, {}", state());
+        assert_eq!(
+            self.word("srvr"),
+            "",
+            "a frozen server does not answer, {}",
+            state()
+        );
     }
 
     pub(crate) fn thaw(&self) {
