@@ -327,3 +327,180 @@ impl Message {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Side};
+    use crate::provider;
+    use crate::zk::memory::{Registry, registry};
+    use crate::zk::{Manner, Mode, Session};
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let deadline = Instant::now() + SOON;
+        while !done() {
+            assert!(Instant::now() < deadline, "never: {what}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// A directory, and a session to write what it reads.
+    fn connected(name: &str) -> (Arc<Registry>, Directory, Arc<dyn Session>) {
+        let config = Config::new()
+            .connection_string(format!("memory:{name}"))
+            .environment("test");
+        let config = config
+            .session_timeout(Duration::from_secs(3))
+            .connection_timeout(Duration::from_millis(500));
+        let directory = Directory::connect(config.resolve(Side::Discovery).unwrap()).unwrap();
+        let connector = crate::zk::memory::connector(name);
+        let writer = connector
+            .open(Manner::Quiet, Arc::new(|_| {}))
+            .map(|opened| opened.session)
+            .ok()
+            .unwrap();
+        (registry(name), directory, writer)
+    }
+
+    fn put(writer: &Arc<dyn Session>, id: &str, port: u16) {
+        let node = format!("/test/instances/foo/{id}");
+        for parent in path::parents(&node) {
+            let _ = writer.create(parent, b"", Mode::Persistent);
+        }
+        let data = format!(r#"{{"address":"h","port":{port}}}"#);
+        writer
+            .create(&node, data.as_bytes(), Mode::Ephemeral)
+            .unwrap();
+    }
+
+    fn url(directory: &Directory) -> Result<String> {
+        provider::url(directory, "foo", &[])
+    }
+
+    fn known(directory: &Directory) -> usize {
+        directory
+            .view()
+            .get("foo")
+            .map_or(0, |snapshot| snapshot.listed.len())
+    }
+
+    #[test]
+    fn lookups_go_on_from_the_last_snapshot_and_catch_up_after_an_outage() {
+        let (registry, directory, writer) = connected("outage");
+        put(&writer, "1", 1);
+        put(&writer, "2", 2);
+        assert!(url(&directory).is_ok());
+        registry.outage(true);
+        until("the loss is seen", || {
+            directory.state() != ConnectionState::Connected
+        });
+        assert!(url(&directory).is_ok());
+        registry.outage(false);
+        writer.delete("/test/instances/foo/1", -1).unwrap();
+        until("what left is gone", || known(&directory) == 1);
+        assert_eq!(url(&directory).unwrap(), "http://h:2");
+    }
+
+    #[test]
+    fn a_changed_instance_costs_one_read() {
+        let (registry, directory, writer) = connected("one-read");
+        (1..=20).for_each(|id| put(&writer, &id.to_string(), id));
+        assert!(url(&directory).is_ok());
+        let before = registry.calls();
+        put(&writer, "21", 21);
+        until("the new one is known", || known(&directory) == 21);
+        let now = registry.calls();
+        assert_eq!(
+            (now.get - before.get, now.children - before.children),
+            (1, 0)
+        );
+    }
+
+    #[test]
+    fn reading_creates_nothing_and_says_that_none_is_registered() {
+        let (registry, directory, _writer) = connected("creates-nothing");
+        let error = url(&directory).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Unable to find an instance of foo: none is registered"
+        );
+        assert!(registry.dump().iter().all(|(path, ..)| path == "/"));
+        registry.outage(true);
+        until("the loss is seen", || {
+            directory.state() != ConnectionState::Connected
+        });
+        let error = url(&directory).unwrap_err();
+        assert!(error.to_string().contains("as far as is known"), "{error}");
+    }
+
+    #[test]
+    fn an_unseen_service_is_an_error_within_the_connection_timeout_in_an_outage() {
+        let (registry, directory, _writer) = connected("unseen");
+        registry.outage(true);
+        until("the loss is seen", || {
+            directory.state() != ConnectionState::Connected
+        });
+        let started = Instant::now();
+        assert_eq!(
+            url(&directory).unwrap_err().kind(),
+            crate::ErrorKind::Timeout
+        );
+        assert!(started.elapsed() < SOON);
+    }
+
+    #[test]
+    fn broken_data_keeps_the_last_good_value() {
+        let (_registry, directory, writer) = connected("broken");
+        put(&writer, "1", 1);
+        assert_eq!(url(&directory).unwrap(), "http://h:1");
+        writer.set("/test/instances/foo/1", b"{", -1).unwrap();
+        put(&writer, "2", 2);
+        until("the other one is known", || known(&directory) == 2);
+        writer.delete("/test/instances/foo/1", -1).unwrap();
+        until("the broken one goes with its node", || {
+            known(&directory) == 1
+        });
+    }
+
+    #[test]
+    fn racing_first_lookups_share_one_read() {
+        let (registry, directory, writer) = connected("racing");
+        put(&writer, "1", 1);
+        let start = std::sync::Barrier::new(8);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    assert!(url(&directory).is_ok());
+                });
+            }
+        });
+        assert_eq!((registry.calls().children, registry.calls().watch), (1, 1));
+    }
+
+    #[test]
+    fn a_service_is_followed_for_as_long_as_it_is_held() {
+        let (_registry, directory, writer) = connected("held");
+        put(&writer, "1", 1);
+        directory.hold("foo").unwrap();
+        directory.hold("foo").unwrap();
+        directory.release("foo");
+        assert_eq!(known(&directory), 1);
+        directory.release("foo");
+        until("it is forgotten", || directory.view().get("foo").is_none());
+    }
+
+    #[test]
+    fn a_warm_lookup_makes_no_call() {
+        let (registry, directory, writer) = connected("warm");
+        put(&writer, "1", 1);
+        assert!(url(&directory).is_ok());
+        registry.freeze(true);
+        for _ in 0..1_000 {
+            assert!(url(&directory).is_ok());
+        }
+        registry.freeze(false);
+    }
+}

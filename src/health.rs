@@ -238,3 +238,110 @@ impl Gate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Side};
+    use crate::zk::memory::registry;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A clock that counts the pauses and makes none.
+    #[derive(Default)]
+    struct Counting(AtomicU32);
+
+    impl Clock for Counting {
+        fn wait(&self, _: &Condvar, _: &mut parking_lot::MutexGuard<'_, State>, pause: Duration) {
+            assert_eq!(pause, BETWEEN_ATTEMPTS);
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn registrar(name: &str) -> Arc<Registrar> {
+        let config = Config::new()
+            .connection_string(format!("memory:{name}"))
+            .environment("test")
+            .address("10.0.0.1");
+        let config = config.connection_timeout(Duration::from_millis(200));
+        Arc::new(Registrar::connect(config.resolve(Side::Registration).unwrap()).unwrap())
+    }
+
+    fn gate(
+        registrar: &Arc<Registrar>,
+        check: impl FnMut() -> bool + Send + 'static,
+        attempts: u32,
+        clock: &Arc<Counting>,
+    ) -> PendingRegistration {
+        let service = Service::new("foo", 1).id("1");
+        start(
+            registrar.clone(),
+            service,
+            "1".into(),
+            Box::new(check),
+            attempts,
+            clock.clone(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn there_is_no_pause_after_the_last_attempt_and_none_without_attempts() {
+        let registrar = registrar("pauses");
+        for (attempts, pauses) in [(0, 0), (1, 0), (3, 2)] {
+            let clock = Arc::new(Counting::default());
+            let error = gate(&registrar, || false, attempts, &clock)
+                .wait(SOON)
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unhealthy);
+            assert_eq!(
+                error.to_string(),
+                format!("foo was not registered after {attempts} attempts")
+            );
+            assert_eq!(clock.0.load(Ordering::Relaxed), pauses);
+        }
+    }
+
+    #[test]
+    fn a_panicking_check_is_a_failed_attempt() {
+        let (registrar, clock) = (registrar("panics"), Arc::new(Counting::default()));
+        let mut asked = 0;
+        let third_time = move || {
+            asked += 1;
+            assert!(asked > 2, "as expected");
+            true
+        };
+        assert_eq!(
+            gate(&registrar, third_time, 3, &clock).wait(SOON).unwrap(),
+            "1"
+        );
+        assert_eq!(clock.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_zookeeper_that_is_away_is_a_failed_attempt() {
+        let (registrar, clock) = (registrar("away"), Arc::new(Counting::default()));
+        registry("away").outage(true);
+        let mut asked = 0;
+        let check = move || {
+            asked += 1;
+            if asked == 2 {
+                registry("away").outage(false);
+            }
+            true
+        };
+        assert_eq!(gate(&registrar, check, 5, &clock).wait(SOON).unwrap(), "1");
+    }
+
+    #[test]
+    fn disconnecting_ends_the_attempts() {
+        let (registrar, clock) = (registrar("ends"), Arc::new(Counting::default()));
+        let pending = gate(&registrar, || false, u32::MAX, &clock);
+        registrar.disconnect(Duration::from_secs(1)).unwrap();
+        assert_eq!(
+            pending.wait(SOON).unwrap_err().kind(),
+            ErrorKind::NotConnected
+        );
+    }
+}

@@ -346,3 +346,226 @@ impl Message {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Side};
+    use crate::zk::memory::{Registry, registry};
+    use crate::zk::{Manner, Mode};
+
+    const SOON: Duration = Duration::from_secs(10);
+    const NODE: &str = "/test/instances/foo/1";
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let deadline = Instant::now() + SOON;
+        while !done() {
+            assert!(Instant::now() < deadline, "never: {what}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn connected(name: &str) -> (Arc<Registry>, Registrar) {
+        let config = Config::new()
+            .connection_string(format!("memory:{name}"))
+            .environment("test");
+        let config = config
+            .session_timeout(Duration::from_secs(3))
+            .connection_timeout(Duration::from_millis(500));
+        let registrar = Registrar::connect(
+            config
+                .address("10.0.0.1")
+                .resolve(Side::Registration)
+                .unwrap(),
+        )
+        .unwrap();
+        (registry(name), registrar)
+    }
+
+    fn service() -> Service {
+        Service::new("foo", 1).id("1")
+    }
+
+    fn register(registrar: &Registrar, service: &Service) -> Result<()> {
+        registrar.register(service, "1", &|| true)
+    }
+
+    fn node(registry: &Registry) -> Option<(String, i64)> {
+        let nodes = registry.dump();
+        let (_, data, owner) = nodes.into_iter().find(|(path, ..)| path == NODE)?;
+        Some((String::from_utf8(data).unwrap(), owner))
+    }
+
+    /// Another session, to interfere with.
+    fn other(name: &str) -> Arc<dyn crate::zk::Session> {
+        let connector = crate::zk::memory::connector(name);
+        connector
+            .open(Manner::Quiet, Arc::new(|_| {}))
+            .map(|opened| opened.session)
+            .ok()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_registration_returns_after_its_session_expires() {
+        let (registry, registrar) = connected("expires");
+        register(&registrar, &service()).unwrap();
+        let before = node(&registry).unwrap();
+        registry.expire_all();
+        until("the node is back under another session", || {
+            node(&registry).is_some_and(|now| now.1 != before.1)
+        });
+        assert_eq!(node(&registry).unwrap().0, before.0);
+    }
+
+    #[test]
+    fn a_lost_connection_costs_no_write_while_the_quiet_session_lives() {
+        let (registry, registrar) = connected("no-write");
+        register(&registrar, &service()).unwrap();
+        let (before, calls) = (node(&registry), registry.calls());
+        registry.lose_connections();
+        until("the registrar has looked again", || {
+            registry.calls().exists >= calls.exists + 2
+        });
+        until("it is connected", || {
+            registrar.state() == ConnectionState::Connected
+        });
+        assert_eq!(node(&registry), before);
+        let now = registry.calls();
+        assert_eq!(
+            (now.create, now.set, now.delete),
+            (calls.create, calls.set, calls.delete)
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_deleted_or_overwritten_is_restored() {
+        let (registry, registrar) = connected("restored");
+        register(&registrar, &service()).unwrap();
+        let before = node(&registry);
+        let other = other("restored");
+        for _ in 0..10 {
+            other.delete(NODE, -1).unwrap();
+            until("the deleted node is back", || node(&registry) == before);
+            let deletes = registry.calls().delete;
+            other.set(NODE, b"overwritten", -1).unwrap();
+            until("the data is back", || node(&registry) == before);
+            assert_eq!(
+                registry.calls().delete,
+                deletes,
+                "it was not deleted for that"
+            );
+        }
+    }
+
+    #[test]
+    fn a_session_that_keeps_taking_our_id_is_not_fought_without_end() {
+        let (registry, registrar) = connected("fight");
+        register(&registrar, &service()).unwrap();
+        let (ours, other) = (node(&registry).unwrap(), other("fight"));
+        let take = || {
+            other.delete(NODE, -1).unwrap();
+            // The registrar may be quicker, with a node that is ours again.
+            let _ = other.create(NODE, b"{}", Mode::Ephemeral);
+        };
+        let mut taken = 0;
+        while taken < 200 && node(&registry).unwrap().0 == ours.0 {
+            take();
+            taken += 1;
+            let deadline = Instant::now() + Duration::from_millis(300);
+            while node(&registry).is_none_or(|now| now.1 != ours.1) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        assert!(taken < 200, "it was given back every time");
+        until("it is restored when the truce is over", || {
+            node(&registry).is_some_and(|now| now == ours)
+        });
+    }
+
+    #[test]
+    fn a_registration_that_failed_never_appears() {
+        let (registry, registrar) = connected("failed");
+        registry.outage(true);
+        let error = register(&registrar, &service()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        registry.outage(false);
+        registrar
+            .register(&Service::new("after", 1), "2", &|| true)
+            .unwrap();
+        assert_eq!(node(&registry), None);
+    }
+
+    #[test]
+    fn what_was_unregistered_in_an_outage_goes_when_it_ends() {
+        let (registry, registrar) = connected("unregistered");
+        register(&registrar, &service()).unwrap();
+        registry.outage(true);
+        assert_eq!(
+            registrar.unregister(&service()).unwrap_err().kind(),
+            ErrorKind::Timeout
+        );
+        registry.outage(false);
+        until("it is gone", || node(&registry).is_none());
+    }
+
+    #[test]
+    fn a_refusal_is_reported_at_once_and_what_stood_before_stays() {
+        let (registry, registrar) = connected("refused");
+        register(&registrar, &service()).unwrap();
+        let before = node(&registry).unwrap();
+        registry.refuse("/test");
+        let error = register(&registrar, &Service::new("foo", 2).id("1")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        registry.allow();
+        other("refused").delete(NODE, -1).unwrap();
+        until("the first one is restored", || {
+            node(&registry).as_ref() == Some(&before)
+        });
+    }
+
+    #[test]
+    fn slow_answers_are_waited_for() {
+        let (registry, registrar) = connected("slow");
+        registry.delay(Duration::from_millis(20));
+        register(&registrar, &service()).unwrap();
+        assert!(node(&registry).is_some());
+    }
+
+    #[test]
+    fn no_call_outlasts_a_frozen_registry() {
+        let (registry, registrar) = connected("frozen");
+        register(&registrar, &service()).unwrap();
+        registry.freeze(true);
+        let started = Instant::now();
+        assert!(!registrar.healthy());
+        assert!(registrar.unregister(&service()).is_err());
+        assert!(registrar.disconnect(Duration::from_secs(1)).is_err());
+        assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+        registry.freeze(false);
+        until("the session ends in the background", || {
+            node(&registry).is_none()
+        });
+    }
+
+    #[test]
+    fn disconnecting_leaves_nothing_and_what_comes_after_is_an_error() {
+        let (registry, registrar) = connected("disconnected");
+        register(&registrar, &service()).unwrap();
+        registrar.disconnect(Duration::from_secs(1)).unwrap();
+        registrar.disconnect(Duration::from_secs(1)).unwrap();
+        assert_eq!(node(&registry), None);
+        assert_eq!(
+            register(&registrar, &service()).unwrap_err().kind(),
+            ErrorKind::NotConnected
+        );
+    }
+
+    #[test]
+    fn a_registration_that_is_not_permitted_any_more_is_not_made() {
+        let (registry, registrar) = connected("permitted");
+        let error = registrar.register(&service(), "1", &|| false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert_eq!(node(&registry), None);
+    }
+}

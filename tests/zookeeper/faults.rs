@@ -6,7 +6,7 @@ use crate::support::{Party, config, until};
 use party::{ConnectionState, Service, discovery, registration};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 const BACK: Duration = Duration::from_secs(15);
@@ -20,24 +20,31 @@ fn connected(server: &Server, session_timeout: Duration) -> Party {
     party
 }
 
+/// Ends the lookups, also where the test fails.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Looks up all the time, and returns how many lookups failed.
-fn look_up(stop: &Arc<AtomicBool>) -> JoinHandle<usize> {
-    let stop = stop.clone();
-    thread::spawn(move || {
-        let mut failed = 0;
-        while !stop.load(Ordering::Relaxed) {
-            failed += usize::from(discovery::url("foo", &[]).is_err());
-            thread::sleep(Duration::from_millis(1));
-        }
-        failed
-    })
+fn look_up(stop: Arc<AtomicBool>) -> usize {
+    let mut failed = 0;
+    while !stop.load(Ordering::Relaxed) {
+        failed += usize::from(discovery::url("foo", &[]).is_err());
+        thread::sleep(Duration::from_millis(1));
+    }
+    failed
 }
 
 fn nothing_fails_while(fault: impl FnOnce()) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let lookups = look_up(&stop);
+    let stop = Stop(Arc::default());
+    let stopped = stop.0.clone();
+    let lookups = thread::spawn(|| look_up(stopped));
     fault();
-    stop.store(true, Ordering::Relaxed);
+    drop(stop);
     assert_eq!(lookups.join().unwrap(), 0, "failed lookups");
 }
 

@@ -49,7 +49,8 @@ impl Party {
     /// Takes hold of the library, unconnected.
     pub(crate) fn unconnected() -> Party {
         // RUST_LOG=party=debug shows what the library says.
-        let _ = env_logger::try_init();
+        let quiet = env_logger::Env::default().default_filter_or("off");
+        let _ = env_logger::Builder::from_env(quiet).try_init();
         static ONE: Mutex<()> = Mutex::new(());
         Party(ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
