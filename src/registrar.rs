@@ -436,6 +436,8 @@ mod tests {
             (now.create, now.set, now.delete),
             (calls.create, calls.set, calls.delete)
         );
+        other("no-write").delete(NODE, -1).unwrap();
+        until("the new session watches", || node(&registry) == before);
     }
 
     #[test]
@@ -546,6 +548,18 @@ mod tests {
         until("the session ends in the background", || {
             node(&registry).is_none()
         });
+    }
+
+    #[test]
+    fn a_session_that_was_given_up_is_closed_as_soon_as_that_is_possible() {
+        let (registry, registrar) = connected("given-up");
+        register(&registrar, &service()).unwrap();
+        registry.outage(true);
+        assert!(registrar.disconnect(Duration::from_secs(1)).is_err());
+        assert!(node(&registry).is_some());
+        registry.outage(false);
+        until("the sessions are closed", || registry.sessions() == 0);
+        assert_eq!(node(&registry), None);
     }
 
     #[test]

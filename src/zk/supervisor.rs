@@ -133,18 +133,21 @@ impl Supervisor {
         self.shared.status.lock().local_address
     }
 
-    /// Returns when the connection was lost, `None` while there is one.
+    /// Returns when the connection was lost, `None` while there is one, and before there ever was.
     pub(crate) fn lost_since(&self) -> Option<Instant> {
-        self.current()
-            .map_or_else(|| self.shared.status.lock().lost_at, |_| None)
+        let status = self.shared.status.lock();
+        match &status.generation {
+            Some(generation) if !generation.is_lost() => None,
+            // Lost just now, and not withdrawn yet.
+            Some(_) => Some(Instant::now()),
+            None => status.lost_at,
+        }
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        if self.current().is_some() {
-            return ConnectionState::Connected;
-        }
-        match self.shared.status.lock().lost_at {
+        match self.lost_since() {
             Some(at) if at.elapsed() < self.shared.session_timeout => ConnectionState::Suspended,
+            None if self.current().is_some() => ConnectionState::Connected,
             _ => ConnectionState::Lost,
         }
     }
