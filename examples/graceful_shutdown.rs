@@ -16,8 +16,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tiny_http::{Response, Server};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -29,14 +30,15 @@ fn main() -> Outcome<()> {
     if std::env::args().any(|argument| argument == "--instance") {
         return instance();
     }
-    let client = thread::spawn(|| {
-        call_until(Instant::now() + Duration::from_secs(6)).map_err(|error| error.to_string())
-    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let client = thread::spawn(move || call_until(&stopped).map_err(|error| error.to_string()));
     let moved = if std::env::var("ZOOKEEPER_CONNECTIONSTRING").is_ok() {
-        processes()
+        processes(&stop)
     } else {
-        threads()
+        threads(&stop)
     };
+    stop.store(true, Ordering::Relaxed);
     moved?;
     let (answered, failed) = client.join().map_err(|_| "the client panicked")??;
     println!("{answered} requests answered, {failed} failed");
@@ -86,7 +88,7 @@ fn instance() -> Outcome<()> {
     }
 }
 
-fn processes() -> Outcome<()> {
+fn processes(stop: &AtomicBool) -> Outcome<()> {
     let mut staying = Instance::start()?;
     for _ in 0..ROUNDS {
         let mut moving = Instance::start()?;
@@ -94,7 +96,10 @@ fn processes() -> Outcome<()> {
         moving.stop()?;
         println!("an instance left");
     }
-    thread::sleep(Duration::from_secs(3));
+    thread::sleep(Duration::from_millis(500));
+    // The client ends before the last instance does.
+    stop.store(true, Ordering::Relaxed);
+    thread::sleep(DRAIN);
     staying.stop()
 }
 
@@ -122,7 +127,7 @@ impl Instance {
     }
 }
 
-fn threads() -> Outcome<()> {
+fn threads(stop: &AtomicBool) -> Outcome<()> {
     registration::connect_with(config())?;
     let (_staying, port) = start_server()?;
     registration::register(service(port))?;
@@ -137,18 +142,20 @@ fn threads() -> Outcome<()> {
         drop(moving);
         println!("an instance left");
     }
-    thread::sleep(Duration::from_secs(3));
+    thread::sleep(Duration::from_millis(500));
+    stop.store(true, Ordering::Relaxed);
+    thread::sleep(DRAIN);
     Ok(())
 }
 
-fn call_until(end: Instant) -> Outcome<(usize, usize)> {
+fn call_until(stop: &AtomicBool) -> Outcome<(usize, usize)> {
     discovery::connect_with(config())?;
     let provider = discovery::service_provider("hello")?;
-    while provider.instance()?.is_none() && Instant::now() < end {
+    while provider.instance()?.is_none() && !stop.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_millis(10));
     }
     let (mut answered, mut failed) = (0, 0);
-    while Instant::now() < end {
+    while !stop.load(Ordering::Relaxed) {
         // A new URL for each call: it is good for this call only.
         match discovery::url("hello", &[("name", &"party")])
             .map_err(Into::into)
