@@ -7,8 +7,9 @@ use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::follower::{Follower, Message};
 use crate::model::{ServiceInstance, path};
-use crate::registrar::{HEALTHY_WITHIN, list, no_thread};
-use crate::zk::supervisor::{ConnectionState, Event, Supervisor};
+use crate::registrar::no_thread;
+use crate::zk::ConnectionState;
+use crate::zk::supervisor::{Event, Supervisor};
 use crate::zk::{self, Failure};
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
@@ -88,22 +89,8 @@ impl Directory {
             shared,
             inbox,
         };
-        directory.await_session()?;
+        directory.supervisor.await_first(&directory.settings)?;
         Ok(directory)
-    }
-
-    fn await_session(&self) -> Result<()> {
-        if self.settings.in_background {
-            return Ok(());
-        }
-        let limit = self.settings.connection_timeout;
-        self.supervisor
-            .wait(Instant::now() + limit)
-            .map(drop)
-            .map_err(|failure| {
-                let what = format!("connecting {SIDE} to {}", self.settings.connection_string);
-                Error::timeout(&what, limit).caused_by(failure)
-            })
     }
 
     pub(crate) fn view(&self) -> arc_swap::Guard<Arc<View>> {
@@ -184,7 +171,7 @@ impl Directory {
         loop {
             self.check_open()?;
             let left = deadline.saturating_duration_since(Instant::now());
-            match list(&self.supervisor, &self.shared.instances, left) {
+            match self.supervisor.list(&self.shared.instances, left) {
                 Ok(names) => {
                     let mut names = names.unwrap_or_default();
                     names.sort();
@@ -200,8 +187,7 @@ impl Directory {
 
     /// Asks ZooKeeper whether the instances of the environment can be listed.
     pub(crate) fn healthy(&self) -> bool {
-        list(&self.supervisor, &self.shared.instances, HEALTHY_WITHIN)
-            .is_ok_and(|children| children.is_some())
+        self.supervisor.can_list(&self.shared.instances)
     }
 
     pub(crate) fn state(&self) -> ConnectionState {

@@ -28,7 +28,7 @@ use crate::overrides;
 use crate::provider::{self, ServiceProvider};
 use crate::registrar::DISCONNECT_WITHIN;
 use crate::slot::Slot;
-use crate::zk::supervisor::ConnectionState;
+use crate::zk::ConnectionState;
 use std::sync::Arc;
 
 /// The connection that the process shares.

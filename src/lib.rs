@@ -3,6 +3,7 @@
 mod config;
 mod directory;
 pub mod discovery;
+mod entry;
 mod error;
 mod follower;
 mod guard;
@@ -24,4 +25,4 @@ pub use guard::{DisconnectGuard, disconnect_on_drop};
 pub use health::PendingRegistration;
 pub use model::{Service, ServiceInstance, ServiceType, UriSpec};
 pub use provider::ServiceProvider;
-pub use zk::supervisor::ConnectionState;
+pub use zk::ConnectionState;

@@ -1,7 +1,8 @@
 //! The one comparison: what is wanted against what is ours in ZooKeeper, and what to do about the difference.
 
+use crate::entry::{Goal, Task};
 use crate::model::path;
-use crate::wanted::{Goal, Task, Wanted};
+use crate::wanted::Wanted;
 use crate::zk::generation::Generation;
 use crate::zk::holder::Holder;
 use crate::zk::supervisor::Supervisor;

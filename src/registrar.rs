@@ -9,7 +9,8 @@ use crate::model::{Service, ServiceInstance, path};
 use crate::provider::check_name;
 use crate::reconciler::{Message, Reconciler};
 use crate::wanted::{Outcome, Wanted};
-use crate::zk::supervisor::{ConnectionState, Event, Supervisor};
+use crate::zk::ConnectionState;
+use crate::zk::supervisor::{Event, Supervisor};
 use crate::zk::{self, Failure};
 use std::fmt;
 use std::sync::Arc;
@@ -18,8 +19,6 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const SIDE: &str = "registration";
-/// How long `healthy` waits for ZooKeeper.
-pub(crate) const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
 /// How long the end of a session is waited for.
 pub(crate) const DISCONNECT_WITHIN: Duration = Duration::from_secs(1);
 
@@ -74,22 +73,8 @@ impl Registrar {
             inbox,
             finished,
         };
-        registrar.await_session()?;
+        registrar.supervisor.await_first(&registrar.settings)?;
         Ok(registrar)
-    }
-
-    fn await_session(&self) -> Result<()> {
-        if self.settings.in_background {
-            return Ok(());
-        }
-        let limit = self.settings.connection_timeout;
-        self.supervisor
-            .wait(Instant::now() + limit)
-            .map(drop)
-            .map_err(|failure| {
-                let what = format!("connecting {SIDE} to {}", self.settings.connection_string);
-                Error::timeout(&what, limit).caused_by(failure)
-            })
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -175,8 +160,7 @@ impl Registrar {
 
     /// Asks ZooKeeper whether the instances of the environment can be listed.
     pub(crate) fn healthy(&self) -> bool {
-        list(&self.supervisor, &self.instances, HEALTHY_WITHIN)
-            .is_ok_and(|children| children.is_some())
+        self.supervisor.can_list(&self.instances)
     }
 
     /// Ends the session and with it all registrations. Idempotent. Where ZooKeeper does not answer in time, nothing is
@@ -305,20 +289,6 @@ fn matches(service: &Service, instance: &ServiceInstance) -> bool {
             .is_none_or(|port| instance.port() == Some(port)),
     };
     same_one && instance.name() == service.name()
-}
-
-/// Lists the children of a node, `None` where it is missing.
-pub(crate) fn list(
-    supervisor: &Supervisor,
-    path: &str,
-    within: Duration,
-) -> std::result::Result<Option<Vec<String>>, Failure> {
-    let deadline = Instant::now() + within;
-    let generation = supervisor
-        .wait(deadline)
-        .map_err(|failure| Failure::Lost(failure.to_string()))?;
-    let path = path.to_owned();
-    generation.call(deadline, move |session| session.children(&path))
 }
 
 pub(crate) fn no_thread() -> Error {

@@ -19,7 +19,7 @@ use crate::health::{self, Check, PendingRegistration, SystemClock};
 use crate::model::Service;
 use crate::registrar::{DISCONNECT_WITHIN, Registrar};
 use crate::slot::Slot;
-use crate::zk::supervisor::ConnectionState;
+use crate::zk::ConnectionState;
 use std::sync::Arc;
 use std::time::Duration;
 

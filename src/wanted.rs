@@ -1,19 +1,15 @@
 //! What is wanted in ZooKeeper and what is known to be there: shared by callers, who want and wait, and the
 //! reconciler's thread, which acts and reports.
 
+use crate::entry::{Entry, Goal, Task};
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
-use crate::zk::{Failure, Stat};
+use crate::zk::Failure;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// A foreign session may take our node this often before we hold back.
-const FIGHTS: u32 = 3;
-/// A fight this long ago is over.
-const PEACE: Duration = Duration::from_secs(120);
 
 /// How the wait for a registration ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,58 +34,6 @@ struct State {
     entries: HashMap<String, Entry>,
     tickets: u64,
     closed: bool,
-}
-
-struct Entry {
-    /// Changes whenever something else is wanted at this path.
-    ticket: u64,
-    instance: Arc<ServiceInstance>,
-    data: Arc<[u8]>,
-    goal: Goal,
-    /// The ticket for which ZooKeeper was last seen to agree.
-    agreed: u64,
-    /// Whether it has to be looked at.
-    dirty: bool,
-    /// The version of the node as we last wrote or confirmed it.
-    version: Option<i32>,
-    /// Whether `register` has returned `Ok` for it.
-    accepted: bool,
-    /// What is to be wanted again if this one fails.
-    before: Option<(Arc<ServiceInstance>, Arc<[u8]>)>,
-    failure: Option<Failure>,
-    /// A write may still be carried out by a session we have given up: until then it must be looked at.
-    haunted_until: Option<Instant>,
-    fights: u32,
-    last_fight: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Goal {
-    Present,
-    Absent,
-}
-
-/// One thing to look at, as it was when the look began.
-#[derive(Clone, Debug)]
-pub(crate) struct Task {
-    pub(crate) path: String,
-    pub(crate) data: Arc<[u8]>,
-    pub(crate) goal: Goal,
-    pub(crate) ticket: u64,
-    version: Option<i32>,
-}
-
-impl Task {
-    /// Whether ZooKeeper holds what is wanted, given the session that owns our nodes.
-    pub(crate) fn agrees_with(&self, found: Option<Stat>, owner: Option<i64>) -> bool {
-        match (self.goal, found) {
-            (Goal::Absent, found) => found.is_none(),
-            (Goal::Present, None) => false,
-            (Goal::Present, Some(stat)) => {
-                Some(stat.owner) == owner && Some(stat.version) == self.version
-            }
-        }
-    }
 }
 
 impl Wanted {
@@ -322,12 +266,7 @@ impl Wanted {
     pub(crate) fn fought(&self, path: &str) -> Option<Duration> {
         let mut state = self.state.lock();
         let entry = state.entries.get_mut(path).filter(|entry| entry.accepted)?;
-        if entry.last_fight.is_some_and(|at| at.elapsed() > PEACE) {
-            entry.fights = 0;
-        }
-        entry.fights += 1;
-        entry.last_fight = Some(Instant::now());
-        entry.truce()
+        entry.fought()
     }
 }
 
@@ -335,69 +274,5 @@ impl State {
     fn next_ticket(&mut self) -> u64 {
         self.tickets += 1;
         self.tickets
-    }
-}
-
-impl Entry {
-    fn new(ticket: u64, instance: Arc<ServiceInstance>, data: Arc<[u8]>) -> Entry {
-        Entry {
-            ticket,
-            instance,
-            data,
-            goal: Goal::Present,
-            agreed: 0,
-            dirty: true,
-            version: None,
-            accepted: false,
-            before: None,
-            failure: None,
-            haunted_until: None,
-            fights: 0,
-            last_fight: None,
-        }
-    }
-
-    fn standing(&self) -> Option<(Arc<ServiceInstance>, Arc<[u8]>)> {
-        let stands = self.goal == Goal::Present && self.accepted;
-        stands
-            .then(|| (self.instance.clone(), self.data.clone()))
-            .or_else(|| self.before.clone())
-    }
-
-    fn condemn(&mut self, ticket: u64) {
-        self.ticket = ticket;
-        self.goal = Goal::Absent;
-        self.accepted = false;
-        self.before = None;
-        self.dirty = true;
-    }
-
-    fn is_leaving(&self) -> bool {
-        self.goal == Goal::Absent && self.agreed != self.ticket
-    }
-
-    fn task(&self, path: &str) -> Task {
-        let Entry {
-            ticket,
-            goal,
-            version,
-            ..
-        } = *self;
-        Task {
-            path: path.to_owned(),
-            data: self.data.clone(),
-            goal,
-            ticket,
-            version,
-        }
-    }
-
-    fn truce(&self) -> Option<Duration> {
-        let beyond = self.fights.checked_sub(FIGHTS)?;
-        Some(Duration::from_secs(1 << beyond.min(6)))
-    }
-
-    fn held_back_until(&self) -> Option<Instant> {
-        Some(self.last_fight? + self.truce()?)
     }
 }

@@ -21,6 +21,20 @@ mod reaper;
 pub(crate) mod supervisor;
 pub(crate) mod zookeeper;
 
+/// How one side of the library stands with ZooKeeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// This side was never connected, or has been disconnected.
+    Unconnected,
+    /// There is a session, and its server answers.
+    Connected,
+    /// The connection is lost for less than a session timeout: the session, and what it owns, may still be there.
+    Suspended,
+    /// There is no session, or there has been no connection for longer than the session timeout.
+    Lost,
+}
+
 /// Returns what opens sessions as the settings say, and the chroot that every path begins with.
 pub(crate) fn connector(settings: &Settings) -> PartyResult<(Arc<dyn Connector>, String)> {
     let text = &settings.connection_string;

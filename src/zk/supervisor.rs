@@ -1,7 +1,9 @@
 //! Keeps one generation alive: opens it, sends heartbeats, gives it up when it is lost, and opens the next.
 
 use super::generation::{Generation, Loss};
-use super::{Connector, Failure, Manner, Opened, Signal, Signals, Unreachable};
+use super::{ConnectionState, Connector, Failure, Manner, Opened, Signal, Signals, Unreachable};
+use crate::config::Settings;
+use crate::error::{Error, Result as PartyResult};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::net::IpAddr;
@@ -12,21 +14,9 @@ use std::time::{Duration, Instant};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How long `healthy` waits for ZooKeeper: it answers within a second.
+const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
 const LONGEST_BEAT: Duration = Duration::from_secs(5);
-
-/// How one side of the library stands with ZooKeeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ConnectionState {
-    /// This side was never connected, or has been disconnected.
-    Unconnected,
-    /// There is a session, and its server answers.
-    Connected,
-    /// The connection is lost for less than a session timeout: the session, and what it owns, may still be there.
-    Suspended,
-    /// There is no session, or there has been no connection for longer than the session timeout.
-    Lost,
-}
 
 /// What a supervisor reports to the one who works with its sessions.
 #[derive(Clone, Debug)]
@@ -126,6 +116,43 @@ impl Supervisor {
                 return Err(status.failure.clone());
             }
         }
+    }
+
+    /// Waits for the first session, unless it is to be established in the background.
+    pub(crate) fn await_first(&self, settings: &Settings) -> PartyResult<()> {
+        if settings.in_background {
+            return Ok(());
+        }
+        let limit = settings.connection_timeout;
+        self.wait(Instant::now() + limit)
+            .map(drop)
+            .map_err(|failure| {
+                let what = format!(
+                    "connecting {} to {}",
+                    self.shared.side, settings.connection_string
+                );
+                Error::timeout(&what, limit).caused_by(failure)
+            })
+    }
+
+    /// Lists the children of a node, `None` where it is missing.
+    pub(crate) fn list(
+        &self,
+        path: &str,
+        within: Duration,
+    ) -> Result<Option<Vec<String>>, Failure> {
+        let deadline = Instant::now() + within;
+        let generation = self
+            .wait(deadline)
+            .map_err(|failure| Failure::Lost(failure.to_string()))?;
+        let path = path.to_owned();
+        generation.call(deadline, move |session| session.children(&path))
+    }
+
+    /// Whether the children of a node can be listed within a second. False where it is missing.
+    pub(crate) fn can_list(&self, path: &str) -> bool {
+        self.list(path, HEALTHY_WITHIN)
+            .is_ok_and(|children| children.is_some())
     }
 
     /// Returns the address of this machine from which ZooKeeper was last reached.

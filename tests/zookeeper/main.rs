@@ -8,6 +8,7 @@
 
 mod bounds;
 mod discovery;
+mod environment;
 mod faults;
 mod guard;
 mod registration;
