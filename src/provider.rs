@@ -9,8 +9,8 @@ use std::sync::Arc;
 /// Picks an instance of one service at random.
 ///
 /// Returned by [`service_provider`](crate::discovery::service_provider). It follows what is registered for as long as
-/// it lives, and answers from memory: no call of it waits for ZooKeeper. Dropping it ends that, unless the service is
-/// looked up by name as well.
+/// it lives, and answers from memory: no call of it waits for ZooKeeper. Dropping it ends that, unless the service was
+/// looked up by name before there was a provider for it; the next lookup by name then reads the service anew.
 pub struct ServiceProvider {
     name: String,
     directory: Arc<Directory>,
