@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::panic::catch_unwind;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What runs at exit, and how long it may take.
 type Exit = (fn(), fn() -> Duration);
@@ -44,15 +44,27 @@ extern "C" fn exiting() {
 /// Runs on a thread of its own, since the thread-local variables of the exiting one are gone by now, and waits without
 /// any of them.
 fn run_elsewhere(run: fn(), bound: Duration) -> io::Result<()> {
-    let (mut waiting, done) = UnixStream::pair()?;
-    waiting.set_read_timeout(Some(bound.max(Duration::from_millis(1))))?;
+    let (waiting, done) = UnixStream::pair()?;
+    let deadline = Instant::now() + bound;
     thread::Builder::new()
         .name("party-exit".into())
         .spawn(move || {
             let _ = catch_unwind(run);
             drop(done);
         })?;
-    waiting.read(&mut [0]).map(drop)
+    wait_for_end(waiting, deadline)
+}
+
+fn wait_for_end(mut stream: UnixStream, deadline: Instant) -> io::Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match stream.read(&mut [0]) {
+            // A read with a timeout is not restarted after a signal, whatever its handler was installed with.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            ended => return ended.map(drop),
+        }
+    }
 }
 
 /// How the process handles a signal.
@@ -80,8 +92,12 @@ pub(crate) fn disposition(signal: i32) -> Disposition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use parking_lot::Condvar;
+    use std::process::Command;
     use std::sync::atomic::AtomicBool;
+    use std::sync::{Arc, mpsc};
+
+    const CHILD: &str = "PARTY_TEST_AT_EXIT";
 
     #[test]
     fn a_signal_with_a_handler_is_told_from_one_without() {
@@ -98,5 +114,66 @@ mod tests {
             thread::park();
         };
         assert!(run_elsewhere(endless, Duration::from_millis(20)).is_err());
+    }
+
+    fn threads_channels_and_timeouts_work() {
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(500));
+            sender.send(()).unwrap();
+        });
+        receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+        let lock = Mutex::new(());
+        let nothing = Condvar::new().wait_for(&mut lock.lock(), Duration::from_millis(1));
+        assert!(nothing.timed_out());
+        eprintln!("ran at exit");
+    }
+
+    #[test]
+    #[ignore = "run by the other tests of this file"]
+    fn child() {
+        let Ok(ending) = std::env::var(CHILD) else {
+            return;
+        };
+        at_exit(threads_channels_and_timeouts_work, || {
+            Duration::from_secs(10)
+        })
+        .unwrap();
+        if ending == "signalled" {
+            signal_hook::flag::register(libc::SIGUSR1, Arc::default()).unwrap();
+            // SAFETY: no argument, and the thread it names is still there while it waits to exit.
+            let exiting = unsafe { libc::pthread_self() } as usize;
+            thread::spawn(move || {
+                // Again and again, since there is no telling when the wait begins.
+                loop {
+                    thread::sleep(Duration::from_millis(20));
+                    unsafe { libc::pthread_kill(exiting as libc::pthread_t, libc::SIGUSR1) };
+                }
+            });
+        }
+        std::process::exit(7);
+    }
+
+    fn assert_that_it_runs(ending: &str) {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["process::tests::child", "--exact", "--ignored"])
+            .args(["--nocapture", "--test-threads=1"])
+            .env(CHILD, ending)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&child.stderr);
+        assert!(stderr.contains("ran at exit"), "{stderr}");
+        assert_eq!(child.status.code(), Some(7), "{stderr}");
+    }
+
+    #[test]
+    fn what_runs_at_exit_has_all_it_needs_and_keeps_the_exit_status() {
+        assert_that_it_runs("plain");
+    }
+
+    /// Guards against a wait that a handled signal ended, and with it the process.
+    #[test]
+    fn a_signal_does_not_end_the_wait_for_what_runs_at_exit() {
+        assert_that_it_runs("signalled");
     }
 }
