@@ -25,6 +25,18 @@ const DRAIN: &str = "SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS";
 const SESSION_TIMEOUT: &str = "PARTY_SESSION_TIMEOUT_MILLIS";
 const CONNECTION_TIMEOUT: &str = "PARTY_CONNECTION_TIMEOUT_MILLIS";
 const ADDRESS: &str = "PARTY_ADDRESS";
+const OF_INTEREST: [&str; 10] = [
+    "ZOOKEEPER_REGISTRATION_CONNECTIONSTRING",
+    "ZOOKEEPER_DISCOVERY_CONNECTIONSTRING",
+    SHARED_CONNECTION_STRINGS[0],
+    SHARED_CONNECTION_STRINGS[1],
+    ENVIRONMENT,
+    ATTEMPTS,
+    DRAIN,
+    SESSION_TIMEOUT,
+    CONNECTION_TIMEOUT,
+    ADDRESS,
+];
 
 /// Settings of a connection. What is not set here comes from the environment, and what is not set there either has a
 /// default.
@@ -335,7 +347,9 @@ impl Variables {
     }
 
     fn of(variables: impl Iterator<Item = (String, String)>) -> Result<Variables> {
-        envy::from_iter(variables).map_err(|error| {
+        // Envy folds names to lower case, and would refuse `environment_name` beside `ENVIRONMENT_NAME`.
+        let of_interest = variables.filter(|(name, _)| OF_INTEREST.contains(&name.as_str()));
+        envy::from_iter(of_interest).map_err(|error| {
             Error::new(
                 ErrorKind::InvalidConfiguration,
                 "the environment cannot be read",
@@ -602,6 +616,15 @@ mod tests {
             assert!(message.contains(way), "{message}");
         }
         assert!(error(Config::new().connection_string("zk1"), &[]).contains("ENVIRONMENT_NAME"));
+    }
+
+    /// Guards against a variable of somebody else that made every connect fail.
+    #[test]
+    fn a_variable_that_differs_in_case_is_not_ours() {
+        let variables = [("ENVIRONMENT_NAME", "ours"), ("environment_name", "other")];
+        let config = Config::new().connection_string("zk1");
+        let settings = resolve(config, Side::Discovery, &variables).unwrap();
+        assert_eq!(settings.environment, "ours");
     }
 
     #[test]

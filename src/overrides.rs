@@ -91,7 +91,9 @@ fn parse(setting: &str, url: &str) -> Result<Override> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    let clean = !path.chars().any(|c| c.is_control() || c.is_whitespace());
+    // The replacement character is what is left of a variable that was not Unicode.
+    let unclean = |c: char| c.is_control() || c.is_whitespace() || c == char::REPLACEMENT_CHARACTER;
+    let clean = !path.contains(unclean);
     if !known || !clean || !is_authority(authority) {
         return Err(invalid(EXPECTED));
     }
@@ -109,13 +111,19 @@ fn is_authority(text: &str) -> bool {
         Some(at) => (text.get(..after + at), text.get(after + at + 1..)),
         None => (Some(text), None),
     };
-    let valid_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+    let valid_port = port.is_none_or(is_port);
     let clear = |host: &&str| host.starts_with('[') || !host.contains(':');
     valid_port
         && host
             .filter(clear)
             .and_then(crate::model::address_to_register)
             .is_some()
+}
+
+fn is_port(text: &str) -> bool {
+    // Parsing alone would let `+80` into the URL.
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    digits && text.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 #[cfg(test)]
@@ -162,6 +170,8 @@ mod tests {
             "http://h/{a",
             "http://h:-1",
             "http://::1:80",
+            "http://h:+80",
+            "http://h/\u{FFFD}",
         ];
         for url in bad {
             let message = parse("DISCOVERY_OVERRIDE_FOO", url)
