@@ -94,6 +94,8 @@ impl Entry {
         self.goal = Goal::Absent;
         self.accepted = false;
         self.before = None;
+        // Nobody is fought for a node that is to go.
+        self.fights = 0;
         self.dirty = true;
     }
 
