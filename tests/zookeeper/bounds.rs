@@ -1,9 +1,9 @@
 //! No call hangs, whatever is at the other end.
 
-use crate::support::dead::{Silent, refused};
-use crate::support::server::Server;
 use crate::support::{Party, config};
 use party::{ErrorKind, Service, discovery, registration};
+use party_testing::dead::{Silent, refused};
+use party_testing::server::{Server, shared};
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -126,9 +126,7 @@ fn a_guard_that_is_dropped_while_the_server_is_frozen_ends_in_time() {
 
 #[test]
 fn a_check_that_never_ends_does_not_hold_its_caller() {
-    let _party = Party::connected(
-        &config(crate::support::server::shared(), "bounds").connection_timeout(TIMEOUT),
-    );
+    let _party = Party::connected(&config(shared(), "bounds").connection_timeout(TIMEOUT));
     let (_release, blocked) = std::sync::mpsc::channel::<()>();
     let gated = within(TIMEOUT + Duration::from_secs(1), "health gate", || {
         registration::register_with_attempts(
@@ -143,7 +141,7 @@ fn a_check_that_never_ends_does_not_hold_its_caller() {
 #[test]
 fn a_dead_server_among_living_ones_does_not_keep_us_from_connecting() {
     let silent = Silent::new();
-    let living = crate::support::server::shared();
+    let living = shared();
     let connection_string = format!(
         "{},{},no-such-name.invalid:2181,{living}",
         refused(),

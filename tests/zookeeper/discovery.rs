@@ -1,13 +1,19 @@
 //! What discovery finds, and how it follows what changes.
 
-use crate::support::raw::Raw;
-use crate::support::server::{Ensemble, shared};
-use crate::support::{Party, config, unique, until};
+use crate::support::{Party, config};
 use party::{ErrorKind, Service, discovery, registration};
+use party_testing::client::{Client, Kind};
+use party_testing::server::{Ensemble, Server, shared};
+use party_testing::{unique, until};
 use std::collections::HashSet;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(5);
+
+fn create(client: &Client, path: &str, data: &str) {
+    let created = client.create_all(path, data.as_bytes(), Kind::Persistent);
+    created.unwrap();
+}
 
 fn register(name: &str, port: u16, id: &str) {
     registration::register(
@@ -130,8 +136,9 @@ fn without_an_instance_the_error_says_why_and_nothing_is_created() {
             "Unable to find an instance of nobody: none is registered"
         );
     }
+    let client = Client::connect(shared()).unwrap();
     assert!(
-        !Raw::connect(shared()).exists(&format!("/{environment}")),
+        client.exists(&format!("/{environment}")).unwrap().is_none(),
         "reading creates nothing"
     );
     registration::register(Service::new("off", 1).enabled(false)).unwrap();
@@ -215,7 +222,7 @@ fn services_are_listed() {
 
 #[test]
 fn the_two_sides_may_have_different_ensembles() {
-    let other = crate::support::server::Server::start();
+    let other = Server::start();
     let environment = unique("sides");
     let _party = Party::connected(&config(shared(), &environment));
     discovery::connect_with(config(&other.address(), &environment)).unwrap();
@@ -245,11 +252,12 @@ fn a_provider_of_an_earlier_connection_says_so() {
 fn broken_data_costs_only_its_own_node_and_keeps_the_last_good_value() {
     let environment = unique("broken");
     let _party = Party::connected(&config(shared(), &environment));
-    let raw = Raw::connect(shared());
+    let client = Client::connect(shared()).unwrap();
     let node = |id: &str| format!("/{environment}/instances/users/{id}");
-    raw.create_all(&node("good"), r#"{"address":"10.0.0.1","port":"1"}"#);
-    raw.create_all(&node("empty"), "");
-    raw.create_all(&node("broken"), "{");
+    let create = |id: &str, data: &str| create(&client, &node(id), data);
+    create("good", r#"{"address":"10.0.0.1","port":"1"}"#);
+    create("empty", "");
+    create("broken", "{");
     let provider = discovery::service_provider("users").unwrap();
     let known = || {
         provider
@@ -260,12 +268,12 @@ fn broken_data_costs_only_its_own_node_and_keeps_the_last_good_value() {
             .collect::<Vec<_>>()
     };
     assert_eq!(known(), ["good"]);
-    raw.set(&node("good"), "broken now");
-    raw.create_all(&node("later"), r#"{"address":"10.0.0.1","port":2}"#);
+    client.set(&node("good"), b"broken now").unwrap();
+    create("later", r#"{"address":"10.0.0.1","port":2}"#);
     until("the later one is seen", SOON, || {
         known() == ["good", "later"]
     });
-    raw.delete(&node("good"));
+    client.delete(&node("good")).unwrap();
     until("the broken one is gone", SOON, || known() == ["later"]);
 }
 
@@ -273,20 +281,26 @@ fn broken_data_costs_only_its_own_node_and_keeps_the_last_good_value() {
 fn a_service_whose_node_is_reaped_and_comes_back_is_followed() {
     let environment = unique("reaped");
     let _party = Party::connected(&config(shared(), &environment));
-    let raw = Raw::connect(shared());
+    let client = Client::connect(shared()).unwrap();
     let node = format!("/{environment}/instances/users/1");
     assert_eq!(
         discovery::url("users", &[]).unwrap_err().kind(),
         ErrorKind::NoInstance
     );
     for port in 1..=3 {
-        raw.create_all(&node, &format!(r#"{{"address":"h","port":{port}}}"#));
+        create(
+            &client,
+            &node,
+            &format!(r#"{{"address":"h","port":{port}}}"#),
+        );
         let url = format!("http://h:{port}");
         until("the instance is seen", SOON, || {
             discovery::url("users", &[]).ok().as_ref() == Some(&url)
         });
-        raw.delete(&node);
-        raw.delete(&format!("/{environment}/instances/users"));
+        client.delete(&node).unwrap();
+        client
+            .delete(&format!("/{environment}/instances/users"))
+            .unwrap();
         until("it is gone", SOON, || discovery::url("users", &[]).is_err());
     }
 }
@@ -295,9 +309,10 @@ fn a_service_whose_node_is_reaped_and_comes_back_is_followed() {
 fn a_thousand_instances_are_read() {
     let environment = unique("thousand");
     let _party = Party::connected(&config(shared(), &environment));
-    let raw = Raw::connect(shared());
+    let client = Client::connect(shared()).unwrap();
     for n in 1..=1000 {
-        raw.create_all(
+        create(
+            &client,
             &format!("/{environment}/instances/users/{n}"),
             &format!(r#"{{"address":"h","port":{n}}}"#),
         );
@@ -316,7 +331,7 @@ fn an_ensemble_of_three_is_used_through_any_server() {
         discovery::url("users", &[("userid", &1)]).is_ok()
     });
     for at in 0..3 {
-        let server = ensemble.0.get_mut(at).unwrap();
+        let server = &mut ensemble.servers[at];
         server.kill();
         let id = format!("during-{at}");
         register("users", 1, &id);
@@ -333,12 +348,12 @@ fn an_ensemble_of_three_is_used_through_any_server() {
             Duration::from_secs(20),
             found,
         );
-        ensemble.0.get_mut(at).unwrap().start_again();
+        ensemble.servers[at].start_again();
     }
-    let raw = Raw::connect(&ensemble.0.first().unwrap().address());
+    let client = Client::connect(&ensemble.servers[0].address()).unwrap();
     let nodes = || {
-        raw.children(&format!("/{environment}/instances/users"))
-            .len()
+        let ids = client.children(&format!("/{environment}/instances/users"));
+        ids.unwrap().unwrap_or_default().len()
     };
     until("nothing is lost", Duration::from_secs(20), || nodes() == 4);
 }

@@ -1,9 +1,9 @@
 //! Everything from the environment, in a process of its own.
 
-use crate::support::raw::Raw;
-use crate::support::server::shared;
-use crate::support::unique;
 use party::{ErrorKind, Service, discovery, registration};
+use party_testing::client::Client;
+use party_testing::server::shared;
+use party_testing::unique;
 use std::process::Command;
 
 /// What the process below runs, with nothing configured but its environment.
@@ -17,9 +17,9 @@ fn child() {
     discovery::connect().unwrap();
     registration::register(Service::new("foo", 1).id("1")).unwrap();
     let environment = std::env::var("ENVIRONMENT_NAME").unwrap().to_lowercase();
-    let (data, _) = Raw::connect(shared())
-        .get(&format!("/{environment}/instances/foo/1"))
-        .unwrap();
+    let client = Client::connect(shared()).unwrap();
+    let node = format!("/{environment}/instances/foo/1");
+    let data = client.text(&node).unwrap().unwrap();
     assert!(
         data.contains(r#""address":"host.example""#),
         "PARTY_ADDRESS: {data}"

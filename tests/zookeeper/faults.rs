@@ -1,9 +1,10 @@
 //! What happens to registrations and lookups when ZooKeeper goes away.
 
-use crate::support::raw::Raw;
-use crate::support::server::Server;
-use crate::support::{Party, config, until};
+use crate::support::{Party, config};
 use party::{ConnectionState, Service, discovery, registration};
+use party_testing::client::{Client, Kind, end_session};
+use party_testing::server::Server;
+use party_testing::{process, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,6 +19,20 @@ fn connected(server: &Server, session_timeout: Duration) -> Party {
     registration::register(Service::new("foo", 1).id("1").uri_spec("/x")).unwrap();
     until("it is found", BACK, || discovery::url("foo", &[]).is_ok());
     party
+}
+
+fn connect(server: &Server) -> Client {
+    Client::connect(&server.address()).unwrap()
+}
+
+/// Returns the transaction that created the node.
+fn created(server: &Server) -> i64 {
+    connect(server).exists(NODE).unwrap().unwrap().czxid
+}
+
+fn ids(client: &Client) -> Vec<String> {
+    let ids = client.children("/faults/instances/foo").unwrap();
+    ids.unwrap_or_default()
 }
 
 /// Ends the lookups, also where the test fails.
@@ -57,7 +72,7 @@ fn both_connected() -> bool {
 fn a_server_that_restarts_quickly_costs_no_write() {
     let mut server = Server::start();
     let _party = connected(&server, Duration::from_secs(15));
-    let before = Raw::connect(&server.address()).created(NODE).unwrap();
+    let before = created(&server);
     nothing_fails_while(|| {
         for _ in 0..3 {
             server.kill();
@@ -70,34 +85,42 @@ fn a_server_that_restarts_quickly_costs_no_write() {
             registration::register(Service::new("other", 1).id("1")).unwrap();
         }
     });
-    assert_eq!(
-        Raw::connect(&server.address()).created(NODE),
-        Some(before),
-        "the same node as before"
-    );
+    assert_eq!(created(&server), before, "the same node as before");
 }
 
 #[test]
 fn a_registration_returns_after_its_session_expired() {
+    let server = Server::start();
+    let _party = connected(&server, Duration::from_secs(2));
+    let client = connect(&server);
+    let (data, before) = client.get(NODE).unwrap().unwrap();
+    nothing_fails_while(|| {
+        end_session(&server.address(), before.owner).unwrap();
+        let replaced = || {
+            let found = client.exists(NODE).unwrap();
+            found.is_some_and(|stat| stat.owner != before.owner)
+        };
+        until("another session owns the node", BACK, replaced);
+    });
+    assert_eq!(client.get(NODE).unwrap().unwrap().0, data);
+    assert_eq!(ids(&client), ["1"]);
+}
+
+#[test]
+fn a_session_outlives_a_server_that_is_down_for_longer_than_its_timeout() {
     let mut server = Server::start();
     let _party = connected(&server, Duration::from_secs(2));
-    let before = Raw::connect(&server.address()).get(NODE).unwrap();
+    let before = created(&server);
     nothing_fails_while(|| {
         server.kill();
         until("the session is lost", BACK, || {
             registration::state() == ConnectionState::Lost
         });
+        server.start_again();
+        until("it is connected again", BACK, both_connected);
+        registration::register(Service::new("other", 1).id("1")).unwrap();
     });
-    server.start_again();
-    until("it is connected again", BACK, both_connected);
-    let raw = Raw::connect(&server.address());
-    let replaced = || raw.get(NODE).is_some_and(|node| node.1 != before.1);
-    until("another session owns the node", BACK, replaced);
-    assert_eq!(raw.get(NODE).unwrap().0, before.0);
-    assert_eq!(raw.children("/faults/instances/foo"), ["1"]);
-    until("it is found again", BACK, || {
-        discovery::url("foo", &[]).is_ok()
-    });
+    assert_eq!(created(&server), before, "the same node as before");
 }
 
 #[test]
@@ -107,8 +130,10 @@ fn an_ensemble_that_comes_back_empty_gets_everything_again() {
     server.kill();
     server.wipe();
     server.start_again();
-    let raw = Raw::connect(&server.address());
-    until("it is registered again", BACK, || raw.exists(NODE));
+    let client = connect(&server);
+    until("it is registered again", BACK, || {
+        client.exists(NODE).unwrap().is_some()
+    });
     until("it is found", BACK, || discovery::url("foo", &[]).is_ok());
 }
 
@@ -128,18 +153,24 @@ fn a_frozen_server_costs_no_lookup_and_no_registration() {
     server.thaw();
     until("it is connected again", BACK, both_connected);
     registration::register(Service::new("other", 1)).unwrap();
-    let raw = Raw::connect(&server.address());
-    until("it is registered", BACK, || raw.exists(NODE));
-    assert_eq!(raw.children("/faults/instances/foo"), ["1"]);
+    let client = connect(&server);
+    until("it is registered", BACK, || {
+        client.exists(NODE).unwrap().is_some()
+    });
+    assert_eq!(ids(&client), ["1"]);
 }
 
 #[test]
 fn what_left_while_we_were_away_is_gone_from_the_snapshot() {
     let mut server = Server::start();
     let _party = connected(&server, Duration::from_secs(4));
-    let raw = Raw::connect(&server.address());
-    raw.create_all("/faults/instances/bar/1", r#"{"address":"h","port":1}"#);
-    raw.create_all("/faults/instances/bar/2", r#"{"address":"h","port":2}"#);
+    let client = connect(&server);
+    for id in ["1", "2"] {
+        let node = format!("/faults/instances/bar/{id}");
+        let data = format!(r#"{{"address":"h","port":{id}}}"#);
+        let created = client.create_all(&node, data.as_bytes(), Kind::Persistent);
+        created.unwrap();
+    }
     let provider = discovery::service_provider("bar").unwrap();
     assert_eq!(provider.instances().unwrap().len(), 2);
     server.kill();
@@ -147,7 +178,10 @@ fn what_left_while_we_were_away_is_gone_from_the_snapshot() {
         discovery::state() != ConnectionState::Connected
     });
     // On another port, so that only the observer gets there.
-    server.elsewhere(|address| Raw::connect(address).delete("/faults/instances/bar/1"));
+    server.elsewhere(|address| {
+        let client = Client::connect(address).unwrap();
+        client.delete("/faults/instances/bar/1").unwrap();
+    });
     server.start_again();
     until("the one that left is gone", BACK, || {
         provider.instances().unwrap().len() == 1
@@ -165,9 +199,9 @@ fn what_was_unregistered_during_an_outage_does_not_come_back() {
     server.kill();
     assert!(registration::unregister(&Service::new("foo", 1).id("1")).is_err());
     server.start_again();
-    let raw = Raw::connect(&server.address());
+    let client = connect(&server);
     until("the unregistered one is gone", BACK, || {
-        raw.children("/faults/instances/foo") == ["2"]
+        ids(&client) == ["2"]
     });
 }
 
@@ -190,12 +224,8 @@ fn with_connect_in_background_zookeeper_may_come_later() {
 #[test]
 fn threads_and_file_descriptors_stay_flat_over_restarts() {
     let count = || {
-        let of = |what| {
-            std::fs::read_dir(format!("/proc/self/{what}"))
-                .unwrap()
-                .count()
-        };
-        (of("task"), of("fd"))
+        let this = std::process::id();
+        (process::threads(this), process::fds(this))
     };
     let mut server = Server::start();
     let _party = connected(&server, Duration::from_secs(4));

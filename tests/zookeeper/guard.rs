@@ -1,9 +1,11 @@
 //! The guard, in processes of their own: this test program, run again for one test that is ignored otherwise.
 
-use crate::support::raw::Raw;
-use crate::support::server::{Server, shared};
-use crate::support::{config, unique, until};
+use crate::support::{Party, config};
 use party::{Service, discovery, registration};
+use party_testing::client::Client;
+use party_testing::process::signal;
+use party_testing::server::{Server, shared};
+use party_testing::{unique, until};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
@@ -107,27 +109,17 @@ fn start(address: &str, environment: &str, ending: &str) -> Child {
     child
 }
 
-fn signal(child: &Child, signal: &str) {
-    assert!(
-        Command::new("kill")
-            .args([signal, &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
-}
-
 /// Has a process end, and returns its exit status once its node is gone.
 fn end(ending: &str, event: impl FnOnce(&mut Child)) -> std::process::ExitStatus {
     let environment = unique("guard");
-    let raw = Raw::connect(shared());
+    let client = Client::connect(shared()).unwrap();
     let node = format!("/{environment}/instances/foo/1");
     let mut child = start(shared(), &environment, ending);
-    assert!(raw.exists(&node));
+    assert!(client.exists(&node).unwrap().is_some());
     let began = Instant::now();
     event(&mut child);
     until("the node is gone", Duration::from_secs(5), || {
-        !raw.exists(&node)
+        client.exists(&node).unwrap().is_none()
     });
     assert!(
         began.elapsed() < GONE,
@@ -140,7 +132,7 @@ fn end(ending: &str, event: impl FnOnce(&mut Child)) -> std::process::ExitStatus
 #[test]
 fn sigterm_takes_the_program_out_of_discovery_and_ends_it_by_that_signal() {
     assert_eq!(
-        end("signal", |child| signal(child, "-TERM")).signal(),
+        end("signal", |child| signal(child.id(), "-TERM")).signal(),
         Some(15)
     );
 }
@@ -148,7 +140,7 @@ fn sigterm_takes_the_program_out_of_discovery_and_ends_it_by_that_signal() {
 #[test]
 fn sigint_takes_the_program_out_of_discovery_and_ends_it_by_that_signal() {
     assert_eq!(
-        end("signal", |child| signal(child, "-INT")).signal(),
+        end("signal", |child| signal(child.id(), "-INT")).signal(),
         Some(2)
     );
 }
@@ -156,7 +148,7 @@ fn sigint_takes_the_program_out_of_discovery_and_ends_it_by_that_signal() {
 #[test]
 fn a_handler_of_the_programs_own_decides_how_it_ends() {
     assert_eq!(
-        end("handled", |child| signal(child, "-TERM")).code(),
+        end("handled", |child| signal(child.id(), "-TERM")).code(),
         Some(7)
     );
 }
@@ -188,11 +180,12 @@ fn returning_takes_the_program_out_of_discovery_and_keeps_the_exit_code() {
 #[test]
 fn the_program_lives_on_for_the_drain_time_after_it_left_discovery() {
     let environment = unique("drain");
-    let raw = Raw::connect(shared());
+    let client = Client::connect(shared()).unwrap();
+    let node = format!("/{environment}/instances/foo/1");
     let mut child = start(shared(), &environment, "drain");
-    signal(&child, "-TERM");
+    signal(child.id(), "-TERM");
     until("the node is gone", GONE, || {
-        !raw.exists(&format!("/{environment}/instances/foo/1"))
+        client.exists(&node).unwrap().is_none()
     });
     assert!(child.try_wait().unwrap().is_none(), "it still serves");
     assert_eq!(child.wait().unwrap().signal(), Some(15));
@@ -204,7 +197,7 @@ fn the_guard_ends_in_time_even_if_zookeeper_does_not_answer() {
     let mut child = start(&server.address(), &unique("frozen"), "signal");
     server.freeze();
     let began = Instant::now();
-    signal(&child, "-TERM");
+    signal(child.id(), "-TERM");
     assert_eq!(child.wait().unwrap().signal(), Some(15));
     assert!(
         began.elapsed() < Duration::from_secs(4),
@@ -217,12 +210,13 @@ fn the_guard_ends_in_time_even_if_zookeeper_does_not_answer() {
 #[test]
 fn two_processes_find_each_other() {
     let environment = unique("processes");
-    let _party = crate::support::Party::connected(&config(shared(), &environment));
+    let _party = Party::connected(&config(shared(), &environment));
     let mut child = start(shared(), &environment, "signal");
     let url = discovery::base_url("foo", "/x");
-    let node = Raw::connect(shared()).get(&format!("/{environment}/instances/foo/1"));
+    let node = format!("/{environment}/instances/foo/1");
+    let node = Client::connect(shared()).unwrap().text(&node);
     assert_eq!(url.ok().as_deref(), Some("http://10.0.0.1:1/x"), "{node:?}");
-    signal(&child, "-TERM");
+    signal(child.id(), "-TERM");
     until("the other left", Duration::from_secs(5), || {
         discovery::base_url("foo", "").is_err()
     });

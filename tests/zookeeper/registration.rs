@@ -1,15 +1,35 @@
 //! What registering writes, and what it refuses.
 
-use crate::support::raw::Raw;
-use crate::support::server::shared;
-use crate::support::{Party, config, unique, until};
+use crate::support::{Party, config};
 use party::{ErrorKind, Service, registration};
+use party_testing::client::{Acl, Client, Kind};
+use party_testing::server::{Server, shared};
+use party_testing::{unique, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use zookeeper::CreateMode;
 
 const SOON: Duration = Duration::from_secs(5);
+
+fn connect() -> Client {
+    Client::connect(shared()).unwrap()
+}
+
+fn exists(client: &Client, path: &str) -> bool {
+    client.exists(path).unwrap().is_some()
+}
+
+/// Returns the data of a node and the session that owns it.
+fn read(client: &Client, path: &str) -> Option<(String, i64)> {
+    let found = client.get(path).unwrap();
+    found.map(|(data, stat)| (String::from_utf8(data).unwrap(), stat.owner))
+}
+
+/// Returns the ids of the instances of the service `foo`.
+fn ids(client: &Client, environment: &str) -> Vec<String> {
+    let ids = client.children(&format!("/{environment}/instances/foo"));
+    ids.unwrap().unwrap_or_default()
+}
 
 #[test]
 fn a_service_is_registered_with_its_id_address_port_and_uri_spec() {
@@ -20,9 +40,8 @@ fn a_service_is_registered_with_its_id_address_port_and_uri_spec() {
         .ssl_port(8443);
     let id = registration::register(service.payload(serde_json::json!({"zone": "eu"}))).unwrap();
 
-    let (data, owner) = Raw::connect(shared())
-        .get(&format!("/{environment}/instances/user-sessions/{id}"))
-        .unwrap();
+    let node = format!("/{environment}/instances/user-sessions/{id}");
+    let (data, owner) = read(&connect(), &node).unwrap();
     assert_ne!(owner, 0, "the node is ephemeral");
     let (before, after) = data.split_once("\"registrationTimeUTC\":").unwrap();
     let expected = format!(
@@ -42,16 +61,15 @@ fn the_uri_spec_is_optional_and_an_id_is_a_uuid_unless_given() {
     let _party = Party::connected(&config(shared(), &environment));
     let id = registration::register(Service::new("foo", 5000)).unwrap();
     assert_eq!(id.len(), 36);
-    let raw = Raw::connect(shared());
-    let (data, _) = raw
-        .get(&format!("/{environment}/instances/foo/{id}"))
-        .unwrap();
+    let client = connect();
+    let node = |id: &str| format!("/{environment}/instances/foo/{id}");
+    let (data, _) = read(&client, &node(&id)).unwrap();
     assert!(data.ends_with(r#""uriSpec":null}"#), "{data}");
     assert_eq!(
         registration::register(Service::new("foo", 5000).id("one")).unwrap(),
         "one"
     );
-    assert!(raw.exists(&format!("/{environment}/instances/foo/one")));
+    assert!(exists(&client, &node("one")));
 }
 
 #[test]
@@ -59,9 +77,8 @@ fn a_name_may_hold_spaces_and_any_letters() {
     let environment = unique("letters");
     let _party = Party::connected(&config(shared(), &environment));
     registration::register(Service::new("käse und brot", 5000).id("größe")).unwrap();
-    assert!(
-        Raw::connect(shared()).exists(&format!("/{environment}/instances/käse und brot/größe"))
-    );
+    let node = format!("/{environment}/instances/käse und brot/größe");
+    assert!(exists(&connect(), &node));
 }
 
 #[test]
@@ -70,17 +87,17 @@ fn nodes_are_open_to_the_world_unless_credentials_are_configured() {
     let open = config(shared(), &environment);
     let party = Party::connected(&open);
     registration::register(Service::new("open", 5000).id("1")).unwrap();
-    let raw = Raw::connect(shared());
-    assert!(
-        raw.acl(&format!("/{environment}/instances/open/1"))
-            .contains("anyone")
-    );
+    let client = connect();
+    let acl = |name: &str| client.acl(&format!("/{environment}/instances/{name}/1"));
+    let everybody = (31, "world".to_owned(), "anyone".to_owned());
+    assert_eq!(acl("open").unwrap(), [everybody]);
     drop(party);
 
     let _party = Party::connected(&open.auth("digest", "user:secret"));
     registration::register(Service::new("closed", 5000).id("1")).unwrap();
-    let acl = raw.acl(&format!("/{environment}/instances/closed/1"));
-    assert!(acl.contains("digest") && acl.contains("user:"), "{acl}");
+    let acl = acl("closed").unwrap();
+    let ours = |(_, scheme, id): &Acl| scheme == "digest" && id.starts_with("user:");
+    assert!(acl.iter().any(ours), "{acl:?}");
 }
 
 #[test]
@@ -89,17 +106,10 @@ fn registering_the_same_id_again_replaces_the_node() {
     let _party = Party::connected(&config(shared(), &environment));
     registration::register(Service::new("foo", 5000).id("1")).unwrap();
     registration::register(Service::new("foo", 5001).id("1")).unwrap();
-    let raw = Raw::connect(shared());
-    assert!(
-        raw.get(&format!("/{environment}/instances/foo/1"))
-            .unwrap()
-            .0
-            .contains(r#""port":5001"#)
-    );
-    assert_eq!(
-        raw.children(&format!("/{environment}/instances/foo")),
-        ["1"]
-    );
+    let client = connect();
+    let (data, _) = read(&client, &format!("/{environment}/instances/foo/1")).unwrap();
+    assert!(data.contains(r#""port":5001"#));
+    assert_eq!(ids(&client, &environment), ["1"]);
 }
 
 #[test]
@@ -111,7 +121,10 @@ fn a_registration_waits_for_its_health_check() {
     let second_time = move || counted.fetch_add(1, Ordering::Relaxed) == 1;
     let id = registration::register_when_healthy(Service::new("foo", 5000), second_time).unwrap();
     assert_eq!(asked.load(Ordering::Relaxed), 2);
-    assert!(Raw::connect(shared()).exists(&format!("/{environment}/instances/foo/{id}")));
+    assert!(exists(
+        &connect(),
+        &format!("/{environment}/instances/foo/{id}")
+    ));
 }
 
 #[test]
@@ -133,7 +146,10 @@ fn a_registration_whose_health_check_fails_is_not_made() {
     let error =
         registration::register_with_attempts(Service::new("foo", 5000), || true, 0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unhealthy);
-    assert!(!Raw::connect(shared()).exists(&format!("/{environment}/instances/foo/1")));
+    assert!(!exists(
+        &connect(),
+        &format!("/{environment}/instances/foo/1")
+    ));
 }
 
 #[test]
@@ -144,12 +160,12 @@ fn a_registration_in_the_background_is_waited_for_or_cancelled() {
     assert_eq!(pending.wait(SOON).unwrap(), pending.id());
     assert!(pending.is_registered());
     let node = format!("/{environment}/instances/foo/{}", pending.id());
-    let raw = Raw::connect(shared());
-    assert!(raw.exists(&node));
+    let client = connect();
+    assert!(exists(&client, &node));
     pending.cancel();
     assert!(!pending.is_registered());
     until("a cancelled registration is gone", SOON, || {
-        !raw.exists(&node)
+        !exists(&client, &node)
     });
 
     let never = registration::register_in_background(Service::new("foo", 5000), || false).unwrap();
@@ -179,12 +195,8 @@ fn a_slow_check_delays_nobody_else() {
 fn unregister_removes_by_id_else_by_name_and_port() {
     let environment = unique("unregister");
     let _party = Party::connected(&config(shared(), &environment));
-    let raw = Raw::connect(shared());
-    let left = || {
-        let mut left = raw.children(&format!("/{environment}/instances/foo"));
-        left.sort();
-        left
-    };
+    let client = connect();
+    let left = || ids(&client, &environment);
     for (id, port) in [("1", 5000), ("2", 5000), ("3", 5001), ("4", 5000)] {
         registration::register(Service::new("foo", port).id(id)).unwrap();
     }
@@ -200,13 +212,10 @@ fn unregister_removes_by_id_else_by_name_and_port() {
 fn unregister_by_id_removes_what_an_earlier_process_left() {
     let environment = unique("left");
     let _party = Party::connected(&config(shared(), &environment));
-    let (raw, node) = (
-        Raw::connect(shared()),
-        format!("/{environment}/instances/foo/1"),
-    );
-    raw.create_all(&node, "{}");
+    let (client, node) = (connect(), format!("/{environment}/instances/foo/1"));
+    client.create_all(&node, b"{}", Kind::Persistent).unwrap();
     assert!(registration::unregister(&Service::new("foo", 5000).id("1")).unwrap());
-    assert!(!raw.exists(&node));
+    assert!(!exists(&client, &node));
 }
 
 #[test]
@@ -246,7 +255,7 @@ fn bad_services_are_refused_before_anything_is_written() {
             assert!(error.to_string().contains(named), "{error}");
         }
     }
-    assert!(!Raw::connect(shared()).exists(&format!("/{environment}")));
+    assert!(!exists(&connect(), &format!("/{environment}")));
 }
 
 #[test]
@@ -287,12 +296,12 @@ fn connecting_again_replaces_the_connection_and_its_registrations() {
     let _party = Party::connected(&config(shared(), &first));
     registration::register(Service::new("foo", 1).id("1")).unwrap();
     registration::connect_with(config(shared(), &second)).unwrap();
-    let raw = Raw::connect(shared());
+    let client = connect();
     until("the first registration is gone", SOON, || {
-        !raw.exists(&format!("/{first}/instances/foo/1"))
+        !exists(&client, &format!("/{first}/instances/foo/1"))
     });
     registration::register(Service::new("foo", 1).id("1")).unwrap();
-    assert!(raw.exists(&format!("/{second}/instances/foo/1")));
+    assert!(exists(&client, &format!("/{second}/instances/foo/1")));
 }
 
 #[test]
@@ -303,8 +312,7 @@ fn disconnecting_takes_everything_out_at_once() {
         registration::register(Service::new("foo", 1).id(id)).unwrap();
     }
     registration::disconnect().unwrap();
-    let left = Raw::connect(shared()).children(&format!("/{environment}/instances/foo"));
-    assert_eq!(left, [] as [&str; 0]);
+    assert_eq!(ids(&connect(), &environment), [] as [&str; 0]);
 }
 
 #[test]
@@ -325,7 +333,7 @@ fn a_chroot_that_is_missing_is_created() {
     let _party = Party::connected(&config(&connection_string, "Test"));
     registration::register(Service::new("foo", 1).id("1").uri_spec("/x")).unwrap();
     assert!(
-        Raw::connect(shared()).exists(&format!("/{chroot}/deep/test/instances/foo/1")),
+        exists(&connect(), &format!("/{chroot}/deep/test/instances/foo/1")),
         "folded, below the chroot"
     );
     assert_eq!(
@@ -339,38 +347,37 @@ fn a_chroot_that_is_missing_is_created() {
 fn a_node_deleted_by_hand_is_restored_and_one_overwritten_too() {
     let environment = unique("restored");
     let _party = Party::connected(&config(shared(), &environment));
-    let (raw, node) = (
-        Raw::connect(shared()),
-        format!("/{environment}/instances/foo/1"),
-    );
+    let (client, node) = (connect(), format!("/{environment}/instances/foo/1"));
     registration::register(Service::new("foo", 1).id("1")).unwrap();
-    let written = raw.get(&node).unwrap();
+    let written = read(&client, &node).unwrap();
     for _ in 0..20 {
-        raw.delete(&node);
+        client.delete(&node).unwrap();
         until("the deleted node is back", SOON, || {
-            raw.get(&node).as_ref() == Some(&written)
+            read(&client, &node).as_ref() == Some(&written)
         });
-        raw.set(&node, "overwritten");
+        client.set(&node, b"overwritten").unwrap();
         until("the overwritten node is back", SOON, || {
-            raw.get(&node).as_ref() == Some(&written)
+            read(&client, &node).as_ref() == Some(&written)
         });
     }
-    raw.delete(&node);
-    until("it is back", SOON, || raw.exists(&node));
+    client.delete(&node).unwrap();
+    until("it is back", SOON, || exists(&client, &node));
 }
 
 #[test]
 fn a_node_of_another_session_with_our_id_is_replaced() {
     let environment = unique("taken");
     let _party = Party::connected(&config(shared(), &environment));
-    let raw = Raw::connect(shared());
+    let client = connect();
     let node = |id| format!("/{environment}/instances/foo/{id}");
-    raw.create_all(&node("persistent"), "{}");
-    raw.create(&node("ephemeral"), "{}", CreateMode::Ephemeral);
+    let persistent = client.create_all(&node("persistent"), b"{}", Kind::Persistent);
+    persistent.unwrap();
+    let ephemeral = client.create(&node("ephemeral"), b"{}", Kind::Ephemeral);
+    ephemeral.unwrap();
     for id in ["persistent", "ephemeral"] {
-        let before = raw.get(&node(id)).unwrap();
+        let before = read(&client, &node(id)).unwrap();
         registration::register(Service::new("foo", 1).id(id)).unwrap();
-        let after = raw.get(&node(id)).unwrap();
+        let after = read(&client, &node(id)).unwrap();
         assert_ne!(before.1, after.1, "another owner");
         assert!(after.0.contains(r#""port":1"#));
     }
@@ -378,7 +385,7 @@ fn a_node_of_another_session_with_our_id_is_replaced() {
 
 #[test]
 fn a_registration_that_timed_out_does_not_appear_later() {
-    let mut server = crate::support::server::Server::start();
+    let mut server = Server::start();
     let short = config(&server.address(), "late").connection_timeout(Duration::from_secs(2));
     let _party = Party::connected(&short);
     registration::register(Service::new("foo", 1).id("before")).unwrap();
@@ -392,10 +399,10 @@ fn a_registration_that_timed_out_does_not_appear_later() {
         started.elapsed()
     );
     server.start_again();
-    let raw = Raw::connect(&server.address());
+    let client = Client::connect(&server.address()).unwrap();
     registration::register(Service::new("foo", 1).id("after")).unwrap();
     until("what was registered is back", SOON, || {
-        raw.exists("/late/instances/foo/before")
+        exists(&client, "/late/instances/foo/before")
     });
-    assert!(!raw.exists("/late/instances/foo/late"));
+    assert!(!exists(&client, "/late/instances/foo/late"));
 }

@@ -1,44 +1,9 @@
-//! What the tests share: real servers, ports where nothing good answers, and a client that is not ours.
-
-pub(crate) mod dead;
-pub(crate) mod raw;
-pub(crate) mod server;
+//! What the tests share of the library. Servers, a client that is not ours and whatever else needs no library are in
+//! the crate `party_testing`.
 
 use party::Config;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-
-/// Polls until `probe` returns something, and fails with `what` at the limit.
-pub(crate) fn eventually<T>(
-    what: &str,
-    limit: Duration,
-    mut probe: impl FnMut() -> Option<T>,
-) -> T {
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(found) = probe() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Polls until `probe` says yes.
-pub(crate) fn until(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {
-    eventually(what, limit, || probe().then_some(()));
-}
-
-/// Returns an environment name of its own for each test.
-pub(crate) fn unique(prefix: &str) -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "{prefix}-{}-{}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    )
-}
+use std::time::Duration;
 
 /// Both sides of the library, which the process has only once: held by one test at a time, and disconnected after.
 pub(crate) struct Party(
