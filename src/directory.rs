@@ -28,7 +28,8 @@ const SIDE: &str = "discovery";
 pub(crate) struct Snapshot {
     /// Every instance that is registered.
     pub(crate) listed: Vec<Arc<ServiceInstance>>,
-    /// Those that can be picked: switched on, with an address and a port.
+    /// Those that can be picked: switched on, with an address and a port. For a moment after the last of them went they
+    /// still are, since it may just be replaced.
     pub(crate) pickable: Vec<Arc<ServiceInstance>>,
 }
 
@@ -78,10 +79,10 @@ impl Directory {
         let supervisor = Supervisor::start(SIDE, connector, settings.session_timeout, events)
             .map_err(|error| no_thread().caused_by(error))?;
         let supervisor = Arc::new(supervisor);
-        let follower = Follower::new(supervisor.clone(), shared.clone(), messages);
+        let (follower, session) = (Follower::new(shared.clone(), messages), supervisor.clone());
         thread::Builder::new()
             .name("party-discover".into())
-            .spawn(move || follower.run())
+            .spawn(move || follower.run(&session))
             .map_err(|error| no_thread().caused_by(error))?;
         let directory = Directory {
             settings,
@@ -320,7 +321,7 @@ mod tests {
     use crate::config::{Config, Side};
     use crate::provider;
     use crate::zk::memory::{Registry, registry};
-    use crate::zk::{Manner, Mode, Session};
+    use crate::zk::{Mode, Session};
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -342,11 +343,7 @@ mod tests {
             .connection_timeout(Duration::from_millis(500));
         let directory = Directory::connect(config.resolve(Side::Discovery).unwrap()).unwrap();
         let connector = crate::zk::memory::connector(name);
-        let writer = connector
-            .open(Manner::Quiet, Arc::new(|_| {}))
-            .map(|opened| opened.session)
-            .ok()
-            .unwrap();
+        let writer = connector.open(Arc::new(|_| {})).ok().unwrap();
         (registry(name), directory, writer)
     }
 

@@ -5,10 +5,12 @@ use crate::zk::{Failure, Stat};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A foreign session may take our node this often before we hold back.
+/// So often is a node taken back from a foreign session before we give way.
 const FIGHTS: u32 = 3;
 /// A fight this long ago is over.
 const PEACE: Duration = Duration::from_secs(120);
+/// A node is not written more often than this, whoever keeps deleting it.
+const REST: Duration = Duration::from_millis(200);
 
 /// What is wanted at one path.
 pub(crate) struct Entry {
@@ -21,8 +23,8 @@ pub(crate) struct Entry {
     pub(crate) agreed: u64,
     /// Whether it has to be looked at.
     pub(crate) dirty: bool,
-    /// The version of the node as we last wrote or confirmed it.
-    pub(crate) version: Option<i32>,
+    /// The session that wrote the node, the version it has since, and when that was.
+    pub(crate) written: Option<(i64, i32, Instant)>,
     /// Whether `register` has returned `Ok` for it.
     pub(crate) accepted: bool,
     /// What is to be wanted again if this one fails.
@@ -30,8 +32,8 @@ pub(crate) struct Entry {
     pub(crate) failure: Option<Failure>,
     /// A write may still be carried out by a session we have given up: until then it must be looked at.
     pub(crate) haunted_until: Option<Instant>,
-    pub(crate) fights: u32,
-    pub(crate) last_fight: Option<Instant>,
+    fights: u32,
+    last_fight: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,19 +49,33 @@ pub(crate) struct Task {
     pub(crate) data: Arc<[u8]>,
     pub(crate) goal: Goal,
     pub(crate) ticket: u64,
-    version: Option<i32>,
+    /// The session that wrote the node, and its version since.
+    written: Option<(i64, i32)>,
+    gives_way: bool,
 }
 
 impl Task {
     /// Whether ZooKeeper holds what is wanted, given the session that owns our nodes.
-    pub(crate) fn agrees_with(&self, found: Option<Stat>, owner: Option<i64>) -> bool {
+    pub(crate) fn agrees_with(&self, found: Option<Stat>, owner: i64) -> bool {
         match (self.goal, found) {
             (Goal::Absent, found) => found.is_none(),
             (Goal::Present, None) => false,
             (Goal::Present, Some(stat)) => {
-                Some(stat.owner) == owner && Some(stat.version) == self.version
+                stat.owner == owner && self.written == Some((stat.owner, stat.version))
             }
         }
+    }
+
+    /// Whether a node is left standing in the place of ours, after too many fights with whoever wrote it.
+    pub(crate) fn gives_way_to(&self, found: Stat, owner: i64) -> bool {
+        self.goal == Goal::Present && self.gives_way && self.is_foreign(found.owner, owner)
+    }
+
+    /// Whether a node of this owner is that of another program's session: not persistent, and not left behind by a
+    /// session of ours that is over.
+    pub(crate) fn is_foreign(&self, owner: i64, ours: i64) -> bool {
+        let before = self.written.map(|(owner, _)| owner);
+        owner != 0 && owner != ours && Some(owner) != before
     }
 }
 
@@ -72,7 +88,7 @@ impl Entry {
             goal: Goal::Present,
             agreed: 0,
             dirty: true,
-            version: None,
+            written: None,
             accepted: false,
             before: None,
             failure: None,
@@ -94,9 +110,21 @@ impl Entry {
         self.goal = Goal::Absent;
         self.accepted = false;
         self.before = None;
-        // Nobody is fought for a node that is to go.
-        self.fights = 0;
         self.dirty = true;
+    }
+
+    /// Takes over what was known of the node under an earlier entry.
+    pub(crate) fn succeed(self, earlier: &Entry) -> Entry {
+        Entry {
+            haunted_until: earlier.haunted_until,
+            fights: earlier.fights,
+            last_fight: earlier.last_fight,
+            ..self
+        }
+    }
+
+    pub(crate) fn is_placed(&self) -> bool {
+        self.goal == Goal::Present && self.accepted && self.agreed == self.ticket
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
@@ -104,37 +132,32 @@ impl Entry {
     }
 
     pub(crate) fn task(&self, path: &str) -> Task {
-        let Entry {
-            ticket,
-            goal,
-            version,
-            ..
-        } = *self;
         Task {
             path: path.to_owned(),
             data: self.data.clone(),
-            goal,
-            ticket,
-            version,
+            goal: self.goal,
+            ticket: self.ticket,
+            written: self.written.map(|(owner, version, _)| (owner, version)),
+            gives_way: self.gives_way(),
         }
     }
 
-    /// Counts a fight, and returns how long to hold back after the next.
-    pub(crate) fn fought(&mut self) -> Option<Duration> {
-        if self.last_fight.is_some_and(|at| at.elapsed() > PEACE) {
+    /// Counts a fight, and returns whether it was the last.
+    pub(crate) fn fought(&mut self, now: Instant) -> bool {
+        if self.last_fight.is_some_and(|at| now > at + PEACE) {
             self.fights = 0;
         }
         self.fights += 1;
-        self.last_fight = Some(Instant::now());
-        self.truce()
+        self.last_fight = Some(now);
+        self.gives_way()
     }
 
-    fn truce(&self) -> Option<Duration> {
-        let beyond = self.fights.checked_sub(FIGHTS)?;
-        Some(Duration::from_secs(1 << beyond.min(6)))
+    pub(crate) fn gives_way(&self) -> bool {
+        self.fights >= FIGHTS
     }
 
     pub(crate) fn held_back_until(&self) -> Option<Instant> {
-        Some(self.last_fight? + self.truce()?)
+        let (.., at) = self.written.filter(|_| self.goal == Goal::Present)?;
+        Some(at + REST)
     }
 }

@@ -2,16 +2,21 @@
 
 use crate::directory::{Shared, Snapshot, View};
 use crate::model::{ServiceInstance, path};
+use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{Failure, Session};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const RETRY: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(60);
+/// The last instances of a service are picked for so long after they went: one that is replaced is back sooner.
+const LINGER: Duration = Duration::from_millis(500);
+/// So long after a new connection they are picked in any case: those who lost theirs with us may not be back yet.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// What makes the thread look.
 pub(crate) enum Message {
@@ -35,42 +40,50 @@ struct Followed {
     changed: BTreeSet<String>,
     /// Whether the view does not show it as it is.
     unpublished: bool,
+    /// Until when the instances that could be picked last are picked, although they are gone.
+    lingers_until: Option<Instant>,
+    /// What the view is to show next.
+    fresh: Option<Arc<Snapshot>>,
 }
 
-/// The thread behind a directory.
+/// Keeps the snapshots of a directory.
 pub(crate) struct Follower {
-    supervisor: Arc<Supervisor>,
     shared: Arc<Shared>,
     messages: Receiver<Message>,
     services: HashMap<String, Followed>,
+    /// The generation that was last seen, and when the time after it in which others come back ends.
+    seen: u64,
+    settled_at: Instant,
+    /// What could not be read and has not been warned of: the first, and how many.
+    unreadable: Option<(String, usize)>,
+    warnings: Throttle,
 }
 
 type Data = Option<Vec<u8>>;
 
 impl Follower {
-    pub(crate) fn new(
-        supervisor: Arc<Supervisor>,
-        shared: Arc<Shared>,
-        messages: Receiver<Message>,
-    ) -> Follower {
+    pub(crate) fn new(shared: Arc<Shared>, messages: Receiver<Message>) -> Follower {
         Follower {
-            supervisor,
             shared,
             messages,
             services: HashMap::new(),
+            seen: 0,
+            settled_at: Instant::now(),
+            unreadable: None,
+            warnings: Throttle::default(),
         }
     }
 
     /// Runs until the directory is closed.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(mut self, supervisor: &Supervisor) {
         while !self.shared.is_closed() {
-            let idle = if self.update() { IDLE } else { RETRY };
-            self.wait(idle);
+            let until = self.update(supervisor.current().as_deref(), Instant::now());
+            self.wait(until.saturating_duration_since(Instant::now()));
         }
     }
 
-    fn wait(&mut self, timeout: Duration) {
-        let mut message = self.messages.recv_timeout(timeout).ok();
+    fn wait(&mut self, patience: Duration) {
+        let mut message = self.messages.recv_timeout(patience).ok();
         // What has piled up is taken at once, so that a thousand changes cost one new view.
         while let Some(next) = message {
             if let Message::Changed(path) = next {
@@ -102,23 +115,36 @@ impl Follower {
         }
     }
 
-    /// Reads what is new or changed and swaps the view. Returns whether everything could be read.
-    fn update(&mut self) -> bool {
+    /// Reads what is new or changed and swaps the view. Returns when to look again if nothing happens before.
+    fn update(&mut self, generation: Option<&Generation>, now: Instant) -> Instant {
         let unfollowed = self.adjust();
-        // Without a session there is nothing to read: the next one wakes this thread.
-        let Some(generation) = self.supervisor.current() else {
-            if unfollowed {
-                self.publish();
-            }
-            return true;
-        };
-        let names: Vec<String> = self.unread_in(&generation);
-        let listed = self.list(&generation, names);
-        let (touched, complete) = self.read(&generation);
-        if unfollowed || touched || listed.0 {
+        // Without a connection there is nothing to read: the next one wakes this thread.
+        let complete = generation.is_none_or(|generation| self.read_all(generation, now));
+        self.warn(now);
+        let (changed, due) = self.refresh(generation.is_some(), now);
+        if unfollowed || changed {
             self.publish();
         }
-        listed.1 && complete
+        let again = if complete { IDLE } else { RETRY };
+        due.map_or(now + again, |due| due.min(now + again))
+    }
+
+    /// Reads everything that is new or changed. Returns whether all of it could be read.
+    fn read_all(&mut self, generation: &Generation, now: Instant) -> bool {
+        let last = std::mem::replace(&mut self.seen, generation.number());
+        if last != 0 && last != self.seen {
+            self.settle(now + SETTLE);
+        }
+        let listed = self.list(generation);
+        self.read(generation) && listed
+    }
+
+    fn settle(&mut self, at: Instant) {
+        self.settled_at = at;
+        let lingering = self.services.values_mut();
+        lingering
+            .filter_map(|service| service.lingers_until.as_mut())
+            .for_each(|until| *until = at);
     }
 
     /// Begins with what is newly followed and forgets what no longer is. Returns whether anything was forgotten.
@@ -141,17 +167,19 @@ impl Follower {
         unread.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Watches and lists the services. Returns whether any view changes for it, and whether all could be listed.
-    fn list(&mut self, generation: &Generation, names: Vec<String>) -> (bool, bool) {
-        let (names, root) = (Arc::new(names), self.shared.instances.clone());
+    /// Watches and lists the services that are new to the generation. Returns whether all could be listed.
+    fn list(&mut self, generation: &Generation) -> bool {
+        let (names, root) = (
+            Arc::new(self.unread_in(generation)),
+            self.shared.instances.clone(),
+        );
         let listings = generation.call_all(names.clone(), move |session, name: &String| {
             watch_and_list(session, &root, name)
         });
-        let (mut any, mut all) = (false, true);
+        let mut all = true;
         for (name, listing) in names.iter().zip(listings) {
             match (listing, self.services.get_mut(name)) {
                 (Ok(children), Some(service)) => {
-                    any = true;
                     service.generation = generation.number();
                     service
                         .instances
@@ -167,11 +195,11 @@ impl Follower {
                 }
             }
         }
-        (any, all)
+        all
     }
 
-    /// Reads every changed child. Returns whether there were any, and whether all could be read.
-    fn read(&mut self, generation: &Generation) -> (bool, bool) {
+    /// Reads every changed child. Returns whether all could be read.
+    fn read(&mut self, generation: &Generation) -> bool {
         let listed = self
             .services
             .iter()
@@ -194,7 +222,15 @@ impl Follower {
                 continue;
             };
             match result {
-                Ok(data) => service.apply(name, znode, data),
+                Ok(data) => {
+                    if let Err(why) = service.apply(name, znode, data) {
+                        let others = self
+                            .unreadable
+                            .take()
+                            .map(|(first, count)| (first, count + 1));
+                        self.unreadable = others.or(Some((why, 0)));
+                    }
+                }
                 Err(failure) => {
                     complete = false;
                     log::debug!("{name}/{znode} cannot be read yet: {failure}");
@@ -202,7 +238,37 @@ impl Follower {
                 }
             }
         }
-        (!nodes.is_empty(), complete)
+        complete
+    }
+
+    /// Warns of what could not be read, in one line for all of it.
+    fn warn(&mut self, now: Instant) {
+        let Some((first, others)) = self.unreadable.take() else {
+            return;
+        };
+        match (self.warnings.pass(now), others) {
+            (None, _) => log::debug!("{first}; {others} others cannot be read"),
+            (Some(more), 0) => log::warn!("{first}{more}"),
+            (Some(more), _) => log::warn!("{first}; the same goes for {others} others{more}"),
+        }
+    }
+
+    /// Makes new snapshots of the services that have changed. Returns whether there are any, and when one is due that
+    /// has to wait.
+    fn refresh(&mut self, connected: bool, now: Instant) -> (bool, Option<Instant>) {
+        let (before, mut changed, mut due) = (self.shared.view.load(), false, None::<Instant>);
+        let linger_until = self.settled_at.max(now + LINGER);
+        for (name, service) in &mut self.services {
+            // What ZooKeeper said before it went away is no reason for a lookup to fail.
+            let lingers = service
+                .lingers_until
+                .filter(|until| !connected || *until > now);
+            service.refresh(before.get(name), lingers, linger_until);
+            changed |= service.fresh.is_some();
+            let until = service.lingers_until.filter(|until| *until > now);
+            due = due.into_iter().chain(until).min();
+        }
+        (changed, due.filter(|_| connected))
     }
 
     /// Swaps the view. A service whose first read is not complete is left out, one that was known keeps what it had.
@@ -210,7 +276,7 @@ impl Follower {
         let before = self.shared.view.load();
         let mut view = View::new();
         for (name, service) in &mut self.services {
-            let snapshot = service.take_new().or_else(|| before.get(name).cloned());
+            let snapshot = service.fresh.take().or_else(|| before.get(name).cloned());
             if let Some(snapshot) = snapshot {
                 view.insert(name.clone(), snapshot);
             }
@@ -220,37 +286,54 @@ impl Follower {
 }
 
 impl Followed {
-    /// Returns the snapshot to publish, where there is a new one and everything in it was read.
-    fn take_new(&mut self) -> Option<Arc<Snapshot>> {
-        if !self.unpublished || self.generation == 0 || !self.changed.is_empty() {
-            return None;
+    /// Makes a new snapshot, where there is something new and everything of it was read. Where nothing can be picked
+    /// any more, what could be before still is: until it `lingers` no more, or from now until `linger_until`.
+    fn refresh(
+        &mut self,
+        before: Option<&Arc<Snapshot>>,
+        lingers: Option<Instant>,
+        linger_until: Instant,
+    ) {
+        let lingered = self.lingers_until.is_some() && lingers.is_none();
+        if !(self.unpublished || lingered) || self.generation == 0 || !self.changed.is_empty() {
+            return;
         }
         self.unpublished = false;
-        Some(Arc::new(Snapshot::of(
-            self.instances.values().flatten().cloned().collect(),
-        )))
+        let mut snapshot = Snapshot::of(self.instances.values().flatten().cloned().collect());
+        let before = before.map_or(&[][..], |before| &before.pickable);
+        if snapshot.pickable.is_empty() && !before.is_empty() && !lingered {
+            snapshot.pickable = before.to_vec();
+            self.lingers_until = lingers.or(Some(linger_until));
+        } else {
+            self.lingers_until = None;
+        }
+        self.fresh = Some(Arc::new(snapshot));
     }
 
-    fn apply(&mut self, name: &str, znode: &str, data: Data) {
+    /// Takes up what a child holds. Fails with a sentence where that cannot be read.
+    fn apply(&mut self, name: &str, znode: &str, data: Data) -> Result<(), String> {
         self.changed.remove(znode);
         self.unpublished = true;
         let Some(data) = data else {
             self.instances.remove(znode);
-            return;
+            return Ok(());
         };
-        match ServiceInstance::from_json(name, znode, &data) {
-            Ok(instance) => drop(
-                self.instances
-                    .insert(znode.to_owned(), Some(Arc::new(instance))),
-            ),
+        let read = ServiceInstance::from_json(name, znode, &data);
+        let known = self.instances.entry(znode.to_owned()).or_default();
+        match read {
+            Ok(instance) => {
+                *known = Some(Arc::new(instance));
+                Ok(())
+            }
             Err(why) => {
-                let known = self.instances.entry(znode.to_owned()).or_default();
                 let then = if known.is_some() {
                     "its last good value is kept until it goes"
                 } else {
                     "it is left out"
                 };
-                log::warn!("the data of {name}/{znode} cannot be read, {then}: {why}");
+                Err(format!(
+                    "the data of {name}/{znode} cannot be read, {then}: {why}"
+                ))
             }
         }
     }

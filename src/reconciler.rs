@@ -2,11 +2,11 @@
 
 use crate::entry::{Goal, Task};
 use crate::model::path;
+use crate::throttle::Throttle;
 use crate::wanted::Wanted;
 use crate::zk::generation::Generation;
-use crate::zk::holder::Holder;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{Failure, Mode, Session};
+use crate::zk::{Failure, Mode, Session, Stat};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 const AUDIT: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
-/// At most one warning about failing writes in this time.
-const WARN_EVERY: Duration = Duration::from_secs(10);
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What makes the thread look.
@@ -33,65 +31,55 @@ impl Message {
 /// What became of a node that was written.
 struct Placed {
     version: i32,
-    /// Whether a node of another session stood there.
-    displaced: bool,
-    /// The owner, where it was asked for.
-    owner: Option<i64>,
+    /// The session whose node stood there.
+    displaced: Option<i64>,
 }
 
-/// The thread that makes ZooKeeper agree with what is wanted.
+/// Makes ZooKeeper agree with what is wanted.
 pub(crate) struct Reconciler {
-    supervisor: Arc<Supervisor>,
-    holder: Holder,
     wanted: Arc<Wanted>,
     messages: Receiver<Message>,
-    /// How long a write of an abandoned session may still be carried out.
+    /// How long a write on a lost connection may still be carried out.
     haunted: Duration,
     seen: u64,
     audit_due: Instant,
     retry: Duration,
-    warned: Option<Instant>,
+    fights: Throttle,
+    defeats: Throttle,
+    refusals: Throttle,
 }
 
 impl Reconciler {
     pub(crate) fn new(
-        supervisor: Arc<Supervisor>,
-        holder: Holder,
         wanted: Arc<Wanted>,
         messages: Receiver<Message>,
         session_timeout: Duration,
+        now: Instant,
     ) -> Reconciler {
-        let audit_due = Instant::now() + AUDIT;
-        let haunted = session_timeout * 2;
         Reconciler {
-            supervisor,
-            holder,
             wanted,
             messages,
-            haunted,
+            haunted: session_timeout * 2,
             seen: 0,
-            audit_due,
+            audit_due: now + AUDIT,
             retry: RETRY,
-            warned: None,
+            fights: Throttle::default(),
+            defeats: Throttle::default(),
+            refusals: Throttle::default(),
         }
     }
 
-    /// Runs until nothing is wanted any more, then ends both sessions. Returns whether they ended in time.
-    pub(crate) fn run(mut self) -> bool {
+    /// Runs until nothing is wanted any more, then ends the session. Returns whether it ended in time.
+    pub(crate) fn run(mut self, supervisor: &Supervisor) -> bool {
         while !self.wanted.is_closed() {
-            let until = self.compare();
-            self.wait(until);
+            let until = self.compare(supervisor.current().as_deref(), Instant::now());
+            self.wait(until.saturating_duration_since(Instant::now()));
         }
-        let deadline = Instant::now() + CLOSE_WITHIN;
-        let held = self.holder.close(deadline);
-        self.supervisor.close(deadline) && held
+        supervisor.close(Instant::now() + CLOSE_WITHIN)
     }
 
-    fn wait(&self, until: Instant) {
-        let mut message = self
-            .messages
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-            .ok();
+    fn wait(&self, patience: Duration) {
+        let mut message = self.messages.recv_timeout(patience).ok();
         // What has piled up is taken at once, so that a thousand changes cost one comparison.
         while let Some(next) = message {
             if let Message::Changed(path) = next {
@@ -102,200 +90,155 @@ impl Reconciler {
     }
 
     /// Compares, acts, and returns when to compare again if nothing happens before.
-    fn compare(&mut self) -> Instant {
-        let now = Instant::now();
-        let look_after = self.holder.tend(now);
-        let Some(reader) = self.supervisor.current() else {
-            return self.sooner(look_after, None);
+    fn compare(&mut self, generation: Option<&Generation>, now: Instant) -> Instant {
+        // Without a session there is nothing to do: the next one wakes this thread.
+        let Some(generation) = generation else {
+            return now + AUDIT;
         };
-        if reader.number() != self.seen || now >= self.audit_due {
-            self.seen = reader.number();
+        if generation.number() != self.seen || now >= self.audit_due {
+            self.seen = generation.number();
             self.audit_due = now + AUDIT;
             self.wanted.doubt_all();
         }
         let (tasks, held_back) = self.wanted.tasks(now);
-        let open = self.verify(&reader, tasks);
-        let retry = if open.is_empty() {
-            None
-        } else {
-            self.act(&reader, open)
-        };
-        self.sooner(look_after, held_back.into_iter().chain(retry).min())
-    }
-
-    fn sooner(&self, a: Option<Instant>, b: Option<Instant>) -> Instant {
-        a.into_iter().chain(b).fold(self.audit_due, Instant::min)
-    }
-
-    /// Looks at each node, with a watch, and returns those where ZooKeeper does not hold what is wanted.
-    fn verify(&mut self, reader: &Generation, tasks: Vec<Task>) -> Vec<Task> {
-        let tasks = Arc::new(tasks);
-        let found = reader.call_all(tasks.clone(), |session, task: &Task| {
-            session.exists(&task.path, true)
-        });
-        let owner = self.holder.held().and_then(|held| held.owner());
-        let mut open = Vec::new();
-        for (task, found) in tasks.iter().zip(found) {
-            match found {
-                Ok(stat) if task.agrees_with(stat, owner) => self.wanted.agreed(task, None),
-                Ok(_) => open.push(task.clone()),
-                Err(failure) => self.failed(task, &failure),
-            }
-        }
-        open
-    }
-
-    /// Writes what is missing and deletes what is not wanted. Returns when to try again what could not be done.
-    fn act(&mut self, reader: &Arc<Generation>, open: Vec<Task>) -> Option<Instant> {
-        let writer = match self.holder.writable() {
-            Ok(Some(held)) => held.generation.clone(),
-            Ok(None) => {
-                return self.put_off(
-                    &open,
-                    &Failure::Lost("the session is on its way back".into()),
-                );
-            }
-            Err(failure) => return self.put_off(&open, &Failure::Lost(failure.to_string())),
-        };
-        let (present, absent): (Vec<_>, Vec<_>) = open
-            .into_iter()
-            .partition(|task| task.goal == Goal::Present);
-        // Only the session that wrote a node is sure to see it: another server may be behind.
-        let deleter = if writer.is_lost() { reader } else { &writer };
-        let deleted = self.delete(deleter, absent);
-        let written = self.write(&writer, present);
-        let done = deleted && written;
+        let (open, verified) = self.verify(generation, tasks, now);
+        let done = self.act(generation, open, now) && verified;
         self.retry = if done {
             RETRY
         } else {
             (self.retry * 2).min(LONGEST_RETRY)
         };
-        (!done).then(|| Instant::now() + self.retry)
+        let again = (!done).then(|| now + self.retry);
+        let due = again.into_iter().chain(held_back);
+        due.fold(self.audit_due, Instant::min)
     }
 
-    fn put_off(&mut self, open: &[Task], failure: &Failure) -> Option<Instant> {
-        open.iter().for_each(|task| self.failed(task, failure));
-        Some(Instant::now() + RETRY)
-    }
-
-    fn write(&mut self, writer: &Arc<Generation>, mut tasks: Vec<Task>) -> bool {
-        let mut done = true;
-        // The first node written tells the id of the session; only then can the others be told from foreign ones.
-        while !tasks.is_empty() && self.holder.held().is_some_and(|held| held.is_doubtful()) {
-            let first = vec![tasks.remove(0)];
-            if let Some(held) = self.holder.held() {
-                held.clear_doubt();
-            }
-            done &= self.write_all(writer, first, true);
-        }
-        done & (tasks.is_empty() || self.write_all(writer, tasks, false))
-    }
-
-    fn write_all(&mut self, writer: &Generation, tasks: Vec<Task>, ask_owner: bool) -> bool {
-        let owner = self.holder.held().and_then(|held| held.owner());
-        let tasks = Arc::new(tasks);
-        let job = move |session: &dyn Session, task: &Task| place(session, task, owner, ask_owner);
-        let results = writer.call_all(tasks.clone(), job);
-        let mut done = true;
-        for (task, result) in tasks.iter().zip(results) {
-            match result {
-                Ok(placed) => self.placed(task, &placed),
-                Err(failure) => {
-                    done = false;
-                    self.failed(task, &failure);
-                }
-            }
-        }
-        done
-    }
-
-    fn placed(&mut self, task: &Task, placed: &Placed) {
-        if let (Some(owner), Ok(Some(held))) = (placed.owner, self.holder.writable()) {
-            held.learn(owner);
-        }
-        if placed.displaced
-            && let Some(pause) = self.wanted.fought(&task.path)
-        {
-            log::warn!(
-                "another session keeps registering {}: two programs use the same id. Ours stands now; if it is \
-                     taken again, it is restored after {pause:?}",
-                task.path
-            );
-        }
-        log::debug!("registered {}", task.path);
-        self.wanted.agreed(task, Some(placed.version));
-    }
-
-    fn delete(&mut self, deleter: &Generation, tasks: Vec<Task>) -> bool {
-        let owner = self.holder.held().and_then(|held| held.owner());
-        let tasks = Arc::new(tasks);
-        let results = deleter.call_all(tasks.clone(), move |session, task: &Task| {
-            remove(session, task, owner)
+    /// Looks at each node, with a watch. Returns those where ZooKeeper does not hold what is wanted, and whether all
+    /// could be looked at.
+    fn verify(
+        &mut self,
+        generation: &Generation,
+        tasks: Vec<Task>,
+        now: Instant,
+    ) -> (Vec<Task>, bool) {
+        let (tasks, owner) = (Arc::new(tasks), generation.owner());
+        let found = generation.call_all(tasks.clone(), |session, task: &Task| {
+            session.exists(&task.path, true)
         });
+        let (mut open, mut all) = (Vec::new(), true);
+        for (task, found) in tasks.iter().zip(found) {
+            match found {
+                Ok(stat) if task.agrees_with(stat, owner) => self.wanted.agreed(task, None, now),
+                Ok(Some(stat)) if task.gives_way_to(stat, owner) => self.wanted.gave_way(task),
+                Ok(_) => open.push(task.clone()),
+                Err(failure) => {
+                    all = false;
+                    self.failed(task, &failure, now);
+                }
+            }
+        }
+        (open, all)
+    }
+
+    /// Writes what is missing and deletes what is not wanted. Returns whether all of it could be done.
+    fn act(&mut self, generation: &Generation, open: Vec<Task>, now: Instant) -> bool {
+        let owner = generation.owner();
+        let tasks = Arc::new(open);
+        let results =
+            generation.call_all(tasks.clone(), move |session, task: &Task| match task.goal {
+                Goal::Present => place(session, task, owner).map(Some),
+                Goal::Absent => remove(session, task, owner).map(|()| None),
+            });
         let mut done = true;
         for (task, result) in tasks.iter().zip(results) {
             match result {
-                Ok(()) => self.wanted.agreed(task, None),
+                Ok(Some(placed)) => self.placed(task, &placed, owner, now),
+                Ok(None) => self.wanted.agreed(task, None, now),
                 Err(failure) => {
                     done = false;
-                    self.failed(task, &failure);
+                    self.failed(task, &failure, now);
                 }
             }
         }
         done
     }
 
-    fn failed(&mut self, task: &Task, failure: &Failure) {
-        let relied_upon = self.wanted.failed(task, failure, self.haunted);
-        let recently = self.warned.is_some_and(|at| at.elapsed() < WARN_EVERY);
-        if relied_upon && !failure.is_transient() && !recently {
-            self.warned = Some(Instant::now());
-            log::warn!(
-                "{} cannot be restored in zookeeper, trying again: {failure}",
-                task.path
-            );
+    fn placed(&mut self, task: &Task, placed: &Placed, owner: i64, now: Instant) {
+        let Placed { version, displaced } = placed;
+        log::debug!("registered {}", task.path);
+        if displaced.is_some_and(|by| task.is_foreign(by, owner)) {
+            self.fought(task, now);
+        }
+        self.wanted.agreed(task, Some((owner, *version)), now);
+    }
+
+    fn fought(&mut self, task: &Task, now: Instant) {
+        let path = &task.path;
+        let Some(last) = self.wanted.fought(path, now) else {
+            return;
+        };
+        let throttle = if last {
+            &mut self.defeats
         } else {
-            log::debug!("{} is not yet as wanted: {failure}", task.path);
+            &mut self.fights
+        };
+        match throttle.pass(now) {
+            Some(more) if last => log::error!(
+                "another session keeps registering {path}: two programs use the same id. If ours is taken once more, \
+                 it is not restored until the other one is gone{more}"
+            ),
+            Some(more) => log::warn!(
+                "another session had registered {path}: two programs may use the same id. Ours is restored{more}"
+            ),
+            None => log::debug!("another session had registered {path}"),
+        }
+    }
+
+    fn failed(&mut self, task: &Task, failure: &Failure, now: Instant) {
+        let relied_upon = self.wanted.failed(task, failure, now, self.haunted);
+        let (path, serious) = (&task.path, relied_upon && !failure.is_transient());
+        match serious.then(|| self.refusals.pass(now)).flatten() {
+            Some(more) => {
+                log::warn!("{path} cannot be restored in zookeeper, trying again: {failure}{more}");
+            }
+            None => log::debug!("{path} is not yet as wanted: {failure}"),
         }
     }
 }
 
 /// Puts our node in place, whatever stands there: one of another session is deleted and created again back to back.
-fn place(
-    session: &dyn Session,
-    task: &Task,
-    owner: Option<i64>,
-    ask_owner: bool,
-) -> Result<Placed, Failure> {
-    let (version, displaced) = match create(session, task) {
-        Ok(()) => (0, false),
-        Err(Failure::NodeExists) => match session.get(&task.path)? {
-            None => return Err(Failure::NoNode),
-            Some((data, stat)) if Some(stat.owner) == owner && *data == *task.data => {
-                (stat.version, false)
-            }
-            Some((_, stat)) if Some(stat.owner) == owner => (
-                session.set(&task.path, &task.data, stat.version)?.version,
-                false,
-            ),
-            Some((_, stat)) => {
-                session.delete(&task.path, stat.version)?;
-                session.create(&task.path, &task.data, Mode::Ephemeral)?;
-                (0, true)
-            }
-        },
-        Err(failure) => return Err(failure),
-    };
-    let owner = if ask_owner {
-        read_owner(session, task)?
-    } else {
-        None
-    };
+fn place(session: &dyn Session, task: &Task, owner: i64) -> Result<Placed, Failure> {
+    match create(session, task) {
+        Err(Failure::NodeExists) => {}
+        created => return created.map(|()| Placed::new(0)),
+    }
+    let (data, stat) = session.get(&task.path)?.ok_or(Failure::NoNode)?;
+    if stat.owner != owner {
+        return replace(session, task, stat);
+    }
+    if *data == *task.data {
+        return Ok(Placed::new(stat.version));
+    }
+    let stat = session.set(&task.path, &task.data, stat.version)?;
+    Ok(Placed::new(stat.version))
+}
+
+fn replace(session: &dyn Session, task: &Task, stat: Stat) -> Result<Placed, Failure> {
+    session.delete(&task.path, stat.version)?;
+    session.create(&task.path, &task.data, Mode::Ephemeral)?;
     Ok(Placed {
-        version,
-        displaced,
-        owner,
+        version: 0,
+        displaced: Some(stat.owner),
     })
+}
+
+impl Placed {
+    fn new(version: i32) -> Placed {
+        Placed {
+            version,
+            displaced: None,
+        }
+    }
 }
 
 fn create(session: &dyn Session, task: &Task) -> Result<(), Failure> {
@@ -318,17 +261,10 @@ fn create_parents(session: &dyn Session, node: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read_owner(session: &dyn Session, task: &Task) -> Result<Option<i64>, Failure> {
-    match session.get(&task.path)? {
-        Some((data, stat)) if *data == *task.data => Ok(Some(stat.owner)),
-        _ => Err(Failure::NoNode),
-    }
-}
-
 /// Deletes the node if it is ours.
-fn remove(session: &dyn Session, task: &Task, owner: Option<i64>) -> Result<(), Failure> {
+fn remove(session: &dyn Session, task: &Task, owner: i64) -> Result<(), Failure> {
     match session.get(&task.path)? {
-        Some((data, stat)) if Some(stat.owner) == owner || *data == *task.data => {
+        Some((data, stat)) if stat.owner == owner || *data == *task.data => {
             match session.delete(&task.path, stat.version) {
                 Err(Failure::NoNode) => Ok(()),
                 result => result,

@@ -39,28 +39,21 @@ impl Registrar {
         let wanted = Arc::new(Wanted::default());
         let (inbox, messages) = sync_channel(Message::MOST);
         let events = Message::sender(&inbox, &wanted);
-        let supervisor =
-            Supervisor::start(SIDE, connector.clone(), settings.session_timeout, events)
-                .map_err(|error| no_thread().caused_by(error))?;
+        let supervisor = Supervisor::start(SIDE, connector, settings.session_timeout, events)
+            .map_err(|error| no_thread().caused_by(error))?;
         let supervisor = Arc::new(supervisor);
         let (done, finished) = sync_channel(1);
-        let wake = inbox.clone();
-        let holder = zk::holder::Holder::new(
-            connector,
-            settings.session_timeout,
-            Arc::new(move || drop(wake.try_send(Message::Look))),
-        );
         let reconciler = Reconciler::new(
-            supervisor.clone(),
-            holder,
             wanted.clone(),
             messages,
             settings.session_timeout,
+            Instant::now(),
         );
+        let session = supervisor.clone();
         thread::Builder::new()
             .name("party-register".into())
             .spawn(move || {
-                let _ = done.send(reconciler.run());
+                let _ = done.send(reconciler.run(&session));
             })
             .map_err(|error| no_thread().caused_by(error))?;
         let instances = path::instances(&chroot, &settings.environment);
@@ -321,8 +314,8 @@ impl Message {
 mod tests {
     use super::*;
     use crate::config::{Config, Side};
+    use crate::zk::Mode;
     use crate::zk::memory::{Registry, registry};
-    use crate::zk::{Manner, Mode};
 
     const SOON: Duration = Duration::from_secs(10);
     const NODE: &str = "/test/instances/foo/1";
@@ -369,11 +362,7 @@ mod tests {
     /// Another session, to interfere with.
     fn other(name: &str) -> Arc<dyn crate::zk::Session> {
         let connector = crate::zk::memory::connector(name);
-        connector
-            .open(Manner::Quiet, Arc::new(|_| {}))
-            .map(|opened| opened.session)
-            .ok()
-            .unwrap()
+        connector.open(Arc::new(|_| {})).ok().unwrap()
     }
 
     #[test]
@@ -389,13 +378,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_costs_no_write_while_the_quiet_session_lives() {
+    fn a_lost_connection_costs_no_write_while_the_session_lives() {
         let (registry, registrar) = connected("no-write");
         register(&registrar, &service()).unwrap();
         let (before, calls) = (node(&registry), registry.calls());
         registry.lose_connections();
         until("the registrar has looked again", || {
-            registry.calls().exists >= calls.exists + 2
+            registry.calls().exists > calls.exists
         });
         until("it is connected", || {
             registrar.state() == ConnectionState::Connected
@@ -407,7 +396,7 @@ mod tests {
             (calls.create, calls.set, calls.delete)
         );
         other("no-write").delete(NODE, -1).unwrap();
-        until("the new session watches", || node(&registry) == before);
+        until("the node is watched again", || node(&registry) == before);
     }
 
     #[test]
@@ -444,14 +433,21 @@ mod tests {
         while taken < 200 && node(&registry).unwrap().0 == ours.0 {
             take();
             taken += 1;
-            let deadline = Instant::now() + Duration::from_millis(300);
+            let deadline = Instant::now() + Duration::from_millis(600);
             while node(&registry).is_none_or(|now| now.1 != ours.1) && Instant::now() < deadline {
                 thread::sleep(Duration::from_millis(1));
             }
         }
         assert!(taken < 200, "it was given back every time");
-        until("it is restored when the truce is over", || {
+        assert!(!registrar.is_registered(&service(), "1"));
+        let error = register(&registrar, &service()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        other.close();
+        until("it is restored when the other session is gone", || {
             node(&registry).is_some_and(|now| now == ours)
+        });
+        until("it counts as registered again", || {
+            registrar.is_registered(&service(), "1")
         });
     }
 

@@ -53,11 +53,11 @@ impl Wanted {
             return Ok(None);
         }
         let ticket = state.next_ticket();
-        let before = state.entries.get(path).and_then(Entry::standing);
-        let entry = Entry {
-            before,
-            ..Entry::new(ticket, Arc::new(instance.clone()), data)
-        };
+        let mut entry = Entry::new(ticket, Arc::new(instance.clone()), data);
+        if let Some(earlier) = state.entries.get(path) {
+            entry = entry.succeed(earlier);
+            entry.before = earlier.standing();
+        }
         state.entries.insert(path.to_owned(), entry);
         drop(state);
         self.changed.notify_all();
@@ -109,11 +109,8 @@ impl Wanted {
         };
         match entry.before.take() {
             Some((instance, data)) => {
-                *entry = Entry {
-                    accepted: true,
-                    haunted_until: entry.haunted_until,
-                    ..Entry::new(next, instance, data)
-                };
+                *entry = Entry::new(next, instance, data).succeed(entry);
+                entry.accepted = true;
             }
             None => entry.condemn(next),
         }
@@ -158,10 +155,7 @@ impl Wanted {
 
     pub(crate) fn is_placed(&self, path: &str) -> bool {
         let state = self.state.lock();
-        state
-            .entries
-            .get(path)
-            .is_some_and(|entry| entry.goal == Goal::Present && entry.accepted)
+        state.entries.get(path).is_some_and(Entry::is_placed)
     }
 
     /// Wants nothing any more: every wait ends, and nothing is written from now on.
@@ -220,9 +214,9 @@ impl Wanted {
         (tasks, due)
     }
 
-    /// Notes that ZooKeeper holds what the task wanted, as of `version` of the node.
-    pub(crate) fn agreed(&self, task: &Task, version: Option<i32>) {
-        let now = Instant::now();
+    /// Notes that ZooKeeper holds what the task wanted, `written` by us just now as this session and in this version
+    /// of the node.
+    pub(crate) fn agreed(&self, task: &Task, written: Option<(i64, i32)>, now: Instant) {
         let mut state = self.state.lock();
         let Some(entry) = state
             .entries
@@ -233,8 +227,8 @@ impl Wanted {
         };
         entry.agreed = task.ticket;
         entry.failure = None;
-        if version.is_some() {
-            entry.version = version;
+        if let Some((owner, version)) = written {
+            entry.written = Some((owner, version, now));
         }
         if entry.goal == Goal::Absent && entry.haunted_until.is_none_or(|until| until <= now) {
             state.entries.remove(&task.path);
@@ -244,14 +238,20 @@ impl Wanted {
     }
 
     /// Notes that the task could not be done, to be tried again. Returns whether anybody relies on it.
-    pub(crate) fn failed(&self, task: &Task, failure: &Failure, haunted: Duration) -> bool {
+    pub(crate) fn failed(
+        &self,
+        task: &Task,
+        failure: &Failure,
+        now: Instant,
+        haunted: Duration,
+    ) -> bool {
         let mut state = self.state.lock();
         let Some(entry) = state.entries.get_mut(&task.path) else {
             return false;
         };
         entry.dirty = true;
         if matches!(failure, Failure::Lost(_) | Failure::Timeout) {
-            entry.haunted_until = Some(Instant::now() + haunted);
+            entry.haunted_until = Some(now + haunted);
         }
         if entry.ticket == task.ticket {
             entry.failure = Some(failure.clone());
@@ -262,11 +262,26 @@ impl Wanted {
         relied_upon
     }
 
-    /// Notes that another live session had put its own node at the path. Returns how long we hold back next time.
-    pub(crate) fn fought(&self, path: &str) -> Option<Duration> {
+    /// Notes that the node of another live session is left standing, until that is gone.
+    pub(crate) fn gave_way(&self, task: &Task) {
         let mut state = self.state.lock();
-        let entry = state.entries.get_mut(path).filter(|entry| entry.accepted)?;
-        entry.fought()
+        if let Some(entry) = state.entries.get_mut(&task.path)
+            && entry.ticket == task.ticket
+        {
+            let why = "a live session of another program keeps registering this id";
+            entry.failure = Some(Failure::Refused(why.into()));
+            entry.agreed = 0;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Notes that another session had put its own node in the place of one that was relied upon. Returns whether we
+    /// give way from now on, `None` where nobody has relied on the node yet.
+    pub(crate) fn fought(&self, path: &str, now: Instant) -> Option<bool> {
+        let mut state = self.state.lock();
+        let entry = state.entries.get_mut(path)?;
+        (entry.accepted || entry.gives_way()).then(|| entry.fought(now))
     }
 }
 

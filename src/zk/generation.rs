@@ -1,6 +1,7 @@
-//! One session, and the worker threads that make its calls, so that a caller never waits past its deadline.
+//! One connection of a session, and the worker threads that make the session's calls, so that a caller never waits
+//! past its deadline.
 
-use super::{Failure, Session, reaper};
+use super::{Failure, Session};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,14 +20,14 @@ const IDLE: Duration = Duration::from_secs(1);
 
 type Job = Box<dyn FnOnce(&dyn Session) + Send>;
 
-/// One client with one session, from its opening until it is lost. It never comes back: a new one takes its place.
+/// One connection of a session, from when it stands until it is lost. It never comes back: another takes its place,
+/// of the same session where that lives on.
 pub(crate) struct Generation {
     number: u64,
     workers: Arc<Workers>,
-    /// How long one call may take before the session is given up for lost.
+    /// How long one call may take before the session is given up: far longer than the engine takes to notice a loss.
     limit: Duration,
     loss: Arc<Loss>,
-    closed: AtomicBool,
 }
 
 /// Whether a generation is lost, and whom to tell.
@@ -43,7 +44,7 @@ impl Loss {
         })
     }
 
-    pub(crate) fn declare(&self) {
+    fn declare(&self) {
         if !self.lost.swap(true, Ordering::AcqRel) {
             (self.wake)();
         }
@@ -55,18 +56,17 @@ impl Loss {
 }
 
 impl Generation {
-    pub(crate) fn new(
+    pub(super) fn new(
         number: u64,
-        session: Arc<dyn Session>,
+        workers: Arc<Workers>,
         limit: Duration,
         loss: Arc<Loss>,
     ) -> Generation {
         Generation {
             number,
-            workers: Workers::new(session),
+            workers,
             limit,
             loss,
-            closed: AtomicBool::new(false),
         }
     }
 
@@ -74,8 +74,17 @@ impl Generation {
         self.number
     }
 
+    /// Returns the id of the session, which owns the ephemeral nodes that are created through it.
+    pub(crate) fn owner(&self) -> i64 {
+        self.workers.session.id()
+    }
+
     pub(crate) fn is_lost(&self) -> bool {
         self.loss.is_declared()
+    }
+
+    pub(super) fn declare_lost(&self) {
+        self.loss.declare();
     }
 
     /// Makes a call on a worker thread and waits for its answer, at most until `deadline`.
@@ -170,34 +179,6 @@ impl Generation {
             }
         }
     }
-
-    /// Ends the session, and says whether it has ended by `deadline`. Where it has not, closing goes on in the
-    /// background.
-    pub(crate) fn close(&self, deadline: Instant) -> bool {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return true;
-        }
-        let ended = self.call(deadline, |session| Ok(session.close())) == Ok(true);
-        self.loss.declare();
-        if !ended {
-            reaper::close(self.workers.session.clone());
-        }
-        ended
-    }
-
-    /// Gives the session up: closing it is left to the reaper, nobody waits for it.
-    pub(crate) fn abandon(&self) {
-        self.loss.declare();
-        if !self.closed.swap(true, Ordering::AcqRel) {
-            reaper::close(self.workers.session.clone());
-        }
-    }
-}
-
-impl Drop for Generation {
-    fn drop(&mut self) {
-        self.abandon();
-    }
 }
 
 impl fmt::Debug for Generation {
@@ -215,9 +196,8 @@ fn take<'a, I>(items: &'a [I], next: &AtomicUsize) -> Option<(usize, &'a I)> {
     items.get(at).map(|item| (at, item))
 }
 
-/// Threads that make calls on one session. They come when there is work and go when there is none for a while. Where
-/// a call blocks for good its thread blocks with it, until the reaper has closed the session.
-struct Workers {
+/// Threads that make calls on one session. They come when there is work and go when there is none for a while.
+pub(super) struct Workers {
     session: Arc<dyn Session>,
     state: Mutex<State>,
     work: Condvar,
@@ -231,12 +211,22 @@ struct State {
 }
 
 impl Workers {
-    fn new(session: Arc<dyn Session>) -> Arc<Workers> {
+    pub(super) fn new(session: Arc<dyn Session>) -> Arc<Workers> {
         Arc::new(Workers {
             session,
             state: Mutex::default(),
             work: Condvar::new(),
         })
+    }
+
+    /// Ends the session, and says whether it has ended by `deadline`.
+    pub(super) fn close(self: &Arc<Self>, deadline: Instant) -> bool {
+        let (answer, answers) = mpsc::sync_channel(1);
+        self.submit(Box::new(move |session| {
+            let _ = answer.send(session.close());
+        }));
+        let left = deadline.saturating_duration_since(Instant::now());
+        answers.recv_timeout(left).unwrap_or(false)
     }
 
     fn submit(self: &Arc<Self>, job: Job) {

@@ -1,18 +1,8 @@
-//! Connection strings, name resolution, servers that serve, and the address of this machine.
+//! Connection strings, and the address of this machine.
 
-use parking_lot::{Condvar, Mutex};
-use rand::seq::SliceRandom;
-use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const DEFAULT_PORT: u16 = 2181;
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-const MOST_ANSWER: usize = 65_536;
 
 const FORM: &str = "`host:port,host:port/chroot` or `memory:NAME`";
 const HOST: &str =
@@ -33,7 +23,7 @@ pub(crate) enum Target {
 
 /// The servers of an ensemble, as they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hosts(Vec<(String, u16)>);
+pub(crate) struct Hosts(pub(super) Vec<(String, u16)>);
 
 /// Reads a connection string: what it names, and the chroot, empty where there is none.
 ///
@@ -118,190 +108,6 @@ fn parse_port(text: &str) -> Result<u16, &'static str> {
         .ok_or(PORT)
 }
 
-type Lookup = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
-
-/// One address of a server, and the name and port that were written for it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Address {
-    pub(super) socket: SocketAddr,
-    written: String,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.written == self.socket.to_string() {
-            true => f.write_str(&self.written),
-            false => write!(f, "{} ({})", self.written, self.socket.ip()),
-        }
-    }
-}
-
-/// Resolves the names of an ensemble anew whenever it is asked.
-///
-/// The resolver of the operating system has no deadline, so each name has a thread while it is looked up, at most
-/// one. An answer that comes too late is used the next time.
-pub(super) struct Resolver(Vec<Arc<Name>>);
-
-struct Name {
-    host: String,
-    port: u16,
-    /// Where the host is an address there is nothing to look up.
-    literal: Option<SocketAddr>,
-    lookup: Lookup,
-    progress: Mutex<Progress>,
-    done: Condvar,
-}
-
-#[derive(Default)]
-struct Progress {
-    running: bool,
-    answer: Option<Result<Vec<SocketAddr>, String>>,
-}
-
-impl Resolver {
-    pub(super) fn new(hosts: Hosts) -> Resolver {
-        let lookup: Lookup = |host, port| Ok((host, port).to_socket_addrs()?.collect());
-        Resolver::with(hosts, lookup)
-    }
-
-    fn with(hosts: Hosts, lookup: Lookup) -> Resolver {
-        let names = hosts.0.into_iter().map(|(host, port)| {
-            let literal = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
-            let (progress, done) = (Mutex::default(), Condvar::new());
-            Arc::new(Name {
-                host,
-                port,
-                literal,
-                lookup,
-                progress,
-                done,
-            })
-        });
-        Resolver(names.collect())
-    }
-
-    /// Returns all addresses of all names that are known by `deadline`, shuffled, and one line about each name that
-    /// has none.
-    pub(super) fn resolve(&self, deadline: Instant) -> (Vec<Address>, Vec<String>) {
-        self.0.iter().for_each(Name::start);
-        let (mut addresses, mut failures) = (Vec::new(), Vec::new());
-        for name in &self.0 {
-            let written = name.written();
-            match name.finish(deadline) {
-                Ok(found) => addresses.extend(found.into_iter().map(|socket| Address {
-                    socket,
-                    written: written.clone(),
-                })),
-                Err(why) => failures.push(format!("{written}: {why}")),
-            }
-        }
-        addresses.sort();
-        addresses.dedup_by_key(|address| address.socket);
-        addresses.shuffle(&mut rand::rng());
-        (addresses, failures)
-    }
-}
-
-impl Name {
-    fn written(&self) -> String {
-        self.literal.map_or_else(
-            || format!("{}:{}", self.host, self.port),
-            |address| address.to_string(),
-        )
-    }
-
-    fn start(self: &Arc<Self>) {
-        let mut progress = self.progress.lock();
-        if progress.running || self.literal.is_some() {
-            return;
-        }
-        let name = self.clone();
-        let thread = thread::Builder::new().name("party-resolve".into());
-        match thread.spawn(move || name.look_up()) {
-            Ok(_) => progress.running = true,
-            Err(error) => progress.answer = Some(Err(format!("no thread to resolve it: {error}"))),
-        }
-    }
-
-    fn look_up(&self) {
-        let answer = match (self.lookup)(&self.host, self.port) {
-            Ok(found) if found.is_empty() => Err("has no address".into()),
-            Ok(found) => Ok(found),
-            Err(error) => Err(format!("cannot be resolved: {error}")),
-        };
-        *self.progress.lock() = Progress {
-            running: false,
-            answer: Some(answer),
-        };
-        self.done.notify_all();
-    }
-
-    fn finish(&self, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
-        if let Some(address) = self.literal {
-            return Ok(vec![address]);
-        }
-        let mut progress = self.progress.lock();
-        while progress.running && !self.done.wait_until(&mut progress, deadline).timed_out() {}
-        progress
-            .answer
-            .clone()
-            .unwrap_or_else(|| Err("cannot be resolved in time".into()))
-    }
-}
-
-/// Makes sure that a server serves at this address, and returns the address of this machine it is reached from.
-///
-/// A client must never see one that does not: it waits for good where a port accepts and nobody answers.
-pub(super) fn probe(address: SocketAddr) -> Result<IpAddr, String> {
-    // The operating system's phrases begin with a capital letter.
-    let phrase = |error: io::Error| error.to_string().to_lowercase();
-    let mut stream = TcpStream::connect_timeout(&address, CONNECT_WITHIN).map_err(phrase)?;
-    let local_address = stream.local_addr().map_err(phrase)?.ip();
-    match ask(&mut stream, Instant::now() + ANSWER_WITHIN) {
-        Ok(answer) => judge(&String::from_utf8_lossy(&answer)).map(|()| local_address),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            Err("accepts connections but does not answer".into())
-        }
-        Err(error) => Err(phrase(error)),
-    }
-}
-
-/// Returns the answer to the word `srvr`, or what there is of it by the deadline, if anything.
-fn ask(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
-    let (mut answer, mut chunk) = (Vec::new(), [0; 1024]);
-    stream.write_all(b"srvr")?;
-    while answer.len() < MOST_ANSWER {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() && !answer.is_empty() {
-            break;
-        }
-        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match stream.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(read) => answer.extend_from_slice(&chunk[..read]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) if !answer.is_empty() => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(answer)
-}
-
-fn judge(answer: &str) -> Result<(), String> {
-    let says = |text| answer.contains(text);
-    if says("Mode: read-only") {
-        return Err("has lost its quorum and serves reads only".into());
-    }
-    // A server may be told not to answer the word, in silence or not: then the first call has to tell.
-    if says("Mode: ") || says("not in the whitelist") || answer.is_empty() {
-        return Ok(());
-    }
-    if says("not currently serving requests") {
-        return Err("not currently serving requests".into());
-    }
-    Err("does not answer as zookeeper does".into())
-}
-
 /// Returns the address under which other machines most likely reach this one: `route`, the one from which ZooKeeper
 /// is reached, unless that is good for this machine only.
 pub(crate) fn own_address(route: Option<IpAddr>) -> IpAddr {
@@ -344,10 +150,6 @@ fn is_global(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
-    use std::net::TcpListener;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::time::Duration;
 
     fn hosts(text: &str) -> Vec<(String, u16)> {
         match parse(text).unwrap().0 {
@@ -366,10 +168,6 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(20)
     }
 
     #[test]
@@ -523,116 +321,6 @@ mod tests {
     }
 
     #[test]
-    fn addresses_need_no_resolver() {
-        let Target::Ensemble(hosts) = parse("10.0.0.1:1,[fd00::2]:2").unwrap().0 else {
-            panic!()
-        };
-        let resolver = Resolver::with(hosts, |_, _| panic!("was asked"));
-        let (found, failures) = resolver.resolve(Instant::now());
-        let found: HashSet<_> = found.iter().map(Address::to_string).collect();
-        assert_eq!(
-            found,
-            HashSet::from(["10.0.0.1:1", "[fd00::2]:2"].map(String::from))
-        );
-        assert_eq!(failures, [""; 0]);
-    }
-
-    #[test]
-    fn all_addresses_of_all_names_are_returned_once_and_every_bad_name_has_a_line() {
-        let lookup: Lookup = |host, port| match host {
-            "good" => Ok([ip("10.0.0.1"), ip("10.0.0.2")]
-                .map(|ip| SocketAddr::new(ip, port))
-                .into()),
-            "alias" => Ok(vec![SocketAddr::new(ip("10.0.0.1"), port)]),
-            "empty" => Ok(vec![]),
-            _ => Err(io::Error::other("no such name")),
-        };
-        let names = ["good", "bad", "alias", "empty"].map(|name| host(name, 1));
-        let (found, failures) = Resolver::with(Hosts(names.into()), lookup).resolve(soon());
-        let found: Vec<_> = found
-            .iter()
-            .map(|address| address.socket.to_string())
-            .collect();
-        assert_eq!(found.len(), 2);
-        assert!(found.contains(&"10.0.0.1:1".into()) && found.contains(&"10.0.0.2:1".into()));
-        assert_eq!(
-            failures,
-            [
-                "bad:1: cannot be resolved: no such name",
-                "empty:1: has no address"
-            ]
-        );
-    }
-
-    #[test]
-    fn the_order_changes() {
-        let hosts: Vec<_> = (1..=20).map(|n| host(&format!("10.0.0.{n}"), 1)).collect();
-        let resolver = Resolver::new(Hosts(hosts));
-        let orders: HashSet<_> = (0..10).map(|_| resolver.resolve(soon()).0).collect();
-        assert!(orders.len() > 1);
-    }
-
-    #[test]
-    fn names_are_resolved_anew_every_time() {
-        static ASKED: AtomicUsize = AtomicUsize::new(0);
-        let lookup: Lookup = |_, port| {
-            ASKED.fetch_add(1, Ordering::Relaxed);
-            Ok(vec![SocketAddr::new(ip("10.0.0.1"), port)])
-        };
-        let resolver = Resolver::with(Hosts(vec![host("zk1", 1)]), lookup);
-        for _ in 0..3 {
-            assert_eq!(resolver.resolve(soon()).0.len(), 1);
-        }
-        assert_eq!(ASKED.load(Ordering::Relaxed), 3);
-    }
-
-    #[test]
-    fn an_answer_that_comes_too_late_is_used_the_next_time_and_no_second_thread_asks_meanwhile() {
-        static ASKED: AtomicUsize = AtomicUsize::new(0);
-        static ANSWER: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
-        static ANSWERED: AtomicBool = AtomicBool::new(false);
-        let lookup: Lookup = |_, port| {
-            ASKED.fetch_add(1, Ordering::Relaxed);
-            let mut answer = ANSWER.0.lock();
-            while !*answer {
-                ANSWER.1.wait(&mut answer);
-            }
-            ANSWERED.store(true, Ordering::Release);
-            Ok(vec![SocketAddr::new(ip("10.0.0.1"), port)])
-        };
-        let deadline = soon();
-        let resolver = Resolver::with(Hosts(vec![host("slow", 1)]), lookup);
-        for _ in 0..3 {
-            let (found, failures) = resolver.resolve(Instant::now());
-            assert_eq!(
-                (found.len(), failures),
-                (0, vec!["slow:1: cannot be resolved in time".to_owned()])
-            );
-        }
-        // Counted while the answer is held back: once it is there, the next attempt may ask anew.
-        while ASKED.load(Ordering::Relaxed) == 0 {
-            assert!(Instant::now() < deadline, "nobody asks");
-            std::thread::yield_now();
-        }
-        assert_eq!(ASKED.load(Ordering::Relaxed), 1);
-        *ANSWER.0.lock() = true;
-        ANSWER.1.notify_all();
-        assert_eq!(resolver.resolve(soon()).0.len(), 1);
-        assert!(ANSWERED.load(Ordering::Acquire));
-    }
-
-    #[test]
-    fn the_real_resolver_knows_localhost() {
-        let (found, failures) = Resolver::new(Hosts(vec![host("localhost", 7)])).resolve(soon());
-        assert!(
-            found.iter().all(
-                |address| address.written == "localhost:7" && address.socket.ip().is_loopback()
-            )
-        );
-        assert!(!found.is_empty() && failures.is_empty());
-    }
-
-    #[test]
     fn the_way_to_zookeeper_is_the_own_address() {
         let interfaces = [ip("10.0.0.1")];
         assert_eq!(
@@ -684,116 +372,5 @@ mod tests {
         assert_eq!(choose(None, &all), Some(ip("10.0.0.1")));
         assert_eq!(choose(None, &all[..6]), Some(ip("fd00::2")));
         assert_eq!(choose(None, &all[..3]), None);
-    }
-
-    /// A server for one connection, and what a probe of it says.
-    fn probed(serve: impl FnOnce(TcpStream) + Send + 'static) -> Result<IpAddr, String> {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = thread::spawn(move || serve(listener.accept().unwrap().0));
-        let result = probe(address);
-        server.join().unwrap();
-        result
-    }
-
-    fn answering(text: &'static str) -> impl FnOnce(TcpStream) + Send + 'static {
-        move |mut stream| {
-            stream.read_exact(&mut [0; 4]).unwrap();
-            stream.write_all(text.as_bytes()).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_server_that_serves_tells_where_it_is_reached_from() {
-        let text = "Zookeeper version: 3.8.0\nMode: standalone\nNode count: 5\n";
-        assert_eq!(probed(answering(text)), Ok(ip("127.0.0.1")));
-        assert_eq!(probed(answering("Mode: leader\n")), Ok(ip("127.0.0.1")));
-    }
-
-    #[test]
-    fn a_server_that_does_not_serve_is_passed_over() {
-        let text = "This ZooKeeper instance is not currently serving requests\n";
-        assert_eq!(
-            probed(answering(text)),
-            Err("not currently serving requests".into())
-        );
-        let text = "Mode: read-only\n";
-        assert_eq!(
-            probed(answering(text)),
-            Err("has lost its quorum and serves reads only".into())
-        );
-        let text = "HTTP/1.1 400 Bad Request\r\n\r\n";
-        assert_eq!(
-            probed(answering(text)),
-            Err("does not answer as zookeeper does".into())
-        );
-    }
-
-    #[test]
-    fn a_server_that_may_not_answer_the_word_gets_a_chance() {
-        let text = "srvr is not executed because it is not in the whitelist.\n";
-        assert_eq!(probed(answering(text)), Ok(ip("127.0.0.1")));
-        assert_eq!(probed(answering("")), Ok(ip("127.0.0.1")));
-    }
-
-    #[test]
-    fn a_server_that_stays_silent_is_given_up_after_a_second() {
-        let (done, wait) = std::sync::mpsc::channel::<()>();
-        let started = Instant::now();
-        let silent = "accepts connections but does not answer";
-        let result = probed(move |stream| {
-            // Until the probe has given up and closed its end.
-            assert_eq!((&stream).read_to_end(&mut Vec::new()).unwrap(), 4);
-            drop(done);
-        });
-        assert_eq!(result, Err(silent.into()));
-        assert!(wait.recv().is_err());
-        assert!(started.elapsed() < Duration::from_secs(10));
-    }
-
-    #[test]
-    fn an_endless_answer_ends_the_probe_all_the_same() {
-        let result = probed(|mut stream| while stream.write_all(b"x").is_ok() {});
-        assert_eq!(result, Err("does not answer as zookeeper does".into()));
-    }
-
-    #[test]
-    fn an_answer_without_an_end_is_judged_by_what_there_is() {
-        let result = probed(|mut stream| {
-            stream.write_all(b"Mode: follower\n").unwrap();
-            stream.read_to_end(&mut Vec::new()).unwrap();
-        });
-        assert_eq!(result, Ok(ip("127.0.0.1")));
-    }
-
-    #[test]
-    fn a_port_where_nobody_listens_is_refused() {
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        assert!(
-            probe(address)
-                .unwrap_err()
-                .starts_with("connection refused")
-        );
-    }
-
-    #[test]
-    fn an_address_names_its_host_and_its_ip() {
-        let socket = "10.0.0.1:2181".parse().unwrap();
-        let address = Address {
-            socket,
-            written: "zk1:2181".into(),
-        };
-        assert_eq!(address.to_string(), "zk1:2181 (10.0.0.1)");
-        assert_eq!(
-            Address {
-                socket,
-                written: "10.0.0.1:2181".into()
-            }
-            .to_string(),
-            "10.0.0.1:2181"
-        );
     }
 }

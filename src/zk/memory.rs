@@ -1,18 +1,20 @@
 //! A registry inside this process, for tests and for `memory:NAME`.
 //!
-//! It keeps the rules of ZooKeeper that this library depends on, and those of the engine: a busy session is gone with
-//! its connection, a quiet one comes back, without its watches and perhaps as another session.
+//! It keeps the rules of ZooKeeper that this library depends on: sessions outlive their connections until they expire,
+//! watched trees stay watched, watches of one node are lost with the connection.
 
 use super::hosts::is_path;
-use super::{
-    Connector, Failure, Manner, Mode, Opened, Session, Signal, Signals, Stat, Unreachable,
-};
+use super::{Connector, Failure, Link, Mode, Session, Signal, Signals, Stat, Unreachable};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+#[cfg(test)]
+mod faults;
 
 /// The registries of this process by name. Held only to look one up.
 static REGISTRIES: Lazy<Mutex<HashMap<String, Arc<Registry>>>> = Lazy::new(Mutex::default);
@@ -42,9 +44,8 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct State {
     nodes: BTreeMap<String, Node>,
-    clients: BTreeMap<u64, Client>,
-    /// How many clients and sessions there have ever been.
-    opened: u64,
+    clients: BTreeMap<i64, Client>,
+    /// How many sessions there have ever been.
     sessions: i64,
     /// What is to be signalled once the lock is released.
     outbox: Vec<(Signals, Signal)>,
@@ -55,13 +56,14 @@ struct State {
 /// The data of a node, and its status.
 type Node = (Vec<u8>, Stat);
 
+/// One session, and the client that has it.
 struct Client {
-    session: i64,
-    #[cfg_attr(not(test), allow(dead_code, reason = "only a fault asks"))]
-    manner: Manner,
     signals: Signals,
-    /// How its connection is: what was last signalled about it.
-    link: Signal,
+    link: Link,
+    #[cfg_attr(not(test), allow(dead_code, reason = "only a fault ends a connection"))]
+    connections: u64,
+    /// Whether the session is over for the registry, which its client learns when it is connected.
+    expired: bool,
     /// Paths, and whether the watch is for one event of the node or for all of the tree.
     watches: HashSet<(String, bool)>,
 }
@@ -87,22 +89,19 @@ struct Faults {
 }
 
 impl Connector for Memory {
-    fn open(&self, manner: Manner, signals: Signals) -> Result<Opened, Unreachable> {
+    fn open(&self, signals: Signals) -> Result<Arc<dyn Session>, Unreachable> {
         let mut state = self.0.state.lock();
-        let id = state.open(manner, signals)?;
+        let id = state.open(signals)?;
         self.0.deliver(state);
         let registry = self.0.clone();
-        Ok(Opened {
-            session: Arc::new(Handle { registry, id }),
-            local_address: None,
-        })
+        Ok(Arc::new(Handle { registry, id }))
     }
 }
 
 /// The way of one client to the registry.
 struct Handle {
     registry: Arc<Registry>,
-    id: u64,
+    id: i64,
 }
 
 impl Handle {
@@ -113,14 +112,28 @@ impl Handle {
     ) -> Result<T, Failure> {
         let mut state = self.registry.state.lock();
         *state.calls.entry(kind).or_default() += 1;
-        self.registry.hold_up(&mut state, self.id);
-        let result = state.check(self.id).and_then(|()| call(&mut state));
+        let held_up = self.registry.hold_up(&mut state, self.id);
+        let result = held_up.and_then(|()| call(&mut state));
         self.registry.deliver(state);
         result
     }
 }
 
 impl Session for Handle {
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn link(&self) -> Link {
+        let state = self.registry.state.lock();
+        let client = state.clients.get(&self.id);
+        client.map_or(Link::Over, |client| client.link.clone())
+    }
+
+    fn local_address(&self) -> Option<IpAddr> {
+        None
+    }
+
     fn create(&self, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure> {
         self.call(Call::Create, |state| {
             state.create(self.id, path, data, mode)
@@ -161,7 +174,7 @@ impl Session for Handle {
 
     fn close(&self) -> bool {
         let mut state = self.registry.state.lock();
-        self.registry.hold_up(&mut state, self.id);
+        let _ = self.registry.hold_up(&mut state, self.id);
         let ended = state.close(self.id);
         self.registry.deliver(state);
         ended
@@ -169,16 +182,21 @@ impl Session for Handle {
 }
 
 impl Registry {
-    /// Keeps a connected client waiting while the registry is frozen or slow.
-    fn hold_up(&self, state: &mut MutexGuard<'_, State>, id: u64) {
+    /// Keeps a client waiting while the registry is frozen or slow. Fails where its connection is lost meanwhile.
+    fn hold_up(&self, state: &mut MutexGuard<'_, State>, id: i64) -> Result<(), Failure> {
         let due = Instant::now() + state.faults.delay;
-        while state.check(id).is_ok() && (state.faults.frozen || Instant::now() < due) {
+        let connection = state.check(id)?;
+        while state.faults.frozen || Instant::now() < due {
             if state.faults.frozen {
                 self.changed.wait(state);
             } else {
                 self.changed.wait_until(state, due);
             }
+            if state.check(id)? != connection {
+                return Err(lost());
+            }
         }
+        Ok(())
     }
 
     fn deliver(&self, mut state: MutexGuard<'_, State>) {
@@ -192,40 +210,39 @@ impl Registry {
 }
 
 impl State {
-    fn open(&mut self, manner: Manner, signals: Signals) -> Result<u64, Unreachable> {
+    fn open(&mut self, signals: Signals) -> Result<i64, Unreachable> {
         if self.faults.outage || self.faults.frozen {
-            return Err(Unreachable(vec!["memory does not answer".into()]));
+            return Err(no_answer());
         }
         let root = || (Vec::new(), stat(0));
         self.nodes.entry("/".to_owned()).or_insert_with(root);
-        self.opened += 1;
         self.sessions += 1;
-        self.outbox.push((signals.clone(), Signal::Connected));
         let client = Client {
-            session: self.sessions,
-            manner,
             signals,
-            link: Signal::Connected,
+            link: Link::Up(1),
+            connections: 1,
+            expired: false,
             watches: HashSet::new(),
         };
-        self.clients.insert(self.opened, client);
-        Ok(self.opened)
+        self.clients.insert(self.sessions, client);
+        Ok(self.sessions)
     }
 
-    fn watch(&mut self, id: u64, path: &str, once: bool) {
+    fn watch(&mut self, id: i64, path: &str, once: bool) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.watches.insert((path.to_owned(), once));
         }
     }
 
-    fn check(&self, id: u64) -> Result<(), Failure> {
-        let client = self.clients.get(&id);
-        let connected = client.is_some_and(|client| client.link == Signal::Connected);
-        let lost = || Failure::Lost("the connection to memory is lost".into());
-        connected.then_some(()).ok_or_else(lost)
+    /// Returns which connection the client has.
+    fn check(&self, id: i64) -> Result<u64, Failure> {
+        match self.clients.get(&id).map(|client| &client.link) {
+            Some(Link::Up(connection)) => Ok(*connection),
+            _ => Err(lost()),
+        }
     }
 
-    fn create(&mut self, id: u64, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure> {
+    fn create(&mut self, id: i64, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure> {
         self.check_write(path)?;
         let parent = &path[..path.rfind('/').unwrap_or(0).max(1)];
         if self.nodes.get(parent).ok_or(Failure::NoNode)?.1.owner != 0 {
@@ -234,8 +251,7 @@ impl State {
         if self.nodes.contains_key(path) {
             return Err(Failure::NodeExists);
         }
-        let ephemeral = self.clients.get(&id).filter(|_| mode == Mode::Ephemeral);
-        let owner = ephemeral.map_or(0, |client| client.session);
+        let owner = if mode == Mode::Ephemeral { id } else { 0 };
         let node = (data.to_vec(), stat(owner));
         self.nodes.insert(path.to_owned(), node);
         self.changed(path);
@@ -295,26 +311,29 @@ impl State {
         for client in self.clients.values_mut() {
             let once = client.watches.remove(&(path.to_owned(), true));
             let covers = |(tree, once): &(String, bool)| !once && Path::new(path).starts_with(tree);
-            if once || client.watches.iter().any(covers) {
+            let watched = once || client.watches.iter().any(covers);
+            if watched && matches!(client.link, Link::Up(_)) {
                 let signal = Signal::Changed(path.to_owned());
                 self.outbox.push((client.signals.clone(), signal));
             }
         }
     }
 
-    fn close(&mut self, id: u64) -> bool {
-        let Some(client) = self.clients.get(&id) else {
+    fn close(&mut self, id: i64) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else {
             return true;
         };
         if self.faults.outage {
+            // It is ended with the outage.
+            client.expired = true;
             return false;
         }
-        self.expire(client.session);
-        self.relink(id, &[Signal::Closed]);
-        self.clients.remove(&id).is_some()
+        self.expire(id);
+        self.end(id);
+        true
     }
 
-    /// Ends a session: deletes its ephemeral nodes.
+    /// Ends a session for the registry: deletes its ephemeral nodes.
     fn expire(&mut self, session: i64) {
         let owned = self.nodes.iter();
         let owned = owned.filter(|(_, (_, stat))| stat.owner == session);
@@ -325,19 +344,20 @@ impl State {
         }
     }
 
-    /// Takes the connection of a client through some states. Its watches do not survive that.
-    fn relink(&mut self, id: u64, links: &[Signal]) {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return;
-        };
-        for link in links {
-            if client.link != *link && client.link != Signal::Closed {
-                client.link = link.clone();
-                client.watches.clear();
-                self.outbox.push((client.signals.clone(), link.clone()));
-            }
+    /// Ends a session for its client.
+    fn end(&mut self, id: i64) {
+        if let Some(client) = self.clients.remove(&id) {
+            self.outbox.push((client.signals, Signal::Link));
         }
     }
+}
+
+fn lost() -> Failure {
+    Failure::Lost("the connection to memory is lost".into())
+}
+
+fn no_answer() -> Unreachable {
+    Unreachable(vec!["memory does not answer".into()])
 }
 
 fn stat(owner: i64) -> Stat {
@@ -346,141 +366,6 @@ fn stat(owner: i64) -> Stat {
 
 fn refused(path: &str, why: &str) -> Failure {
     Failure::Refused(format!("memory refused to write {path}: {why}"))
-}
-
-/// How many calls of each kind have arrived, closing aside.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Calls {
-    pub(crate) create: usize,
-    pub(crate) exists: usize,
-    pub(crate) get: usize,
-    pub(crate) set: usize,
-    pub(crate) delete: usize,
-    pub(crate) children: usize,
-    pub(crate) watch: usize,
-}
-
-/// What can be done to a registry, and what can be asked of it, by tests only.
-#[cfg(test)]
-impl Registry {
-    fn fault(&self, fault: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock();
-        fault(&mut state);
-        self.deliver(state);
-    }
-
-    /// With `true` nothing can be reached any more, with `false` quiet sessions come back and busy ones are closed.
-    pub(crate) fn outage(&self, on: bool) {
-        self.fault(|state| {
-            if std::mem::replace(&mut state.faults.outage, on) != on {
-                let back = |manner| {
-                    if manner == Manner::Quiet {
-                        Signal::Connected
-                    } else {
-                        Signal::Closed
-                    }
-                };
-                state.relink_all(|manner, _| {
-                    vec![if on { Signal::Suspended } else { back(manner) }]
-                });
-            }
-        });
-    }
-
-    /// All sessions expire now: quiet ones go on as new sessions, busy ones are closed.
-    pub(crate) fn expire_all(&self) {
-        self.fault(|state| {
-            let sessions: Vec<i64> = state
-                .clients
-                .values()
-                .map(|client| client.session)
-                .collect();
-            sessions
-                .into_iter()
-                .for_each(|session| state.expire(session));
-            for client in state.clients.values_mut() {
-                state.sessions += 1;
-                client.session = state.sessions;
-            }
-            state.relink_all(State::reconnected);
-        });
-    }
-
-    /// All connections are lost for a moment: quiet sessions come back, busy ones are closed. No session expires.
-    pub(crate) fn lose_connections(&self) {
-        self.fault(|state| state.relink_all(State::reconnected));
-    }
-
-    /// Every call takes this long from now on.
-    pub(crate) fn delay(&self, delay: Duration) {
-        self.fault(|state| state.faults.delay = delay);
-    }
-
-    /// With `true` calls do not come back until `false`, and are carried out then.
-    pub(crate) fn freeze(&self, on: bool) {
-        self.fault(|state| state.faults.frozen = on);
-    }
-
-    /// Writes to paths that begin like this are refused from now on.
-    pub(crate) fn refuse(&self, prefix: &str) {
-        self.fault(|state| state.faults.refused.push(prefix.to_owned()));
-    }
-
-    /// No write is refused any more.
-    pub(crate) fn allow(&self) {
-        self.fault(|state| state.faults.refused.clear());
-    }
-
-    pub(crate) fn calls(&self) -> Calls {
-        let state = self.state.lock();
-        let count = |call| state.calls.get(&call).copied().unwrap_or_default();
-        Calls {
-            create: count(Call::Create),
-            exists: count(Call::Exists),
-            get: count(Call::Get),
-            set: count(Call::Set),
-            delete: count(Call::Delete),
-            children: count(Call::Children),
-            watch: count(Call::Watch),
-        }
-    }
-
-    /// Returns the paths, data and owners of all nodes but the root, in the order of the paths.
-    pub(crate) fn dump(&self) -> Vec<(String, Vec<u8>, i64)> {
-        let state = self.state.lock();
-        let nodes = state.nodes.iter().filter(|(path, _)| *path != "/");
-        nodes
-            .map(|(path, (data, stat))| (path.clone(), data.clone(), stat.owner))
-            .collect()
-    }
-
-    /// How many sessions have neither been closed nor lost sight of by their clients.
-    pub(crate) fn sessions(&self) -> usize {
-        self.state.lock().clients.len()
-    }
-}
-
-#[cfg(test)]
-impl State {
-    fn relink_all(&mut self, links: impl Fn(Manner, bool) -> Vec<Signal>) {
-        let clients: Vec<(u64, Manner)> = self
-            .clients
-            .iter()
-            .map(|(id, client)| (*id, client.manner))
-            .collect();
-        for (id, manner) in clients {
-            self.relink(id, &links(manner, self.faults.outage));
-        }
-    }
-
-    fn reconnected(manner: Manner, outage: bool) -> Vec<Signal> {
-        match manner {
-            Manner::Busy => vec![Signal::Closed],
-            Manner::Quiet if outage => vec![Signal::Suspended],
-            Manner::Quiet => vec![Signal::Suspended, Signal::Connected],
-        }
-    }
 }
 
 #[cfg(test)]
@@ -500,12 +385,12 @@ mod tests {
     }
 
     impl Opening {
-        fn new(registry: &Arc<Registry>, manner: Manner) -> Opening {
+        fn new(registry: &Arc<Registry>) -> Opening {
             let (sender, signals) = channel();
-            let opened = Memory(registry.clone())
-                .open(manner, Arc::new(move |signal| drop(sender.send(signal))));
+            let opened =
+                Memory(registry.clone()).open(Arc::new(move |signal| drop(sender.send(signal))));
             Opening {
-                session: opened.unwrap().session,
+                session: opened.unwrap(),
                 signals,
             }
         }
@@ -523,12 +408,12 @@ mod tests {
         }
     }
 
-    fn busy(registry: &Arc<Registry>) -> Opening {
-        Opening::new(registry, Manner::Busy)
+    fn open(registry: &Arc<Registry>) -> Opening {
+        Opening::new(registry)
     }
 
-    fn quiet(registry: &Arc<Registry>) -> Opening {
-        Opening::new(registry, Manner::Quiet)
+    fn unreachable(registry: &Arc<Registry>) -> bool {
+        Memory(registry.clone()).open(Arc::new(|_| {})).is_err()
     }
 
     fn changed(path: &str) -> Signal {
@@ -551,10 +436,10 @@ mod tests {
     #[test]
     fn a_name_names_one_registry() {
         let (one, two) = (connector("names-1"), connector("names-1"));
-        let opened = one.open(Manner::Busy, Arc::new(|_| {})).unwrap();
-        opened.session.create("/a", b"1", Mode::Persistent).unwrap();
-        let opened = two.open(Manner::Busy, Arc::new(|_| {})).unwrap();
-        assert!(opened.session.exists("/a", false).unwrap().is_some());
+        let opened = one.open(Arc::new(|_| {})).unwrap();
+        opened.create("/a", b"1", Mode::Persistent).unwrap();
+        let opened = two.open(Arc::new(|_| {})).unwrap();
+        assert!(opened.exists("/a", false).unwrap().is_some());
         assert_eq!(
             registry("names-1").dump(),
             [("/a".into(), b"1".to_vec(), 0)]
@@ -564,7 +449,7 @@ mod tests {
 
     #[test]
     fn the_root_is_always_there() {
-        let one = busy(&fresh());
+        let one = open(&fresh());
         assert!(one.session.exists("/", false).unwrap().is_some());
         assert_eq!(one.session.children("/"), Ok(Some(vec![])));
         one.create("/a", Mode::Persistent);
@@ -577,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_node_needs_a_path_and_a_parent_that_is_not_ephemeral() {
-        let one = busy(&fresh());
+        let one = open(&fresh());
         let create = |path| one.session.create(path, b"", Mode::Ephemeral);
         assert_eq!(create("/a/b"), Err(Failure::NoNode));
         assert_eq!(create("/a"), Ok(()));
@@ -589,7 +474,7 @@ mod tests {
 
     #[test]
     fn children_are_those_right_below() {
-        let one = busy(&fresh());
+        let one = open(&fresh());
         for path in ["/a", "/a-b", "/a-b/x", "/a/c", "/a/c/d", "/a/b", "/a0"] {
             one.create(path, Mode::Persistent);
         }
@@ -603,7 +488,7 @@ mod tests {
 
     #[test]
     fn writing_counts_versions_and_checks_them() {
-        let one = busy(&fresh());
+        let one = open(&fresh());
         assert_eq!(one.session.set("/a", b"1", -1), Err(Failure::NoNode));
         one.create("/a", Mode::Persistent);
         assert_eq!(one.session.set("/a", b"1", 1), Err(Failure::BadVersion));
@@ -624,7 +509,7 @@ mod tests {
 
     #[test]
     fn deleting_checks_the_version_and_the_children() {
-        let one = busy(&fresh());
+        let one = open(&fresh());
         one.create("/a", Mode::Persistent);
         one.create("/a/b", Mode::Persistent);
         assert_eq!(one.session.delete("/a", 0), Err(Failure::NotEmpty));
@@ -637,8 +522,7 @@ mod tests {
     #[test]
     fn a_watched_node_is_signalled_once_whether_or_not_it_exists() {
         let registry = fresh();
-        let (one, two) = (busy(&registry), busy(&registry));
-        assert_eq!(one.signals(), [Signal::Connected]);
+        let (one, two) = (open(&registry), open(&registry));
         for step in 0..3 {
             one.session.exists("/a", true).unwrap();
             match step {
@@ -655,7 +539,7 @@ mod tests {
     #[test]
     fn a_watched_tree_is_signalled_every_time() {
         let registry = fresh();
-        let (one, two) = (busy(&registry), busy(&registry));
+        let (one, two) = (open(&registry), open(&registry));
         one.session.watch_tree("/a").unwrap();
         for path in ["/a", "/ab", "/a/b", "/a/b/c"] {
             two.create(path, Mode::Persistent);
@@ -663,7 +547,6 @@ mod tests {
         two.session.set("/a/b", b"", -1).unwrap();
         two.session.delete("/a/b/c", -1).unwrap();
         let expected = [
-            Signal::Connected,
             changed("/a"),
             changed("/a/b"),
             changed("/a/b/c"),
@@ -675,10 +558,10 @@ mod tests {
 
     #[test]
     fn the_whole_registry_can_be_watched() {
-        let one = busy(&fresh());
+        let one = open(&fresh());
         one.session.watch_tree("/").unwrap();
         one.create("/a", Mode::Persistent);
-        assert_eq!(one.signals(), [Signal::Connected, changed("/a")]);
+        assert_eq!(one.signals(), [changed("/a")]);
     }
 
     #[test]
@@ -687,15 +570,12 @@ mod tests {
         let session: Arc<Mutex<Option<Arc<dyn Session>>>> = Arc::default();
         let (seen, in_signal) = (Arc::new(Mutex::new(None)), session.clone());
         let answer = seen.clone();
-        let opened = Memory(registry).open(
-            Manner::Busy,
-            Arc::new(move |signal| {
-                if let (Signal::Changed(path), Some(session)) = (signal, in_signal.lock().clone()) {
-                    *answer.lock() = session.get(&path).unwrap();
-                }
-            }),
-        );
-        let one = opened.unwrap().session;
+        let opened = Memory(registry).open(Arc::new(move |signal| {
+            if let (Signal::Changed(path), Some(session)) = (signal, in_signal.lock().clone()) {
+                *answer.lock() = session.get(&path).unwrap();
+            }
+        }));
+        let one = opened.unwrap();
         *session.lock() = Some(one.clone());
         one.exists("/a", true).unwrap();
         one.create("/a", b"1", Mode::Persistent).unwrap();
@@ -705,15 +585,16 @@ mod tests {
     #[test]
     fn closing_deletes_what_the_session_owns_and_tells_who_watches() {
         let registry = fresh();
-        let (one, two) = (busy(&registry), busy(&registry));
+        let (one, two) = (open(&registry), open(&registry));
         one.create("/a", Mode::Ephemeral);
         one.create("/b", Mode::Persistent);
         two.create("/c", Mode::Ephemeral);
         two.session.watch_tree("/a").unwrap();
         assert_ne!(two.owner("/a"), two.owner("/c"));
         assert!(one.session.close());
-        assert_eq!(one.signals(), [Signal::Connected, Signal::Closed]);
-        assert_eq!(two.signals(), [Signal::Connected, changed("/a")]);
+        assert_eq!(one.signals(), [Signal::Link]);
+        assert_eq!(one.session.link(), Link::Over);
+        assert_eq!(two.signals(), [changed("/a")]);
         assert_eq!(
             registry
                 .dump()
@@ -728,98 +609,95 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_leaves_quiet_sessions_and_ends_busy_ones() {
+    fn a_session_outlives_an_outage_and_its_trees_stay_watched() {
         let registry = fresh();
-        let (one, two) = (busy(&registry), quiet(&registry));
+        let (one, two) = (open(&registry), open(&registry));
         one.create("/one", Mode::Ephemeral);
         two.create("/two", Mode::Ephemeral);
-        two.session.watch_tree("/").unwrap();
-        let owner = two.owner("/two");
+        two.session.watch_tree("/two").unwrap();
+        two.session.exists("/one", true).unwrap();
         registry.outage(true);
         registry.outage(true);
-        assert!(
-            Memory(registry.clone())
-                .open(Manner::Busy, Arc::new(|_| {}))
-                .is_err()
-        );
-        assert!(is_lost(one.session.get("/one")) && is_lost(two.session.get("/two")));
+        assert!(unreachable(&registry));
+        assert_eq!(two.session.link(), Link::Down(no_answer()));
+        assert!(is_lost(two.session.get("/two")));
+        registry.outage(false);
+        assert_eq!(two.signals(), [Signal::Link, Signal::Link]);
+        assert_eq!(two.session.link(), Link::Up(2));
+        assert_eq!(two.owner("/two"), two.session.id());
+        one.session.set("/two", b"", -1).unwrap();
+        one.session.set("/one", b"", -1).unwrap();
+        assert_eq!(two.signals(), [changed("/two")]);
+    }
+
+    #[test]
+    fn what_changes_while_the_connection_is_lost_is_not_signalled() {
+        let registry = fresh();
+        let (one, two) = (open(&registry), open(&registry));
+        one.create("/a", Mode::Ephemeral);
+        two.session.watch_tree("/a").unwrap();
+        assert!(two.session.exists("/b", true).is_ok());
+        registry.outage(true);
+        registry.expire_all();
+        assert_eq!(two.signals(), [Signal::Link]);
+    }
+
+    #[test]
+    fn a_session_closed_in_an_outage_is_ended_with_it() {
+        let registry = fresh();
+        let one = open(&registry);
+        one.create("/a", Mode::Ephemeral);
+        registry.outage(true);
         assert!(!one.session.close());
+        assert_eq!(registry.dump().len(), 1);
         registry.outage(false);
-        assert_eq!(
-            one.signals(),
-            [Signal::Connected, Signal::Suspended, Signal::Closed]
-        );
-        assert_eq!(
-            two.signals(),
-            [Signal::Connected, Signal::Suspended, Signal::Connected]
-        );
-        assert!(is_lost(one.session.get("/one")));
-        assert_eq!(two.owner("/two"), owner);
-        two.create("/three", Mode::Ephemeral);
-        assert_eq!(two.signals(), [], "the watch is lost with the connection");
-        assert_eq!(registry.dump().len(), 3);
         assert!(one.session.close());
-        assert_eq!(registry.dump().len(), 2);
+        assert_eq!(registry.dump(), []);
+        assert_eq!(registry.sessions(), 0);
     }
 
     #[test]
-    fn an_expired_quiet_session_goes_on_as_another() {
+    fn an_expired_session_is_over_and_so_is_what_it_owned() {
         let registry = fresh();
-        let (one, two) = (busy(&registry), quiet(&registry));
+        let one = open(&registry);
         one.create("/one", Mode::Ephemeral);
-        two.create("/two", Mode::Ephemeral);
-        let owner = two.owner("/two");
         registry.expire_all();
         assert_eq!(registry.dump(), []);
-        assert_eq!(one.signals(), [Signal::Connected, Signal::Closed]);
-        assert_eq!(
-            two.signals(),
-            [Signal::Connected, Signal::Suspended, Signal::Connected]
-        );
+        assert_eq!(one.signals(), [Signal::Link]);
+        assert_eq!(one.session.link(), Link::Over);
         assert!(is_lost(one.session.exists("/", false)));
-        two.create("/two", Mode::Ephemeral);
-        assert_ne!(two.owner("/two"), owner);
+        assert_ne!(open(&registry).session.id(), one.session.id());
     }
 
     #[test]
-    fn a_session_that_expires_in_an_outage_comes_back_with_it() {
+    fn a_session_that_expires_in_an_outage_is_over_after_it() {
         let registry = fresh();
-        let one = quiet(&registry);
+        let one = open(&registry);
         one.create("/a", Mode::Ephemeral);
         registry.outage(true);
         registry.expire_all();
         assert_eq!(registry.dump(), []);
-        assert!(is_lost(one.session.exists("/", false)));
+        assert!(matches!(one.session.link(), Link::Down(_)));
         registry.outage(false);
-        assert_eq!(
-            one.signals(),
-            [Signal::Connected, Signal::Suspended, Signal::Connected]
-        );
-        one.create("/a", Mode::Ephemeral);
+        assert_eq!(one.session.link(), Link::Over);
+        assert_eq!(one.signals(), [Signal::Link, Signal::Link]);
     }
 
     #[test]
     fn a_lost_connection_does_not_end_the_session_behind_it() {
         let registry = fresh();
-        let (one, two) = (busy(&registry), quiet(&registry));
+        let one = open(&registry);
         one.create("/one", Mode::Ephemeral);
-        two.create("/two", Mode::Ephemeral);
         registry.lose_connections();
-        assert_eq!(one.signals(), [Signal::Connected, Signal::Closed]);
-        assert_eq!(
-            two.signals(),
-            [Signal::Connected, Signal::Suspended, Signal::Connected]
-        );
-        assert_eq!(registry.dump().len(), 2);
-        registry.expire_all();
-        assert_eq!(one.signals(), []);
-        assert_eq!(registry.dump().len(), 0);
+        assert_eq!(one.signals(), [Signal::Link, Signal::Link]);
+        assert_eq!(one.session.link(), Link::Up(2));
+        assert_eq!(registry.dump().len(), 1);
     }
 
     #[test]
     fn a_slow_call_takes_its_time() {
         let registry = fresh();
-        let one = busy(&registry);
+        let one = open(&registry);
         registry.delay(Duration::from_millis(30));
         let started = Instant::now();
         one.session.exists("/", false).unwrap();
@@ -829,14 +707,10 @@ mod tests {
     #[test]
     fn a_call_to_a_frozen_registry_is_carried_out_when_it_thaws() {
         let registry = fresh();
-        let one = busy(&registry);
+        let one = open(&registry);
         one.create("/a", Mode::Persistent);
         registry.freeze(true);
-        assert!(
-            Memory(registry.clone())
-                .open(Manner::Busy, Arc::new(|_| {}))
-                .is_err()
-        );
+        assert!(unreachable(&registry));
         thread::scope(|scope| {
             let set = scope.spawn(|| one.session.set("/a", b"late", -1));
             arrived(&registry, 1);
@@ -850,7 +724,7 @@ mod tests {
     #[test]
     fn a_call_to_a_frozen_registry_fails_with_its_connection() {
         let registry = fresh();
-        let one = busy(&registry);
+        let one = open(&registry);
         one.create("/a", Mode::Persistent);
         registry.freeze(true);
         thread::scope(|scope| {
@@ -865,7 +739,7 @@ mod tests {
     #[test]
     fn closing_waits_for_a_frozen_registry() {
         let registry = fresh();
-        let one = busy(&registry);
+        let one = open(&registry);
         registry.freeze(true);
         thread::scope(|scope| {
             let close = scope.spawn(|| one.session.close());
@@ -879,7 +753,7 @@ mod tests {
     #[test]
     fn writes_can_be_refused_and_reads_go_on() {
         let registry = fresh();
-        let one = busy(&registry);
+        let one = open(&registry);
         one.create("/a", Mode::Persistent);
         registry.refuse("/a");
         let refusals = [
@@ -901,7 +775,7 @@ mod tests {
     #[test]
     fn calls_are_counted_by_kind() {
         let registry = fresh();
-        let one = busy(&registry);
+        let one = open(&registry);
         one.create("/a", Mode::Persistent);
         one.session.exists("/a", true).unwrap();
         one.session.get("/a").unwrap();
@@ -910,7 +784,7 @@ mod tests {
         one.session.watch_tree("/a").unwrap();
         one.session.delete("/a", -1).unwrap();
         assert!(one.session.get("/a").unwrap().is_none());
-        let expected = Calls {
+        let expected = faults::Calls {
             create: 1,
             exists: 1,
             get: 2,

@@ -1,10 +1,9 @@
 //! Everything that knows a ZooKeeper client or the network.
 //!
-//! [`Session`] is what an engine has to offer: one client that holds one session of the ensemble. Its calls may
-//! block for as long as the network pleases, so nobody outside this folder makes them directly: a
-//! [`generation`](generation::Generation) runs them on worker threads and gives up at a deadline, the
-//! [`supervisor`](supervisor::Supervisor) keeps one generation alive, and the [`holder`](holder::Holder) keeps the
-//! session that owns our ephemeral nodes.
+//! [`Session`] is what an engine has to offer: one session of the ensemble, which outlives its connections. Its calls
+//! may block, so nobody outside this folder makes them directly: a [`generation`](generation::Generation) stands for
+//! one connection of a session, runs the calls on worker threads and gives up at a deadline, and the
+//! [`supervisor`](supervisor::Supervisor) has one generation follow the other.
 
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
@@ -13,11 +12,16 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+mod backoff;
+mod dialer;
+mod exchange;
+mod frames;
 pub(crate) mod generation;
-pub(crate) mod holder;
 pub(crate) mod hosts;
+mod keeper;
 pub(crate) mod memory;
-mod reaper;
+mod relay;
+mod resolver;
 pub(crate) mod supervisor;
 pub(crate) mod zookeeper;
 
@@ -43,23 +47,29 @@ pub(crate) fn connector(settings: &Settings) -> PartyResult<(Arc<dyn Connector>,
     })?;
     let connector: Arc<dyn Connector> = match target {
         hosts::Target::Memory(name) => memory::connector(&name),
-        hosts::Target::Ensemble(hosts) => Arc::new(zookeeper::Ensemble::new(
-            hosts,
-            settings.session_timeout,
-            settings.auth.clone(),
-        )),
+        hosts::Target::Ensemble(hosts) => Arc::new(zookeeper::Ensemble::new(hosts, settings)),
     };
     Ok((connector, chroot))
 }
 
-/// One client that holds one session. Paths are absolute: a chroot is part of them.
+/// One session of the ensemble. Paths are absolute: a chroot is part of them.
 ///
-/// Any call may block until the connection is lost, and returns [`Failure::Lost`] once it is.
+/// A session lives on while its connection is lost, and comes back by itself as long as the ensemble knows it. Any call
+/// may block until the connection is lost, and returns [`Failure::Lost`] once it is.
 pub(crate) trait Session: Send + Sync {
+    /// Returns the id of the session, which owns the ephemeral nodes that are created through it.
+    fn id(&self) -> i64;
+
+    /// Returns how the session is connected.
+    fn link(&self) -> Link;
+
+    /// Returns the address of this machine that the ensemble is reached from, where there is a network in between.
+    fn local_address(&self) -> Option<IpAddr>;
+
     fn create(&self, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure>;
 
     /// Reads the status of a node, `None` where it is missing. With `watch`, the next creation, change or deletion
-    /// of the node is signalled once, whether or not it exists now.
+    /// of the node is signalled once, whether or not it exists now, unless the connection is lost before.
     fn exists(&self, path: &str, watch: bool) -> Result<Option<Stat>, Failure>;
 
     /// Reads a node, `None` where it is missing.
@@ -72,35 +82,30 @@ pub(crate) trait Session: Send + Sync {
     /// Lists the children of a node in no particular order, `None` where the node is missing.
     fn children(&self, path: &str) -> Result<Option<Vec<String>>, Failure>;
 
-    /// Has every creation, change and deletion at `path` and below it signalled for as long as the session's
-    /// connection lasts, whether or not the node exists.
+    /// Has every creation, change and deletion at `path` and below it signalled for as long as the session is
+    /// connected, whether or not the node exists. What happens while the connection is lost is not signalled.
     fn watch_tree(&self, path: &str) -> Result<(), Failure>;
 
-    /// Ends the session, and says whether it has ended. Must be called again until it has, however long ago the
-    /// connection was lost: a client that is merely dropped may come back and keep its ephemeral nodes alive.
+    /// Ends the session, and says whether it has ended. Where the ensemble cannot be told now, that is tried in the
+    /// background for a while.
     fn close(&self) -> bool;
 }
 
 /// Opens sessions on one ensemble.
 pub(crate) trait Connector: Send + Sync {
-    /// Opens one session against a server that serves, within a few seconds. `signals` is called from threads of the
-    /// engine and must not block.
-    fn open(&self, manner: Manner, signals: Signals) -> Result<Opened, Unreachable>;
+    /// Opens one session, within a few seconds. `signals` is called from threads of the engine and must not block.
+    fn open(&self, signals: Signals) -> Result<Arc<dyn Session>, Unreachable>;
 }
 
-/// How a session is going to be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
-    /// Asked at least a few times in every session timeout, replaced as soon as its connection is lost.
-    Busy,
-    /// Asked nearly nothing, has no watches, and finds its own way back to a server within the session timeout.
-    Quiet,
-}
-
-pub(crate) struct Opened {
-    pub(crate) session: Arc<dyn Session>,
-    /// The address of this machine that the server was reached from, where there is a network in between.
-    pub(crate) local_address: Option<IpAddr>,
+/// How a session is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// It has a connection, which is not the one it had if the number is another.
+    Up(u64),
+    /// The connection is lost and the next one is being looked for. Carries why there is none yet.
+    Down(Unreachable),
+    /// The session has expired or was closed.
+    Over,
 }
 
 /// Where an engine reports what happened to its session.
@@ -109,12 +114,8 @@ pub(crate) type Signals = Arc<dyn Fn(Signal) + Send + Sync>;
 /// What an engine reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// The session has a connection. It may be another session than before if there was a `Suspended` in between.
-    Connected,
-    /// The connection is lost, the session may yet come back.
-    Suspended,
-    /// The session is gone for good.
-    Closed,
+    /// [`Session::link`] has changed.
+    Link,
     /// The node at this path was created, changed or deleted.
     Changed(String),
 }

@@ -1,27 +1,26 @@
-//! Keeps one generation alive: opens it, sends heartbeats, gives it up when it is lost, and opens the next.
+//! Keeps a session: has one generation follow the other as its connections come and go, and opens a new session when it
+//! is over.
 
-use super::generation::{Generation, Loss};
-use super::{ConnectionState, Connector, Failure, Manner, Opened, Signal, Signals, Unreachable};
+use super::generation::{Generation, Workers};
+use super::keeper::Keeper;
+use super::{ConnectionState, Connector, Failure, Unreachable};
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(25);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long `healthy` waits for ZooKeeper: it answers within a second.
 const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
-const LONGEST_BEAT: Duration = Duration::from_secs(5);
 
 /// What a supervisor reports to the one who works with its sessions.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// There is a new generation: nothing of what was watched before is watched now.
+    /// There is a new generation: what happened since the last one was not reported.
     Connected,
     /// The generation is lost.
     Disconnected,
@@ -32,14 +31,15 @@ pub(crate) enum Event {
 /// Receives the events, on threads that must not be blocked.
 pub(crate) type Events = Arc<dyn Fn(Event) + Send + Sync>;
 
-/// Keeps one generation alive until it is closed or dropped.
+/// Keeps a session until it is closed or dropped.
 pub(crate) struct Supervisor {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    side: &'static str,
-    session_timeout: Duration,
+/// What a supervisor and its thread share.
+pub(super) struct Shared {
+    pub(super) side: &'static str,
+    pub(super) session_timeout: Duration,
     status: Mutex<Status>,
     changed: Condvar,
     wake: SyncSender<()>,
@@ -47,17 +47,13 @@ struct Shared {
 
 #[derive(Default)]
 struct Status {
+    session: Option<Arc<Workers>>,
     generation: Option<Arc<Generation>>,
     local_address: Option<IpAddr>,
     /// When the last generation was lost, `None` before the first.
     lost_at: Option<Instant>,
     failure: Unreachable,
     stopped: bool,
-}
-
-/// How long one call may take before its session is given up: the time between two heartbeats.
-pub(crate) fn beat(session_timeout: Duration) -> Duration {
-    (session_timeout / 3).min(LONGEST_BEAT)
 }
 
 impl Supervisor {
@@ -76,13 +72,7 @@ impl Supervisor {
             changed,
             wake,
         });
-        let keeper = Keeper {
-            shared: shared.clone(),
-            connector,
-            events,
-            woken,
-            opened: 0,
-        };
+        let keeper = Keeper::new(shared.clone(), connector, events, woken);
         thread::Builder::new()
             .name("party-zk".into())
             .spawn(move || keeper.run())?;
@@ -181,24 +171,25 @@ impl Supervisor {
 
     /// Ends the session, and says whether that was done by `deadline`. Idempotent.
     pub(crate) fn close(&self, deadline: Instant) -> bool {
-        let generation = self.stop();
-        generation.is_none_or(|generation| generation.close(deadline))
+        self.stop().is_none_or(|session| session.close(deadline))
     }
 
-    fn stop(&self) -> Option<Arc<Generation>> {
+    fn stop(&self) -> Option<Arc<Workers>> {
         let mut status = self.shared.status.lock();
         status.stopped = true;
-        let generation = status.generation.take();
+        status.generation = None;
+        let session = status.session.take();
         drop(status);
         self.shared.changed.notify_all();
         let _ = self.shared.wake.try_send(());
-        generation
+        session
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.stop();
+        // Nobody waits for it.
+        self.close(Instant::now());
     }
 }
 
@@ -208,101 +199,33 @@ impl fmt::Debug for Supervisor {
     }
 }
 
-/// The thread behind a supervisor.
-struct Keeper {
-    shared: Arc<Shared>,
-    connector: Arc<dyn Connector>,
-    events: Events,
-    woken: Receiver<()>,
-    opened: u64,
-}
-
-impl Keeper {
-    fn run(mut self) {
-        let mut pause = SHORTEST_PAUSE;
-        while !self.shared.is_stopped() {
-            match self.open() {
-                Ok((generation, local_address)) => {
-                    pause = SHORTEST_PAUSE;
-                    self.tend(generation, local_address);
-                }
-                Err(failure) => self.shared.failed(failure),
-            }
-            self.pause(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    fn open(&mut self) -> Result<(Arc<Generation>, Option<IpAddr>), Unreachable> {
-        self.opened += 1;
-        let wake = self.shared.wake.clone();
-        let loss = Loss::new(move || {
-            let _ = wake.try_send(());
-        });
-        let opened = self
-            .connector
-            .open(Manner::Busy, self.signals(loss.clone()))?;
-        let Opened {
-            session,
-            local_address,
-        } = opened;
-        let limit = beat(self.shared.session_timeout);
-        let generation = Arc::new(Generation::new(self.opened, session, limit, loss));
-        heartbeat(&generation, limit).map_err(|failure| Unreachable(vec![failure.to_string()]))?;
-        Ok((generation, local_address))
-    }
-
-    fn signals(&self, loss: Arc<Loss>) -> Signals {
-        let events = self.events.clone();
-        Arc::new(move |signal| match signal {
-            Signal::Connected => {}
-            Signal::Suspended | Signal::Closed => loss.declare(),
-            Signal::Changed(path) => events(Event::Changed(path)),
-        })
-    }
-
-    /// Announces the generation and sends heartbeats until it is lost.
-    fn tend(&self, generation: Arc<Generation>, local_address: Option<IpAddr>) {
-        if !self.shared.publish(generation.clone(), local_address) {
-            return;
-        }
-        (self.events)(Event::Connected);
-        let beat = beat(self.shared.session_timeout);
-        while !generation.is_lost() && !self.shared.is_stopped() {
-            if self.woken.recv_timeout(beat).is_err() {
-                let _ = heartbeat(&generation, beat);
-            }
-        }
-        self.shared.withdraw(&generation);
-        (self.events)(Event::Disconnected);
-    }
-
-    /// Waits a little, more or less, so that a thousand clients do not come back in step.
-    fn pause(&self, about: Duration) {
-        let until = Instant::now() + about.mul_f64(rand::random_range(0.5..1.0));
-        while !self.shared.is_stopped() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.woken.recv_timeout(left).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// Asks for a sign of life. It is the generation's own limit, shorter than this deadline, that declares it lost.
-fn heartbeat(generation: &Generation, limit: Duration) -> Result<(), Failure> {
-    let deadline = Instant::now() + limit * 2;
-    generation
-        .call(deadline, |session| session.exists("/", false))
-        .map(drop)
-}
-
 impl Shared {
-    fn is_stopped(&self) -> bool {
+    pub(super) fn wake(&self) {
+        // A full channel means that the thread is going to look anyway.
+        let _ = self.wake.try_send(());
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
         self.status.lock().stopped
     }
 
-    fn publish(&self, generation: Arc<Generation>, local_address: Option<IpAddr>) -> bool {
+    /// Notes the session, to be ended with the supervisor. Returns whether that still goes on.
+    pub(super) fn hold(&self, session: &Arc<Workers>) -> bool {
+        let mut status = self.status.lock();
+        status.session = Some(session.clone());
+        !status.stopped
+    }
+
+    /// Returns the session, unless whoever stopped the supervisor has taken it to end it.
+    pub(super) fn let_go(&self) -> Option<Arc<Workers>> {
+        self.status.lock().session.take()
+    }
+
+    pub(super) fn publish(
+        &self,
+        generation: Arc<Generation>,
+        local_address: Option<IpAddr>,
+    ) -> bool {
         let mut status = self.status.lock();
         if status.stopped {
             return false;
@@ -322,24 +245,19 @@ impl Shared {
         true
     }
 
-    fn withdraw(&self, generation: &Generation) {
+    /// Returns whether that is news, and not the supervisor's own end.
+    pub(super) fn withdraw(&self) -> bool {
         let mut status = self.status.lock();
         status.generation = None;
         status.lost_at = Some(Instant::now());
         let stopped = status.stopped;
         drop(status);
         self.changed.notify_all();
-        if !stopped {
-            log::warn!(
-                "{}: the connection to zookeeper is lost, opening a new session until there is one",
-                self.side
-            );
-            generation.abandon();
-        }
+        !stopped
     }
 
-    fn failed(&self, failure: Unreachable) {
-        log::debug!("{}: no session: {failure}", self.side);
+    pub(super) fn failed(&self, failure: Unreachable) {
+        log::debug!("{}: no connection: {failure}", self.side);
         self.status.lock().failure = failure;
     }
 }

@@ -1,158 +1,108 @@
 //! The engine over the `zookeeper` crate, and the only file that names it.
 //!
 //! The crate is a thin client that blocks without a deadline, tries one address for as long as it pleases, loses its
-//! watches and credentials on every reconnect, and unwraps what it cannot handle. So it only gets to see a server that
-//! was just seen to serve, every call is guarded against panics, and its callbacks do nothing but report.
+//! watches and credentials on every reconnect, gives its session up while that still lives, and unwraps what it cannot
+//! handle. So all it ever connects to is a [`Relay`], which always answers and never goes away; every call is guarded
+//! against panics, and its callbacks do nothing but report.
 //!
-//! What cannot be helped here: its threads are called `io` and `event`, it logs (`zookeeper=off` silences it), a
-//! panic in it goes through the panic hook, and it does not tell which session timeout the server granted.
+//! What cannot be helped here: its threads are called `io` and `event`, it logs (`zookeeper=off` silences it), and a
+//! panic in it goes through the panic hook.
 
-use super::hosts::{Address, Hosts, Resolver, probe};
-use super::{
-    Connector, Failure, Manner, Mode, Opened, Session, Signal, Signals, Stat, Unreachable,
-};
+use super::dialer::Dialer;
+use super::hosts::Hosts;
+use super::relay::{self, Relay};
+use super::{Connector, Failure, Link, Mode, Session, Signal, Signals, Stat, Unreachable};
+use crate::config::Settings;
 use ::zookeeper::{Acl, AddWatchMode, CreateMode, WatchedEvent, Watcher};
-use ::zookeeper::{ZkError, ZkResult, ZkState, ZooKeeper};
+use ::zookeeper::{ZkError, ZkResult, ZooKeeper};
 use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
-/// No server is probed later than this. The last probe may take two seconds more.
-const PROBE_WITHIN: Duration = Duration::from_secs(3);
 /// A server drops the connection of a client that sends it a packet of a mebibyte, so stay clear of that.
 const MOST_DATA: usize = 1_000_000;
 
-type Credentials = Arc<[(String, Vec<u8>)]>;
-
 /// Opens sessions on the servers of an ensemble.
 pub(crate) struct Ensemble {
-    resolver: Resolver,
+    dialer: Arc<Dialer>,
     session_timeout: Duration,
-    credentials: Credentials,
+    /// Pairs of a scheme and what that scheme needs.
+    credentials: Vec<(String, Vec<u8>)>,
 }
 
 impl Ensemble {
-    /// `credentials` are pairs of a scheme and what that scheme needs. Where there are any, what is created is open
-    /// to all for reading, and to their owner only for anything else.
-    pub(crate) fn new(
-        hosts: Hosts,
-        session_timeout: Duration,
-        credentials: Vec<(String, Vec<u8>)>,
-    ) -> Ensemble {
-        let (resolver, credentials) = (Resolver::new(hosts), credentials.into());
+    /// Where there are credentials, what is created is open to all for reading, and to their owner only for anything
+    /// else.
+    pub(crate) fn new(hosts: Hosts, settings: &Settings) -> Ensemble {
         Ensemble {
-            resolver,
-            session_timeout,
-            credentials,
+            dialer: Arc::new(Dialer::new(hosts, settings.connection_timeout)),
+            session_timeout: settings.session_timeout,
+            credentials: settings.auth.clone(),
         }
     }
 
-    fn client(&self, hosts: &str, signals: Signals) -> Result<Arc<Client>, String> {
-        let (lost, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    fn client(&self, opening: relay::Opening, signals: Signals) -> Result<Client, String> {
         let reports = Arc::new(Reports {
-            signals,
-            lost,
-            ended,
+            signals: signals.clone(),
+            broken: AtomicBool::new(false),
         });
         let events = Events(reports.clone());
-        let zookeeper = guarded(|| ZooKeeper::connect(hosts, self.session_timeout, events))
-            .map_err(|error| format!("{hosts}: {}", failure("connect to", hosts, error)))?;
-        let states = reports.clone();
-        zookeeper.add_listener(move |state| states.state(state));
-        let (credentials, authenticated) = (self.credentials.clone(), Mutex::new(None));
-        Ok(Arc::new(Client {
+        let connect = |address: SocketAddr| {
+            let address = address.to_string();
+            guarded(|| ZooKeeper::connect(&address, self.session_timeout, events))
+                .map_err(|error| failure("connect to", &address, error).to_string())
+        };
+        let (relay, zookeeper) = Relay::start(self.dialer.clone(), opening, signals, connect)?;
+        Ok(Client {
             zookeeper,
+            relay,
             reports,
-            credentials,
-            authenticated,
-        }))
+            access: access(&self.credentials),
+            watched: Mutex::default(),
+        })
     }
 }
 
 impl Connector for Ensemble {
-    fn open(&self, manner: Manner, signals: Signals) -> Result<Opened, Unreachable> {
-        let started = Instant::now();
-        let (addresses, mut failures) = self.resolver.resolve(started + RESOLVE_WITHIN);
-        for (at, address) in addresses.iter().enumerate() {
-            if started.elapsed() > PROBE_WITHIN {
-                failures.push(format!("{address}: not tried for lack of time"));
-                continue;
-            }
-            match probe(address.socket) {
-                Ok(local) => {
-                    let hosts = connection_string(&addresses, at, manner);
-                    // Not to be tried with another address: a client that fails has signalled that it is closed.
-                    let session = self
-                        .client(&hosts, signals)
-                        .map_err(|why| Unreachable(vec![why]))?;
-                    return Ok(Opened {
-                        session,
-                        local_address: Some(local),
-                    });
-                }
-                Err(why) => failures.push(format!("{address}: {why}")),
+    fn open(&self, signals: Signals) -> Result<Arc<dyn Session>, Unreachable> {
+        let opening = relay::open(&self.dialer, self.session_timeout)?;
+        let client = self
+            .client(opening, signals)
+            .map_err(|why| Unreachable(vec![why]))?;
+        for (scheme, secret) in &self.credentials {
+            if let Err(error) = guarded(|| client.zookeeper.add_auth(scheme, secret.clone())) {
+                let why = failure("accept credentials of the scheme", scheme, error);
+                client.close();
+                return Err(Unreachable(vec![why.to_string()]));
             }
         }
-        Err(Unreachable(failures))
+        Ok(Arc::new(client))
     }
 }
 
-/// The addresses for the crate, the one that serves first. A quiet client gets the others too, since it has to find
-/// its own way back; any other client is replaced, and would only waste time on them.
-fn connection_string(addresses: &[Address], serving: usize, manner: Manner) -> String {
-    let count = if manner == Manner::Quiet {
-        addresses.len()
-    } else {
-        1
-    };
-    let in_order = addresses.iter().cycle().skip(serving).take(count);
-    let texts: Vec<_> = in_order.map(|address| address.socket.to_string()).collect();
-    texts.join(",")
+fn access(credentials: &[(String, Vec<u8>)]) -> Vec<Acl> {
+    if credentials.is_empty() {
+        return Acl::open_unsafe().clone();
+    }
+    [Acl::creator_all().as_slice(), Acl::read_unsafe()].concat()
 }
 
-/// What the callbacks of one client leave behind for its callers.
+/// Where the callbacks of one client report.
 struct Reports {
     signals: Signals,
-    /// How many connections the client has lost.
-    lost: AtomicU64,
-    /// Whether the crate's io thread has ended, and with it all that keeps the session alive.
-    ended: AtomicBool,
+    /// Whether the crate's threads have ended, so that no call and no event gets through any more.
+    broken: AtomicBool,
 }
 
 impl Reports {
-    /// Runs on the crate's io thread and under its lock: a call on the client from here would never return.
-    fn state(&self, state: ZkState) {
-        match signal(state) {
-            Signal::Closed => self.end(),
-            Signal::Suspended => {
-                self.lost.fetch_add(1, Ordering::AcqRel);
-                (self.signals)(Signal::Suspended);
-            }
-            signal => (self.signals)(signal),
-        }
-    }
-
     fn changed(&self, event: WatchedEvent) {
         if let Some(path) = event.path.filter(|path| !path.is_empty()) {
             (self.signals)(Signal::Changed(path));
         }
-    }
-
-    fn end(&self) {
-        if !self.ended.swap(true, Ordering::AcqRel) {
-            (self.signals)(Signal::Closed);
-        }
-    }
-}
-
-fn signal(state: ZkState) -> Signal {
-    match state {
-        ZkState::Connected | ZkState::ConnectedReadOnly => Signal::Connected,
-        ZkState::Closed | ZkState::AuthFailed => Signal::Closed,
-        _ => Signal::Suspended,
     }
 }
 
@@ -167,24 +117,21 @@ impl Watcher for Events {
 }
 
 impl Drop for Events {
-    /// The crate's event thread ends after its io thread, even where that panicked and no state was reported. If it
-    /// is itself the one that panics, the session lives on without events, and has yet to be closed.
+    /// The crate's event thread ends after its io thread, even where that panicked, or panics itself.
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            (self.0.signals)(Signal::Closed);
-        } else {
-            self.0.end();
-        }
+        self.0.broken.store(true, Ordering::Release);
+        (self.0.signals)(Signal::Link);
     }
 }
 
-/// One client of the crate.
+/// One client of the crate, and the relay that it is connected to.
 struct Client {
     zookeeper: ZooKeeper,
+    relay: Relay,
     reports: Arc<Reports>,
-    credentials: Credentials,
-    /// The connection that the credentials were sent on, as a count of those lost before it.
-    authenticated: Mutex<Option<u64>>,
+    access: Vec<Acl>,
+    /// The trees that are watched: the relay keeps them watched, and the crate would call a second watcher as well.
+    watched: Mutex<HashSet<String>>,
 }
 
 impl Client {
@@ -194,52 +141,33 @@ impl Client {
         path: &str,
         call: impl FnOnce(&ZooKeeper) -> ZkResult<T>,
     ) -> Result<T, Failure> {
-        let connection = self.authenticate()?;
-        guarded(|| call(&self.zookeeper)).map_err(|error| {
-            // The call may have gone over a new connection, before the credentials did.
-            if error == Some(ZkError::NoAuth)
-                && self.reports.lost.load(Ordering::Acquire) != connection
-            {
-                return failure(doing, path, Some(ZkError::ConnectionLoss));
-            }
-            failure(doing, path, error)
-        })
-    }
-
-    /// Sends the credentials where the present connection has not seen them, and returns the number of the connection.
-    fn authenticate(&self) -> Result<u64, Failure> {
-        let connection = self.reports.lost.load(Ordering::Acquire);
-        if self.credentials.is_empty() {
-            return Ok(connection);
-        }
-        // Held while they are sent, so that no other call overtakes them.
-        let mut authenticated = self.authenticated.lock();
-        if *authenticated != Some(connection) {
-            for (scheme, secret) in self.credentials.iter() {
-                guarded(|| self.zookeeper.add_auth(scheme, secret.clone()))
-                    .map_err(|error| failure("accept credentials of the scheme", scheme, error))?;
-            }
-            *authenticated = Some(connection);
-        }
-        Ok(connection)
-    }
-
-    fn access(&self) -> Vec<Acl> {
-        if self.credentials.is_empty() {
-            return Acl::open_unsafe().clone();
-        }
-        [Acl::creator_all().as_slice(), Acl::read_unsafe()].concat()
+        guarded(|| call(&self.zookeeper)).map_err(|error| failure(doing, path, error))
     }
 }
 
 impl Session for Client {
+    fn id(&self) -> i64 {
+        self.relay.id()
+    }
+
+    fn link(&self) -> Link {
+        if self.reports.broken.load(Ordering::Acquire) {
+            return Link::Over;
+        }
+        self.relay.link()
+    }
+
+    fn local_address(&self) -> Option<IpAddr> {
+        self.relay.local_address()
+    }
+
     fn create(&self, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure> {
         fits(path, data)?;
         let mode = match mode {
             Mode::Ephemeral => CreateMode::Ephemeral,
             Mode::Persistent => CreateMode::Persistent,
         };
-        let (data, access) = (data.to_vec(), self.access());
+        let (data, access) = (data.to_vec(), self.access.clone());
         let created = self.call("create", path, |zk| zk.create(path, data, access, mode));
         created.map(drop)
     }
@@ -270,16 +198,20 @@ impl Session for Client {
     }
 
     fn watch_tree(&self, path: &str) -> Result<(), Failure> {
+        if self.watched.lock().contains(path) {
+            return Ok(());
+        }
         let reports = self.reports.clone();
         let watcher = move |event| reports.changed(event);
         self.call(WATCH, path, |zk| {
             zk.add_watch(path, AddWatchMode::PersistentRecursive, watcher)
-        })
+        })?;
+        self.watched.lock().insert(path.to_owned());
+        Ok(())
     }
 
     fn close(&self) -> bool {
-        let ended = || self.reports.ended.load(Ordering::Acquire);
-        ended() || guarded(|| self.zookeeper.close()).is_ok() || ended()
+        guarded(|| self.zookeeper.close()).is_ok() || self.relay.link() == Link::Over
     }
 }
 
@@ -345,10 +277,10 @@ fn failure(doing: &str, path: &str, error: Option<ZkError>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Side};
     use crate::zk::hosts::{Target, parse};
     use ::zookeeper::{KeeperState, WatchedEventType};
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpListener;
     use std::sync::mpsc::{Receiver, channel};
     use std::thread;
 
@@ -388,20 +320,15 @@ mod tests {
 
     fn reports() -> (Arc<Reports>, Receiver<Signal>) {
         let (signals, received) = signals();
-        let (lost, ended) = (AtomicU64::new(0), AtomicBool::new(false));
-        (
-            Arc::new(Reports {
-                signals,
-                lost,
-                ended,
-            }),
-            received,
-        )
+        let broken = AtomicBool::new(false);
+        (Arc::new(Reports { signals, broken }), received)
     }
 
     fn ensemble(text: &str) -> Ensemble {
+        let config = Config::new().connection_string(text).environment("test");
+        let settings = config.resolve(Side::Discovery).unwrap();
         match parse(text).unwrap().0 {
-            Target::Ensemble(hosts) => Ensemble::new(hosts, Duration::from_secs(1), vec![]),
+            Target::Ensemble(hosts) => Ensemble::new(hosts, &settings),
             target => panic!("{target:?}"),
         }
     }
@@ -414,17 +341,6 @@ mod tests {
             keeper_state,
             path: path.map(Into::into),
         }
-    }
-
-    fn listener() -> (TcpListener, String) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        (listener, address)
-    }
-
-    fn answer_probe(stream: &mut TcpStream) {
-        stream.read_exact(&mut [0; 4]).unwrap();
-        stream.write_all(b"Mode: standalone\n").unwrap();
     }
 
     #[test]
@@ -505,37 +421,6 @@ mod tests {
     }
 
     #[test]
-    #[allow(deprecated, reason = "the crate still reports the state")]
-    fn states_become_signals() {
-        let states = [
-            (ZkState::Connected, Signal::Connected),
-            (ZkState::ConnectedReadOnly, Signal::Connected),
-            (ZkState::Connecting, Signal::Suspended),
-            (ZkState::NotConnected, Signal::Suspended),
-            (ZkState::Closed, Signal::Closed),
-            (ZkState::AuthFailed, Signal::Closed),
-        ];
-        for (state, expected) in states {
-            let (reports, received) = reports();
-            reports.state(state);
-            assert_eq!(
-                received.try_iter().collect::<Vec<_>>(),
-                [expected],
-                "{state:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_lost_connection_is_counted_so_that_credentials_are_sent_again() {
-        let (reports, _received) = reports();
-        reports.state(ZkState::Connected);
-        assert_eq!(reports.lost.load(Ordering::Acquire), 0);
-        reports.state(ZkState::Connecting);
-        assert_eq!(reports.lost.load(Ordering::Acquire), 1);
-    }
-
-    #[test]
     fn events_become_changes_of_their_path() {
         let (reports, received) = reports();
         let events = Events(reports);
@@ -549,47 +434,29 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_io_thread_is_reported_once_even_where_it_panicked() {
+    fn the_end_of_a_thread_of_the_crate_is_reported_even_where_it_panicked() {
         let (reports, received) = reports();
         let events = Events(reports.clone());
-        assert!(!reports.ended.load(Ordering::Acquire));
-        drop(events);
-        assert!(reports.ended.load(Ordering::Acquire));
-        reports.state(ZkState::Closed);
-        assert_eq!(received.try_iter().collect::<Vec<_>>(), [Signal::Closed]);
-    }
-
-    #[test]
-    fn a_panic_of_the_event_thread_is_reported_but_does_not_end_the_session() {
-        let (reports, received) = reports();
-        let events = Events(reports.clone());
+        assert!(!reports.broken.load(Ordering::Acquire));
         let panicked = thread::spawn(move || {
             let _events = events;
             panic!("from_utf8");
         });
         assert!(panicked.join().is_err());
-        assert_eq!(received.try_iter().collect::<Vec<_>>(), [Signal::Closed]);
-        assert!(!reports.ended.load(Ordering::Acquire));
-    }
-
-    #[test]
-    fn a_busy_client_gets_the_serving_address_and_a_quiet_one_gets_it_first() {
-        let addresses = ensemble("10.0.0.1:1,10.0.0.2:2,[::1]:3")
-            .resolver
-            .resolve(Instant::now())
-            .0;
-        let texts: Vec<String> = addresses.iter().map(Address::to_string).collect();
-        assert_eq!(connection_string(&addresses, 1, Manner::Busy), texts[1]);
-        let rotated = [&*texts[1], &texts[2], &texts[0]].join(",");
-        assert_eq!(connection_string(&addresses, 1, Manner::Quiet), rotated);
+        assert!(reports.broken.load(Ordering::Acquire));
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), [Signal::Link]);
     }
 
     #[test]
     fn without_a_server_there_is_a_line_for_every_address() {
-        let (first, second) = (listener().1, listener().1);
+        let free = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap().to_string()
+        };
+        let (first, second) = (free(), free());
         let (signals, received) = signals();
         let failure = ensemble(&format!("{first},{second}"))
-            .open(Manner::Busy, signals)
+            .open(signals)
             .err()
             .unwrap();
         assert_eq!(failure.0.len(), 2);
@@ -599,50 +466,5 @@ mod tests {
             assert!(failure.0.iter().any(refused), "{failure}");
         }
         assert_eq!(received.try_iter().count(), 0);
-    }
-
-    #[test]
-    fn a_client_without_its_server_fails_and_is_closed_again_and_again_until_it_has_given_up() {
-        let (listener, address) = listener();
-        let server = thread::spawn(move || {
-            answer_probe(&mut listener.accept().unwrap().0);
-            drop(listener.accept().unwrap());
-        });
-        let opened = ensemble(&address).open(Manner::Busy, signals().0).unwrap();
-        assert_eq!(opened.local_address, Some([127, 0, 0, 1].into()));
-        server.join().unwrap();
-        assert!(matches!(
-            opened.session.exists("/", false),
-            Err(Failure::Lost(_))
-        ));
-        assert!(!opened.session.close());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !opened.session.close() {
-            assert!(Instant::now() < deadline);
-            thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn an_answer_that_breaks_the_client_ends_its_session() {
-        let (listener, address) = listener();
-        let server = thread::spawn(move || {
-            answer_probe(&mut listener.accept().unwrap().0);
-            let mut stream = listener.accept().unwrap().0;
-            stream.write_all(&[0, 0, 0, 1, 0]).unwrap();
-            stream.read_to_end(&mut Vec::new()).unwrap();
-        });
-        let (signals, received) = signals();
-        let opened = ensemble(&address).open(Manner::Busy, signals).unwrap();
-        assert_eq!(
-            received.recv_timeout(Duration::from_secs(10)),
-            Ok(Signal::Closed)
-        );
-        assert!(opened.session.close());
-        assert!(matches!(
-            opened.session.exists("/", false),
-            Err(Failure::Lost(_))
-        ));
-        server.join().unwrap();
     }
 }

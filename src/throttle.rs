@@ -1,0 +1,59 @@
+//! Keeps a warning from being repeated all the time.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// At most one message of a kind in this time.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Lets one message of a kind pass now and then, and counts the others.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    passed: Option<Instant>,
+    held_back: usize,
+}
+
+/// How many messages of the kind were held back before one that passes, to be written behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeldBack(usize);
+
+impl Throttle {
+    /// Returns whether a message may be logged, and how many like it were not since the last.
+    pub(crate) fn pass(&mut self, now: Instant) -> Option<HeldBack> {
+        if self.passed.is_some_and(|at| now < at + EVERY) {
+            self.held_back += 1;
+            return None;
+        }
+        self.passed = Some(now);
+        Some(HeldBack(std::mem::take(&mut self.held_back)))
+    }
+}
+
+impl fmt::Display for HeldBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            n => write!(f, " ({n} more like this since the last)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_message_passes_in_a_while_and_tells_how_many_did_not() {
+        let (mut throttle, start) = (Throttle::default(), Instant::now());
+        let pass = |throttle: &mut Throttle, seconds| {
+            let passed = throttle.pass(start + Duration::from_secs(seconds));
+            passed.map(|held_back| held_back.to_string())
+        };
+        assert_eq!(pass(&mut throttle, 0).as_deref(), Some(""));
+        assert_eq!(pass(&mut throttle, 1), None);
+        assert_eq!(pass(&mut throttle, 9), None);
+        let two = " (2 more like this since the last)";
+        assert_eq!(pass(&mut throttle, 10).as_deref(), Some(two));
+        assert_eq!(pass(&mut throttle, 20).as_deref(), Some(""));
+    }
+}

@@ -1,0 +1,217 @@
+//! What one client of the crate and one server of the ensemble say to each other, as far as a session is kept by it.
+
+use super::Link;
+use super::frames::{self, Frame};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Write};
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Requests and replies between a client and the server it has at the moment, if any.
+pub(super) struct Exchange {
+    client: TcpStream,
+    server: Option<TcpStream>,
+    pub(super) link: Link,
+    connections: u64,
+    pub(super) local_address: Option<IpAddr>,
+    /// What the server owes an answer to, in the order in which it was asked.
+    in_flight: VecDeque<Pending>,
+    /// The requests that a new connection has to begin with: credentials and watches.
+    lasting: Vec<Vec<u8>>,
+    /// The last transaction seen. Only a server that has seen it too takes the session.
+    pub(super) zxid: i64,
+    sent: Instant,
+    heard: Instant,
+    /// Since when the session is to be ended.
+    pub(super) closing: Option<Instant>,
+    /// A server that owes an answer and says nothing for this long is given up. So often it is asked for one.
+    silence: Duration,
+}
+
+struct Pending {
+    xid: i32,
+    operation: i32,
+    sent: Instant,
+    /// Whether the client asked, and not the relay.
+    for_client: bool,
+    /// The request, where it is one that lasts.
+    lasting: Option<Vec<u8>>,
+}
+
+/// Why a connection is not used any more.
+pub(super) enum Parting {
+    Lost(io::Error),
+    /// The session was closed.
+    Closed,
+}
+
+impl Exchange {
+    pub(super) fn new(client: TcpStream, server: TcpStream, silence: Duration) -> Exchange {
+        let now = Instant::now();
+        let mut exchange = Exchange {
+            client,
+            server: None,
+            link: Link::Over,
+            connections: 0,
+            local_address: None,
+            in_flight: VecDeque::new(),
+            lasting: Vec::new(),
+            zxid: 0,
+            sent: now,
+            heard: now,
+            closing: None,
+            silence,
+        };
+        exchange.connect(server);
+        exchange
+    }
+
+    /// Begins with a new connection: what lasts is asked for again before anything else.
+    pub(super) fn connect(&mut self, server: TcpStream) {
+        let _ = server.set_write_timeout(Some(self.silence));
+        self.local_address = server.local_addr().ok().map(|address| address.ip());
+        self.server = Some(server);
+        self.connections += 1;
+        self.link = Link::Up(self.connections);
+        self.heard = Instant::now();
+        let lasting = self.lasting.concat();
+        for request in frames::split(&lasting) {
+            self.expect(request, false);
+        }
+        self.send(&lasting);
+        if self.closing.is_some() {
+            self.ask(0, frames::CLOSE);
+        }
+    }
+
+    /// Takes requests of the client.
+    pub(super) fn take(&mut self, requests: &[u8]) {
+        for request in frames::split(requests) {
+            self.expect(request, true);
+        }
+        self.send(requests);
+    }
+
+    fn expect(&mut self, request: Frame<'_>, for_client: bool) {
+        let (xid, operation) = (request.xid(), request.operation());
+        if operation == frames::CLOSE {
+            self.closing.get_or_insert_with(Instant::now);
+        }
+        let lasts = for_client && frames::lasts(operation);
+        self.in_flight.push_back(Pending {
+            xid,
+            operation,
+            sent: Instant::now(),
+            for_client,
+            lasting: lasts.then(|| request.0.to_vec()),
+        });
+    }
+
+    /// Asks the server something on the relay's own behalf.
+    fn ask(&mut self, xid: i32, operation: i32) {
+        let request = frames::request(xid, operation);
+        self.expect(Frame(&request), false);
+        self.send(&request);
+    }
+
+    /// Sends requests that are already expected to be answered.
+    fn send(&mut self, requests: &[u8]) {
+        self.sent = Instant::now();
+        match &mut self.server {
+            // The other thread sees the end of the connection, and answers.
+            Some(server) => {
+                if server.write_all(requests).is_err() {
+                    let _ = server.shutdown(Shutdown::Both);
+                }
+            }
+            None => self.hang_up(),
+        }
+    }
+
+    pub(super) fn hang_up(&mut self) {
+        if let Some(server) = self.server.take() {
+            let _ = server.shutdown(Shutdown::Both);
+        }
+        let unanswered = std::mem::take(&mut self.in_flight);
+        let losses = unanswered.iter().filter(|pending| pending.for_client);
+        let losses: Vec<u8> = losses
+            .flat_map(|pending| frames::loss(pending.xid))
+            .collect();
+        self.reply(&losses);
+    }
+
+    fn reply(&mut self, replies: &[u8]) {
+        // Where the client is gone the other thread sees it.
+        let _ = self.client.write_all(replies);
+    }
+
+    /// Passes on the server's replies and events.
+    pub(super) fn answer(&mut self, replies: &[u8]) -> Result<(), Parting> {
+        self.heard = Instant::now();
+        let (mut passed, mut closed) = (Vec::with_capacity(replies.len()), false);
+        for reply in frames::split(replies) {
+            if reply.xid() == frames::EVENT_XID || self.settle(reply, &mut closed)? {
+                passed.extend_from_slice(reply.0);
+            }
+        }
+        self.reply(&passed);
+        if closed { Err(Parting::Closed) } else { Ok(()) }
+    }
+
+    /// Finds the request that this answers, and returns whether it is the client's.
+    fn settle(&mut self, reply: Frame<'_>, closed: &mut bool) -> Result<bool, Parting> {
+        // Credentials are accepted out of turn.
+        let asked = |pending: &Pending| pending.xid == reply.xid();
+        let at = self.in_flight.iter().position(asked);
+        let Some(pending) = at.and_then(|at| self.in_flight.remove(at)) else {
+            return Err(Parting::Lost(ErrorKind::InvalidData.into()));
+        };
+        self.zxid = self.zxid.max(reply.zxid());
+        *closed |= pending.operation == frames::CLOSE;
+        match reply.error() {
+            0 => self.lasting.extend(pending.lasting),
+            // A connection without our credentials or watches is none.
+            _ if frames::lasts(pending.operation) && !pending.for_client => {
+                return Err(Parting::Lost(ErrorKind::PermissionDenied.into()));
+            }
+            _ => {}
+        }
+        Ok(pending.for_client)
+    }
+
+    /// How long the server may stay silent from now on.
+    pub(super) fn patience(&self) -> Duration {
+        let since = match self.in_flight.front() {
+            Some(oldest) => oldest.sent.max(self.heard),
+            None => self.sent,
+        };
+        let left = (since + self.silence).saturating_duration_since(Instant::now());
+        left.max(Duration::from_millis(1))
+    }
+
+    /// Asks a server that has been silent for an answer, unless it owes one already.
+    pub(super) fn ask_for_a_sign(&mut self) -> Result<(), Parting> {
+        let owed_since = self
+            .in_flight
+            .front()
+            .map(|oldest| oldest.sent.max(self.heard));
+        match owed_since {
+            Some(since) if since.elapsed() >= self.silence => {
+                Err(Parting::Lost(ErrorKind::TimedOut.into()))
+            }
+            Some(_) => Ok(()),
+            None if self.sent.elapsed() >= self.silence => {
+                self.ask(frames::PING_XID, frames::PING);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the session for a client that is gone.
+    pub(super) fn close(&mut self) {
+        if self.closing.is_none() {
+            self.ask(0, frames::CLOSE);
+        }
+    }
+}
