@@ -247,7 +247,7 @@ impl fmt::Debug for Directory {
 }
 
 impl Shared {
-    fn new(instances: String) -> Shared {
+    pub(crate) fn new(instances: String) -> Shared {
         let view = ArcSwap::from_pointee(View::new());
         let (follows, loaded) = (Mutex::default(), Condvar::new());
         Shared {
@@ -263,9 +263,25 @@ impl Shared {
         self.follows.lock().closed
     }
 
+    /// Follows a service without waiting for it, or does so no more.
+    #[cfg(test)]
+    pub(crate) fn set_followed(&self, name: &str, followed: bool) {
+        let mut follows = self.follows.lock();
+        if followed {
+            follows.services.entry(name.to_owned()).or_default().pinned = true;
+        } else {
+            follows.services.remove(name);
+        }
+    }
+
     /// Returns the names of the services to follow.
     pub(crate) fn followed(&self) -> Vec<String> {
         self.follows.lock().services.keys().cloned().collect()
+    }
+
+    /// Notes that a message was lost.
+    pub(crate) fn overflowed(&self) {
+        self.overflow.store(true, Ordering::Release);
     }
 
     /// Whether messages were lost since the last call.
@@ -309,7 +325,7 @@ impl Message {
                 Event::Changed(path) => Message::Changed(path),
             };
             if inbox.try_send(message).is_err() {
-                shared.overflow.store(true, Ordering::Release);
+                shared.overflowed();
             }
         })
     }

@@ -52,18 +52,34 @@ pub(crate) struct Task {
     /// The session that wrote the node, and its version since.
     written: Option<(i64, i32)>,
     gives_way: bool,
+    /// Whether a write that was lost may still be carried out.
+    haunted: bool,
+}
+
+/// What was found at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) stat: Stat,
+    /// The data, where the status does not tell enough.
+    pub(crate) data: Option<Vec<u8>>,
 }
 
 impl Task {
     /// Whether ZooKeeper holds what is wanted, given the session that owns our nodes.
-    pub(crate) fn agrees_with(&self, found: Option<Stat>, owner: i64) -> bool {
+    pub(crate) fn agrees_with(&self, found: Option<&Found>, owner: i64) -> bool {
         match (self.goal, found) {
             (Goal::Absent, found) => found.is_none(),
             (Goal::Present, None) => false,
-            (Goal::Present, Some(stat)) => {
-                stat.owner == owner && self.written == Some((stat.owner, stat.version))
+            (Goal::Present, Some(Found { stat, data })) => {
+                let same = data.as_ref().is_none_or(|data| **data == *self.data);
+                same && stat.owner == owner && self.written == Some((stat.owner, stat.version))
             }
         }
+    }
+
+    /// Whether owner and version do not tell what a node holds: an earlier write of ours may have come late.
+    pub(crate) fn needs_data(&self, found: Stat, owner: i64) -> bool {
+        self.haunted && self.goal == Goal::Present && found.owner == owner
     }
 
     /// Whether a node is left standing in the place of ours, after too many fights with whoever wrote it.
@@ -123,6 +139,10 @@ impl Entry {
         }
     }
 
+    pub(crate) fn is_haunted(&self, now: Instant) -> bool {
+        self.haunted_until.is_some_and(|until| until > now)
+    }
+
     pub(crate) fn is_placed(&self) -> bool {
         self.goal == Goal::Present && self.accepted && self.agreed == self.ticket
     }
@@ -131,7 +151,7 @@ impl Entry {
         self.goal == Goal::Absent && self.agreed != self.ticket
     }
 
-    pub(crate) fn task(&self, path: &str) -> Task {
+    pub(crate) fn task(&self, path: &str, now: Instant) -> Task {
         Task {
             path: path.to_owned(),
             data: self.data.clone(),
@@ -139,6 +159,7 @@ impl Entry {
             ticket: self.ticket,
             written: self.written.map(|(owner, version, _)| (owner, version)),
             gives_way: self.gives_way(),
+            haunted: self.is_haunted(now),
         }
     }
 

@@ -358,3 +358,6 @@ fn get(session: &dyn Session, root: &str, name: &str, znode: &str) -> Result<Dat
     let path = path::instance(&path::service(root, name), znode);
     Ok(session.get(&path)?.map(|(data, _)| data))
 }
+
+#[cfg(test)]
+mod simulation;

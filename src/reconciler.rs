@@ -1,6 +1,6 @@
 //! The one comparison: what is wanted against what is ours in ZooKeeper, and what to do about the difference.
 
-use crate::entry::{Goal, Task};
+use crate::entry::{Found, Goal, Task};
 use crate::model::path;
 use crate::throttle::Throttle;
 use crate::wanted::Wanted;
@@ -122,14 +122,18 @@ impl Reconciler {
         now: Instant,
     ) -> (Vec<Task>, bool) {
         let (tasks, owner) = (Arc::new(tasks), generation.owner());
-        let found = generation.call_all(tasks.clone(), |session, task: &Task| {
-            session.exists(&task.path, true)
+        let found = generation.call_all(tasks.clone(), move |session, task: &Task| {
+            look(session, task, owner)
         });
         let (mut open, mut all) = (Vec::new(), true);
         for (task, found) in tasks.iter().zip(found) {
             match found {
-                Ok(stat) if task.agrees_with(stat, owner) => self.wanted.agreed(task, None, now),
-                Ok(Some(stat)) if task.gives_way_to(stat, owner) => self.wanted.gave_way(task),
+                Ok(found) if task.agrees_with(found.as_ref(), owner) => {
+                    self.wanted.agreed(task, None, now);
+                }
+                Ok(Some(found)) if task.gives_way_to(found.stat, owner) => {
+                    self.wanted.gave_way(task);
+                }
                 Ok(_) => open.push(task.clone()),
                 Err(failure) => {
                     all = false;
@@ -206,6 +210,21 @@ impl Reconciler {
     }
 }
 
+/// Looks at a node, with a watch.
+fn look(session: &dyn Session, task: &Task, owner: i64) -> Result<Option<Found>, Failure> {
+    let Some(stat) = session.exists(&task.path, true)? else {
+        return Ok(None);
+    };
+    if !task.needs_data(stat, owner) {
+        return Ok(Some(Found { stat, data: None }));
+    }
+    let read = session.get(&task.path)?;
+    Ok(read.map(|(data, stat)| Found {
+        stat,
+        data: Some(data),
+    }))
+}
+
 /// Puts our node in place, whatever stands there: one of another session is deleted and created again back to back.
 fn place(session: &dyn Session, task: &Task, owner: i64) -> Result<Placed, Failure> {
     match create(session, task) {
@@ -273,3 +292,6 @@ fn remove(session: &dyn Session, task: &Task, owner: i64) -> Result<(), Failure>
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod simulation;

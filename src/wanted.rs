@@ -207,7 +207,7 @@ impl Wanted {
                 Some(until) => due = Some(due.map_or(until, |due| due.min(until))),
                 None => {
                     entry.dirty = false;
-                    tasks.push(entry.task(path));
+                    tasks.push(entry.task(path, now));
                 }
             }
         }
@@ -230,7 +230,7 @@ impl Wanted {
         if let Some((owner, version)) = written {
             entry.written = Some((owner, version, now));
         }
-        if entry.goal == Goal::Absent && entry.haunted_until.is_none_or(|until| until <= now) {
+        if entry.goal == Goal::Absent && !entry.is_haunted(now) {
             state.entries.remove(&task.path);
         }
         drop(state);

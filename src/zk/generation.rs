@@ -181,6 +181,19 @@ impl Generation {
     }
 }
 
+/// A generation without threads of its own, for tests that take every step themselves.
+#[cfg(test)]
+pub(crate) fn inline(number: u64, session: Arc<dyn Session>) -> Generation {
+    let workers = Workers {
+        session,
+        state: Mutex::default(),
+        work: Condvar::new(),
+        inline: true,
+    };
+    let limit = Duration::from_secs(60);
+    Generation::new(number, Arc::new(workers), limit, Loss::new(|| {}))
+}
+
 impl fmt::Debug for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Generation({}, lost: {})", self.number, self.is_lost())
@@ -201,6 +214,9 @@ pub(super) struct Workers {
     session: Arc<dyn Session>,
     state: Mutex<State>,
     work: Condvar,
+    /// Whether every call is made by the thread that asks for it.
+    #[cfg(test)]
+    inline: bool,
 }
 
 #[derive(Default)]
@@ -216,6 +232,8 @@ impl Workers {
             session,
             state: Mutex::default(),
             work: Condvar::new(),
+            #[cfg(test)]
+            inline: false,
         })
     }
 
@@ -230,6 +248,10 @@ impl Workers {
     }
 
     fn submit(self: &Arc<Self>, job: Job) {
+        #[cfg(test)]
+        if self.inline {
+            return job(&*self.session);
+        }
         let mut state = self.state.lock();
         state.jobs.push_back(job);
         if state.idle >= state.jobs.len() {

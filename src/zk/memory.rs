@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+pub(crate) mod interrupted;
 
 /// The registries of this process by name. Held only to look one up.
 static REGISTRIES: Lazy<Mutex<HashMap<String, Arc<Registry>>>> = Lazy::new(Mutex::default);
@@ -23,6 +25,12 @@ static REGISTRIES: Lazy<Mutex<HashMap<String, Arc<Registry>>>> = Lazy::new(Mutex
 pub(crate) fn registry(name: &str) -> Arc<Registry> {
     let mut registries = REGISTRIES.lock();
     registries.entry(name.to_owned()).or_default().clone()
+}
+
+/// Returns what opens sessions on this registry.
+#[cfg(test)]
+pub(crate) fn connector_to(registry: Arc<Registry>) -> Arc<dyn Connector> {
+    Arc::new(Memory(registry))
 }
 
 /// Returns what opens sessions on the registry of this name.

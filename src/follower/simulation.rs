@@ -1,0 +1,322 @@
+//! Random changes and faults, one step at a time, against what the registry holds in the end.
+//!
+//! Nothing here has a thread or a clock, as in the simulation of the reconciler. What it holds to are the third and the
+//! fourth of the invariants: without a connection every lookup goes on, and with one the snapshots become what
+//! ZooKeeper holds.
+
+use super::{Follower, Message};
+use crate::directory::Shared;
+use crate::zk::generation::{self, Generation};
+use crate::zk::memory::interrupted::{Interrupted, Interruption};
+use crate::zk::memory::{Registry, connector_to};
+use crate::zk::{Mode, Session, Signal};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+const SERVICES: u8 = 2;
+const IDS: u8 = 3;
+const ROOT: &str = "/test/instances";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Op {
+    Act(Act),
+    Follow(u8, bool),
+    /// The follower takes in what it was told, or not yet, and updates, connected or not; its calls are interrupted
+    /// like this.
+    Step(bool, bool, Vec<Interruption<Act>>),
+    /// The connection is lost, while these things happen.
+    Reconnect(Vec<Act>),
+    Expire,
+    /// More happens than the inbox holds.
+    Overflow(Vec<Act>),
+    Pass(u16),
+}
+
+/// What other programs do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Act {
+    Put(u8, u8, u16),
+    Break(u8, u8),
+    Delete(u8, u8),
+    /// With its node, as a container that is reaped.
+    DeleteService(u8),
+    AddChild(u8, u8),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let node = || (0..SERVICES, 0..IDS);
+    prop_oneof![
+        6 => (node(), 1..9_u16).prop_map(|((name, id), port)| Act::Put(name, id, port)),
+        1 => node().prop_map(|(name, id)| Act::Break(name, id)),
+        3 => node().prop_map(|(name, id)| Act::Delete(name, id)),
+        1 => (0..SERVICES).prop_map(Act::DeleteService),
+        1 => node().prop_map(|(name, id)| Act::AddChild(name, id)),
+    ]
+}
+
+fn interruption() -> impl Strategy<Value = Interruption<Act>> {
+    prop_oneof![
+        12 => Just(Interruption::None),
+        4 => act().prop_map(Interruption::Act),
+        1 => Just(Interruption::LostBefore),
+        1 => Just(Interruption::LostAfter),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let acts = || prop::collection::vec(act(), 0..4);
+    let script = prop::collection::vec(interruption(), 0..10);
+    prop_oneof![
+        5 => act().prop_map(Op::Act),
+        2 => (0..SERVICES, prop::bool::weighted(0.8)).prop_map(|(name, on)| Op::Follow(name, on)),
+        6 => (any::<bool>(), prop::bool::weighted(0.8), script)
+            .prop_map(|(told, connected, script)| Op::Step(told, connected, script)),
+        1 => acts().prop_map(Op::Reconnect),
+        1 => Just(Op::Expire),
+        1 => acts().prop_map(Op::Overflow),
+        2 => (0..3000_u16).prop_map(Op::Pass),
+    ]
+}
+
+fn service(name: u8) -> String {
+    format!("s{name}")
+}
+
+fn path(name: u8, id: u8) -> String {
+    format!("{ROOT}/{}/{id}", service(name))
+}
+
+fn apply(session: &dyn Session, act: &Act) {
+    match *act {
+        Act::Put(name, id, port) => put(
+            session,
+            &path(name, id),
+            &format!(r#"{{"address":"h","port":{port}}}"#),
+        ),
+        Act::Break(name, id) => put(session, &path(name, id), "{"),
+        Act::Delete(name, id) => {
+            let _ = session.delete(&format!("{}/child", path(name, id)), -1);
+            let _ = session.delete(&path(name, id), -1);
+        }
+        Act::DeleteService(name) => {
+            (0..IDS).for_each(|id| apply(session, &Act::Delete(name, id)));
+            let _ = session.delete(&format!("{ROOT}/{}", service(name)), -1);
+        }
+        Act::AddChild(name, id) => {
+            let _ = session.create(&format!("{}/child", path(name, id)), b"", Mode::Persistent);
+        }
+    }
+}
+
+fn put(session: &dyn Session, path: &str, data: &str) {
+    for parent in crate::model::path::parents(path) {
+        let _ = session.create(parent, b"", Mode::Persistent);
+    }
+    if session
+        .create(path, data.as_bytes(), Mode::Persistent)
+        .is_err()
+    {
+        session.set(path, data.as_bytes(), -1).unwrap();
+    }
+}
+
+struct Run {
+    registry: Arc<Registry>,
+    other: Arc<dyn Session>,
+    shared: Arc<Shared>,
+    follower: Follower,
+    inbox: SyncSender<Message>,
+    overflowing: Arc<Mutex<bool>>,
+    session: Arc<Interrupted<Act>>,
+    generation: Generation,
+    generations: u64,
+    now: Instant,
+}
+
+impl Run {
+    fn new() -> Run {
+        let registry = Arc::new(Registry::default());
+        let other = connector_to(registry.clone())
+            .open(Arc::new(|_| {}))
+            .ok()
+            .unwrap();
+        let shared = Arc::new(Shared::new(ROOT.to_owned()));
+        let (inbox, messages) = sync_channel(Message::MOST);
+        let follower = Follower::new(shared.clone(), messages);
+        let overflowing = Arc::default();
+        let session = open(&registry, &inbox, &overflowing, &other);
+        let generation = generation::inline(1, session.clone());
+        Run {
+            registry,
+            other,
+            shared,
+            follower,
+            inbox,
+            overflowing,
+            session,
+            generation,
+            generations: 1,
+            now: Instant::now(),
+        }
+    }
+
+    fn take(&mut self, op: &Op) -> Result<(), TestCaseError> {
+        match op {
+            Op::Act(act) => apply(&*self.other, act),
+            Op::Follow(name, on) => self.shared.set_followed(&service(*name), *on),
+            Op::Step(told, connected, script) => return self.step(*told, *connected, script),
+            Op::Reconnect(acts) => {
+                // Nobody is told of what happens now.
+                self.registry.outage(true);
+                self.registry.outage(false);
+                self.lose(acts);
+                self.next_generation();
+            }
+            Op::Expire => {
+                self.session.close();
+                self.session = open(&self.registry, &self.inbox, &self.overflowing, &self.other);
+                self.next_generation();
+            }
+            Op::Overflow(acts) => {
+                self.lose(acts);
+                self.shared.overflowed();
+            }
+            Op::Pass(millis) => self.now += Duration::from_millis((*millis).into()),
+        }
+        Ok(())
+    }
+
+    fn lose(&self, acts: &[Act]) {
+        *self.overflowing.lock() = true;
+        acts.iter().for_each(|act| apply(&*self.other, act));
+        *self.overflowing.lock() = false;
+    }
+
+    fn step(
+        &mut self,
+        told: bool,
+        connected: bool,
+        script: &[Interruption<Act>],
+    ) -> Result<(), TestCaseError> {
+        if told {
+            self.follower.wait(Duration::ZERO);
+        }
+        let before = self.pickable();
+        self.session.interrupt(script.iter().cloned());
+        let generation = connected.then_some(&self.generation);
+        self.follower.update(generation, self.now);
+        self.session.interrupt([]);
+        if self.session.take_lost() {
+            self.registry.lose_connections();
+            self.next_generation();
+        }
+        if !connected {
+            let now = self.pickable();
+            for (name, count) in before.iter().filter(|(name, _)| now.contains_key(*name)) {
+                prop_assert!(
+                    *count == 0 || now[name] > 0,
+                    "lookups of {} fail in an outage",
+                    name
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn next_generation(&mut self) {
+        self.generations += 1;
+        self.generation = generation::inline(self.generations, self.session.clone());
+    }
+
+    fn pickable(&self) -> BTreeMap<String, usize> {
+        let view = self.shared.view.load();
+        let count = view
+            .iter()
+            .map(|(name, snapshot)| (name.clone(), snapshot.pickable.len()));
+        count.collect()
+    }
+
+    fn settle(&mut self) -> Result<(), TestCaseError> {
+        for _ in 0..30 {
+            self.now += Duration::from_millis(300);
+            self.step(true, true, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Compares the snapshots with the registry. What is broken keeps a value that it once had, or has none.
+    fn check(&self) -> Result<(), TestCaseError> {
+        let view = self.shared.view.load();
+        let nodes: BTreeMap<String, Vec<u8>> = self
+            .registry
+            .dump()
+            .into_iter()
+            .map(|(path, data, _)| (path, data))
+            .collect();
+        for name in self.shared.followed() {
+            let snapshot = view.get(&name);
+            prop_assert!(snapshot.is_some(), "{} has no snapshot", name);
+            let listed = snapshot.into_iter().flat_map(|snapshot| &snapshot.listed);
+            let mut listed: BTreeMap<String, u16> = listed
+                .map(|found| (found.id().to_owned(), found.port().unwrap()))
+                .collect();
+            let mut there = BTreeMap::new();
+            for id in (0..IDS).map(|id| id.to_string()) {
+                match nodes.get(&format!("{ROOT}/{name}/{id}")) {
+                    Some(data) if data == b"{" => drop(listed.remove(&id)),
+                    Some(data) => {
+                        let port = String::from_utf8_lossy(data);
+                        let port = port.trim_end_matches('}').rsplit(':').next().unwrap();
+                        there.insert(id, port.parse().unwrap());
+                    }
+                    None => {}
+                }
+            }
+            prop_assert_eq!(&listed, &there, "{}", &name);
+            let pickable = snapshot.map_or(0, |snapshot| snapshot.pickable.len());
+            prop_assert!(
+                pickable >= listed.len() && (pickable == 0) == snapshot.unwrap().listed.is_empty()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn open(
+    registry: &Arc<Registry>,
+    inbox: &SyncSender<Message>,
+    overflowing: &Arc<Mutex<bool>>,
+    other: &Arc<dyn Session>,
+) -> Arc<Interrupted<Act>> {
+    let (inbox, overflowing) = (inbox.clone(), overflowing.clone());
+    let signals = Arc::new(move |signal| {
+        if let Signal::Changed(path) = signal
+            && !*overflowing.lock()
+        {
+            let _ = inbox.try_send(Message::Changed(path));
+        }
+    });
+    let session = connector_to(registry.clone()).open(signals).ok().unwrap();
+    let other = other.clone();
+    Interrupted::new(session, move |act| apply(&*other, &act))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn snapshots_become_what_zookeeper_holds_and_lookups_go_on_without_it(
+        ops in prop::collection::vec(op(), 1..40)
+    ) {
+        let mut run = Run::new();
+        for op in &ops {
+            run.take(op)?;
+        }
+        run.settle()?;
+        run.check()?;
+    }
+}

@@ -1,0 +1,368 @@
+//! Random calls and faults, one step at a time, against a plain model of what must be registered in the end.
+//!
+//! Nothing here has a thread or a clock: the test decides when the reconciler compares, what happens between any two
+//! of its calls to ZooKeeper, which of them is lost or carried out late, and how much time passes. What it holds to are
+//! the first two of the invariants: what was registered is there, and what was taken back is not.
+
+use super::{Message, Reconciler};
+use crate::model::{Service, ServiceInstance};
+use crate::wanted::{Outcome, Wanted};
+use crate::zk::generation::{self, Generation};
+use crate::zk::memory::interrupted::{Interrupted, Interruption};
+use crate::zk::memory::{Registry, connector_to};
+use crate::zk::{Mode, Session, Signal};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+const IDS: u8 = 3;
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// What the program, other programs and the network do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Op {
+    Act(Act),
+    /// The reconciler takes in what it was told, or not yet, and compares; its calls are interrupted like this.
+    Step(bool, Vec<Interruption<Act>>),
+    Reconnect,
+    Expire,
+    /// Writes on lost connections are carried out.
+    LateWrites,
+    Pass(u16),
+}
+
+/// What can also happen in the middle of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Act {
+    Register(u8, u8),
+    GiveUp(u8),
+    Unregister(u8),
+    Delete(u8),
+    Overwrite(u8),
+    TakeOver(u8),
+    Obstruct(u8),
+    DeleteParents,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let id = || 0..IDS;
+    prop_oneof![
+        4 => (id(), any::<u8>()).prop_map(|(id, data)| Act::Register(id, data)),
+        2 => id().prop_map(Act::GiveUp),
+        3 => id().prop_map(Act::Unregister),
+        1 => id().prop_map(Act::Delete),
+        1 => id().prop_map(Act::Overwrite),
+        1 => id().prop_map(Act::TakeOver),
+        1 => id().prop_map(Act::Obstruct),
+        1 => Just(Act::DeleteParents),
+    ]
+}
+
+fn interruption() -> impl Strategy<Value = Interruption<Act>> {
+    prop_oneof![
+        12 => Just(Interruption::None),
+        3 => act().prop_map(Interruption::Act),
+        1 => Just(Interruption::LostBefore),
+        1 => Just(Interruption::LostAfter),
+        1 => Just(Interruption::Late),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        5 => act().prop_map(Op::Act),
+        6 => (any::<bool>(), prop::collection::vec(interruption(), 0..8))
+            .prop_map(|(told, script)| Op::Step(told, script)),
+        1 => Just(Op::Reconnect),
+        1 => Just(Op::Expire),
+        1 => Just(Op::LateWrites),
+        2 => (0..3000_u16).prop_map(Op::Pass),
+    ]
+}
+
+/// The calls of the program: what has returned, and what is still waiting.
+#[derive(Default)]
+struct Calls {
+    registered: BTreeMap<u8, Arc<ServiceInstance>>,
+    waiting: BTreeMap<u8, (u64, Arc<ServiceInstance>)>,
+}
+
+/// Everything but the reconciler.
+struct World {
+    registry: Arc<Registry>,
+    wanted: Arc<Wanted>,
+    calls: Mutex<Calls>,
+    /// Another program.
+    other: Mutex<Arc<dyn Session>>,
+}
+
+fn path(id: u8) -> String {
+    format!("/test/instances/foo/{id}")
+}
+
+fn open(registry: &Arc<Registry>, inbox: Option<SyncSender<Message>>) -> Arc<dyn Session> {
+    let signals = Arc::new(move |signal| {
+        if let (Signal::Changed(path), Some(inbox)) = (signal, &inbox) {
+            let _ = inbox.try_send(Message::Changed(path));
+        }
+    });
+    connector_to(registry.clone()).open(signals).ok().unwrap()
+}
+
+impl World {
+    fn new() -> Arc<World> {
+        let registry = Arc::new(Registry::default());
+        let other = Mutex::new(open(&registry, None));
+        Arc::new(World {
+            registry,
+            wanted: Arc::default(),
+            calls: Mutex::default(),
+            other,
+        })
+    }
+
+    fn act(&self, act: &Act) {
+        let other = self.other.lock().clone();
+        match *act {
+            Act::Register(id, data) => self.register(id, data),
+            Act::GiveUp(id) => self.give_up(id),
+            Act::Unregister(id) => self.unregister(id),
+            Act::Delete(id) => drop(other.delete(&path(id), -1)),
+            Act::Overwrite(id) => drop(other.set(&path(id), b"overwritten", -1)),
+            Act::TakeOver(id) => {
+                let _ = other.delete(&path(id), -1);
+                let _ = other.create(&path(id), b"theirs", Mode::Ephemeral);
+            }
+            Act::Obstruct(id) => {
+                let _ = other.delete(&path(id), -1);
+                let _ = other.create(&path(id), b"in the way", Mode::Persistent);
+            }
+            Act::DeleteParents => {
+                (0..IDS).for_each(|id| drop(other.delete(&path(id), -1)));
+                for parent in ["/test/instances/foo", "/test/instances", "/test"] {
+                    let _ = other.delete(parent, -1);
+                }
+            }
+        }
+    }
+
+    fn register(&self, id: u8, data: u8) {
+        let service = Service::new("foo", 1).payload(serde_json::json!(data));
+        let instance = service.instance(&id.to_string(), "10.0.0.1", 0).unwrap();
+        let ticket = self.wanted.want(&path(id), &instance, &|| true);
+        let ticket = ticket.unwrap().unwrap();
+        self.calls
+            .lock()
+            .waiting
+            .insert(id, (ticket, Arc::new(instance)));
+    }
+
+    fn unregister(&self, id: u8) {
+        let gone = self
+            .wanted
+            .withdraw(|instance| instance.id() == id.to_string());
+        gone.unwrap();
+        let mut calls = self.calls.lock();
+        calls.registered.remove(&id);
+        calls.waiting.remove(&id);
+    }
+
+    /// The call has waited for too long.
+    fn give_up(&self, id: u8) {
+        self.let_return();
+        if let Some((ticket, _)) = self.calls.lock().waiting.remove(&id) {
+            self.wanted.take_back(&path(id), ticket);
+        }
+    }
+
+    /// Lets every call return that can.
+    fn let_return(&self) {
+        let mut calls = self.calls.lock();
+        for (id, (ticket, instance)) in std::mem::take(&mut calls.waiting) {
+            match self.wanted.wait(&path(id), ticket, Instant::now()) {
+                Outcome::Placed => drop(calls.registered.insert(id, instance)),
+                Outcome::TimedOut(_) => drop(calls.waiting.insert(id, (ticket, instance))),
+                Outcome::Refused(_) => self.wanted.take_back(&path(id), ticket),
+                outcome => panic!("{id}: {outcome:?}"),
+            }
+        }
+    }
+}
+
+/// One run: the world, and the reconciler in it.
+struct Run {
+    world: Arc<World>,
+    reconciler: Reconciler,
+    inbox: SyncSender<Message>,
+    session: Arc<Interrupted<Act>>,
+    generation: Generation,
+    generations: u64,
+    now: Instant,
+    /// When writes that were late were last carried out.
+    carried_out: Instant,
+    /// Sessions that are over, for the writes that are still to come from them.
+    before: Vec<Arc<Interrupted<Act>>>,
+}
+
+impl Run {
+    fn new() -> Run {
+        let (world, now) = (World::new(), Instant::now());
+        let (inbox, messages) = sync_channel(Message::MOST);
+        let reconciler = Reconciler::new(world.wanted.clone(), messages, SESSION_TIMEOUT, now);
+        let session = interrupted(&world, &inbox);
+        let generation = generation::inline(1, session.clone());
+        Run {
+            world,
+            reconciler,
+            inbox,
+            session,
+            generation,
+            generations: 1,
+            now,
+            carried_out: now,
+            before: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, op: &Op) {
+        match op {
+            Op::Act(act) => self.world.act(act),
+            Op::Step(told, script) => self.step(*told, script),
+            Op::Reconnect => {
+                self.world.registry.lose_connections();
+                self.next_generation();
+            }
+            Op::Expire => self.expire(),
+            Op::LateWrites => self.late_writes(),
+            Op::Pass(millis) => self.pass(Duration::from_millis((*millis).into())),
+        }
+        self.world.let_return();
+    }
+
+    fn step(&mut self, told: bool, script: &[Interruption<Act>]) {
+        if told {
+            self.reconciler.wait(Duration::ZERO);
+        }
+        self.session.interrupt(script.iter().cloned());
+        self.reconciler.compare(Some(&self.generation), self.now);
+        self.session.interrupt([]);
+        if self.session.take_lost() {
+            self.world.registry.lose_connections();
+            self.next_generation();
+        }
+    }
+
+    fn next_generation(&mut self) {
+        self.generations += 1;
+        self.generation = generation::inline(self.generations, self.session.clone());
+    }
+
+    /// All sessions expire, the other program's too.
+    fn expire(&mut self) {
+        self.world.registry.expire_all();
+        *self.world.other.lock() = open(&self.world.registry, None);
+        let next = interrupted(&self.world, &self.inbox);
+        self.before.push(std::mem::replace(&mut self.session, next));
+        self.next_generation();
+    }
+
+    /// No write is carried out later than two session timeouts after its connection was lost.
+    fn pass(&mut self, time: Duration) {
+        if self.now + time > self.carried_out + SESSION_TIMEOUT * 2 {
+            self.late_writes();
+        }
+        self.now += time;
+    }
+
+    fn late_writes(&mut self) {
+        self.carried_out = self.now;
+        self.before.iter().for_each(|session| session.carry_out());
+        self.session.carry_out();
+    }
+
+    /// The other program leaves, nothing is lost any more, and time passes.
+    fn settle(&mut self) {
+        for id in 0..IDS {
+            self.world.give_up(id);
+        }
+        self.world.other.lock().close();
+        for _ in 0..2 {
+            for _ in 0..8 {
+                self.now += Duration::from_millis(300);
+                self.step(true, &[]);
+            }
+            self.late_writes();
+            self.pass(SESSION_TIMEOUT);
+        }
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        let nodes = self.world.registry.dump();
+        let node = |id: u8| nodes.iter().find(|(at, ..)| *at == path(id));
+        let registered = &self.world.calls.lock().registered;
+        for id in 0..IDS {
+            let found = node(id).map(|(_, data, owner)| (String::from_utf8_lossy(data), *owner));
+            match registered.get(&id) {
+                Some(instance) => {
+                    let expected = (instance.to_json().into(), self.session.id());
+                    let expected = (String::from_utf8(expected.0).unwrap().into(), expected.1);
+                    prop_assert_eq!(found, Some(expected), "{} is registered", id);
+                }
+                // What others left there is theirs.
+                None => prop_assert!(
+                    found.as_ref().is_none_or(|(_, owner)| *owner == 0),
+                    "{} is not registered: {:?}",
+                    id,
+                    found
+                ),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn interrupted(world: &Arc<World>, inbox: &SyncSender<Message>) -> Arc<Interrupted<Act>> {
+    let session = open(&world.registry, Some(inbox.clone()));
+    let acting = world.clone();
+    Interrupted::new(session, move |act| acting.act(&act))
+}
+
+#[test]
+fn an_earlier_write_that_comes_late_is_noticed() {
+    let mut run = Run::new();
+    let script = [
+        Interruption::None,
+        Interruption::None,
+        Interruption::None,
+        Interruption::Act(Act::Register(0, 1)),
+        Interruption::None,
+        Interruption::Late,
+    ];
+    let ops = [
+        Op::Act(Act::Register(0, 0)),
+        Op::Step(false, script.into()),
+        Op::Step(false, vec![]),
+        Op::Act(Act::Delete(0)),
+        Op::LateWrites,
+    ];
+    ops.iter().for_each(|op| run.take(op));
+    run.settle();
+    run.check().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_registered_is_there_and_what_was_taken_back_is_not(
+        ops in prop::collection::vec(op(), 1..40)
+    ) {
+        let mut run = Run::new();
+        ops.iter().for_each(|op| run.take(op));
+        run.settle();
+        run.check()?;
+    }
+}
