@@ -16,6 +16,7 @@ mod reconciler;
 mod registrar;
 pub mod registration;
 mod slot;
+mod sync;
 mod throttle;
 mod wanted;
 mod zk;

@@ -90,7 +90,7 @@ impl Reconciler {
     }
 
     /// Compares, acts, and returns when to compare again if nothing happens before.
-    fn compare(&mut self, generation: Option<&Generation>, now: Instant) -> Instant {
+    pub(crate) fn compare(&mut self, generation: Option<&Generation>, now: Instant) -> Instant {
         // Without a session there is nothing to do: the next one wakes this thread.
         let Some(generation) = generation else {
             return now + AUDIT;

@@ -4,8 +4,8 @@
 use crate::entry::{Entry, Goal, Task};
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
+use crate::sync::{Condvar, Mutex};
 use crate::zk::Failure;
-use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -291,3 +291,6 @@ impl State {
         self.tickets
     }
 }
+
+#[cfg(all(test, interleave))]
+mod interleavings;

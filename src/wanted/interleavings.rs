@@ -1,0 +1,157 @@
+//! Callers and the reconciler in thousands of orders: every wait ends, and what was taken back does not stay.
+
+use crate::model::Service;
+use crate::reconciler::{Message, Reconciler};
+use crate::wanted::{Outcome, Wanted};
+use crate::zk::generation;
+use crate::zk::memory::{Registry, connector_to};
+use shuttle::sync::atomic::{AtomicBool, Ordering};
+use shuttle::thread;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+const ORDERS: usize = 3000;
+const PATH: &str = "/test/instances/foo/1";
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
+/// Registers, and takes it back if that fails, as a caller does. Returns whether it is registered.
+fn register(wanted: &Wanted, data: u8, permitted: &dyn Fn() -> bool) -> bool {
+    let service = Service::new("foo", 1).payload(serde_json::json!(data));
+    let instance = service.instance("1", "10.0.0.1", 0).unwrap();
+    let Ok(Some(ticket)) = wanted.want(PATH, &instance, permitted) else {
+        return false;
+    };
+    let placed = wanted.wait(PATH, ticket, far()) == Outcome::Placed;
+    if !placed {
+        wanted.take_back(PATH, ticket);
+    }
+    placed
+}
+
+fn unregister(wanted: &Wanted) {
+    if let Ok(paths) = wanted.withdraw(|_| true) {
+        assert!(wanted.wait_gone(&paths, far()));
+    }
+}
+
+/// Runs the callers beside a reconciler, in many orders, and returns to `check` what is in the registry after each.
+fn in_many_orders(
+    callers: impl Fn(Arc<Wanted>) -> Vec<thread::JoinHandle<()>> + Send + Sync + 'static,
+    check: impl Fn(Option<Vec<u8>>) + Send + Sync + 'static,
+) {
+    shuttle::check_random(
+        move || {
+            let registry = Arc::new(Registry::default());
+            let wanted = Arc::new(Wanted::default());
+            let (inbox, messages) = sync_channel(Message::MOST);
+            let session = connector_to(registry.clone()).open(Arc::new(|_| {}));
+            let generation = generation::inline(1, session.ok().unwrap());
+            let timeout = Duration::from_secs(6);
+            let mut reconciler = Reconciler::new(wanted.clone(), messages, timeout, Instant::now());
+            let done = Arc::new(AtomicBool::new(false));
+            let stop = done.clone();
+            let reconciling = thread::spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    reconciler.compare(Some(&generation), Instant::now());
+                    thread::yield_now();
+                }
+                reconciler.compare(Some(&generation), Instant::now());
+            });
+            callers(wanted)
+                .into_iter()
+                .for_each(|caller| caller.join().unwrap());
+            done.store(true, Ordering::SeqCst);
+            reconciling.join().unwrap();
+            drop(inbox);
+            let nodes = registry.dump().into_iter();
+            check(
+                nodes
+                    .filter(|(path, ..)| path == PATH)
+                    .map(|(_, data, _)| data)
+                    .next(),
+            );
+        },
+        ORDERS,
+    );
+}
+
+#[test]
+fn registering_and_unregistering_at_once_leaves_nothing_in_the_end() {
+    in_many_orders(
+        |wanted| {
+            let (one, two) = (wanted.clone(), wanted.clone());
+            let mut callers = vec![
+                thread::spawn(move || _ = register(&one, 1, &|| true)),
+                thread::spawn(move || _ = register(&two, 2, &|| true)),
+            ];
+            let last = callers.split_off(0);
+            vec![thread::spawn(move || {
+                unregister(&wanted);
+                last.into_iter().for_each(|caller| caller.join().unwrap());
+                unregister(&wanted);
+            })]
+        },
+        |node| assert_eq!(node, None),
+    );
+}
+
+#[test]
+fn of_two_that_register_the_same_id_the_last_one_stays() {
+    in_many_orders(
+        |wanted| {
+            let other = wanted.clone();
+            let first = thread::spawn(move || _ = register(&wanted, 1, &|| true));
+            let second = thread::spawn(move || {
+                first.join().unwrap();
+                assert!(register(&other, 2, &|| true));
+            });
+            vec![second]
+        },
+        |node| {
+            assert!(
+                String::from_utf8(node.unwrap())
+                    .unwrap()
+                    .contains("\"payload\":2")
+            )
+        },
+    );
+}
+
+#[test]
+fn what_is_cancelled_does_not_stay_registered() {
+    in_many_orders(
+        |wanted| {
+            let (cancelled, other) = (Arc::new(AtomicBool::new(false)), wanted.clone());
+            let asked = cancelled.clone();
+            vec![
+                thread::spawn(move || {
+                    register(&wanted, 1, &|| !asked.load(Ordering::SeqCst));
+                }),
+                thread::spawn(move || {
+                    cancelled.store(true, Ordering::SeqCst);
+                    unregister(&other);
+                }),
+            ]
+        },
+        |node| assert_eq!(node, None),
+    );
+}
+
+#[test]
+fn closing_ends_every_wait() {
+    in_many_orders(
+        |wanted| {
+            let (one, two) = (wanted.clone(), wanted.clone());
+            vec![
+                thread::spawn(move || _ = register(&one, 1, &|| true)),
+                thread::spawn(move || unregister(&two)),
+                thread::spawn(move || wanted.close()),
+            ]
+        },
+        |_| {},
+    );
+}
