@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(60);
 /// The last instances of a service are picked for so long after they went: one that is replaced is back sooner.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(1);
 /// So long after a new connection they are picked in any case: those who lost theirs with us may not be back yet.
 const SETTLE: Duration = Duration::from_secs(5);
 

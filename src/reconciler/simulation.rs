@@ -307,8 +307,8 @@ impl Run {
             let found = node(id).map(|(_, data, owner)| (String::from_utf8_lossy(data), *owner));
             match registered.get(&id) {
                 Some(instance) => {
-                    let expected = (instance.to_json().into(), self.session.id());
-                    let expected = (String::from_utf8(expected.0).unwrap().into(), expected.1);
+                    let json = String::from_utf8(instance.to_json()).unwrap();
+                    let expected = (json.into(), self.session.id());
                     prop_assert_eq!(found, Some(expected), "{} is registered", id);
                 }
                 // What others left there is theirs.

@@ -227,7 +227,16 @@ pub(crate) fn races(times: usize) -> Row {
     thread::sleep(link.session_timeout.mul_f64(1.5));
     let later = observer.sightings(mark).len();
     row.expect(later == 0, format!("{later} sightings after the end"));
-    for (gone, id) in racer.lines("gone ") {
+    let taken_back = racer.lines("gone ");
+    let most = taken_back.len() > times / 2;
+    row.expect(
+        most,
+        format!(
+            "only {} of {times} could be taken back at all",
+            taken_back.len()
+        ),
+    );
+    for (gone, id) in taken_back {
         let path = format!("/{}/instances/race/{id}", link.environment);
         // An event takes a moment to arrive.
         let late = gone + Duration::from_secs(1);

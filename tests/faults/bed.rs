@@ -136,7 +136,7 @@ impl Bed {
         );
         // Threads that have nothing to do end after a second.
         thread::sleep(Duration::from_millis(2500));
-        self.usage = [self.registrar.usage(), self.caller.usage()];
+        self.usage = self.usage_now();
         self.caller.report();
         self.asker.report();
         self.begun = self.observer.mark();
@@ -308,6 +308,17 @@ impl Bed {
         self.proxies.iter().for_each(|proxy| proxy.set(mode));
     }
 
+    /// Has the network be like this for some time.
+    pub(crate) fn with_proxies(&self, mode: Mode, time: Duration) {
+        self.set_proxies(mode);
+        thread::sleep(time);
+        self.set_proxies(Mode::Forward);
+    }
+
+    pub(crate) fn usage_now(&self) -> [Usage; 2] {
+        [self.registrar.usage(), self.caller.usage()]
+    }
+
     pub(crate) fn expect(&mut self, holds: bool, otherwise: impl std::fmt::Display) {
         self.row.expect(holds, otherwise);
     }
@@ -353,7 +364,7 @@ impl Bed {
         self.row.lookups = Some((number(1), number(0)));
         let why = report[3..].join(" ");
         if number(1) > 0 {
-            println!("  a lookup failed: {why}");
+            self.row.notes.push(format!("a lookup failed: {why}"));
         }
         let report: Vec<u64> = self
             .asker
@@ -362,12 +373,11 @@ impl Bed {
             .map(|word| word.parse().unwrap())
             .collect();
         let (healthy, others) = (report[0], report[1]);
-        self.expect(
-            healthy <= 1100,
-            format!("healthy or state took {healthy} ms"),
-        );
-        let most = CONNECTION_TIMEOUT.as_millis() as u64 + 500;
-        self.expect(others <= most, format!("another call took {others} ms"));
+        self.row
+            .expect_within("healthy or state in ms", healthy as f64, 1100.0);
+        let most = CONNECTION_TIMEOUT.as_millis() as f64 + 500.0;
+        self.row
+            .expect_within("another call in ms", others as f64, most);
     }
 
     fn check_usage(&mut self) {
@@ -377,10 +387,10 @@ impl Bed {
                 .zip(&before)
                 .all(|(now, before)| now.is_within(before))
         };
-        let mut now = [self.registrar.usage(), self.caller.usage()];
+        let mut now = self.usage_now();
         while !within(&now) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(100));
-            now = [self.registrar.usage(), self.caller.usage()];
+            now = self.usage_now();
         }
         self.row.usage = Some([before, now]);
         self.expect(
@@ -396,7 +406,8 @@ impl Bed {
             ("asker", self.asker.logged()),
         ] {
             for (cause, lines) in by_cause(logged) {
-                println!("  {who} said {} times: {}", lines.len(), lines[0].1);
+                let note = format!("{who} said {} times: {}", lines.len(), lines[0].1);
+                self.row.notes.push(note);
                 let close = lines
                     .windows(2)
                     .filter(|pair| pair[1].0 - pair[0].0 < LOG_EVERY)

@@ -18,12 +18,20 @@ mod clash;
 mod faults;
 mod peer;
 mod row;
+mod soak;
 
 use faults::{FAULTS, Fault};
-use row::{HEAD, Row};
+use row::{HEAD, Row, Times};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
+
+/// So many faults are measured at once where times do not matter.
+const AT_ONCE: usize = 4;
 
 const BEGIN: &str = "<!-- the next lines are written by scripts/faults -->";
 const END: &str = "<!-- end of what scripts/faults writes -->";
@@ -44,6 +52,18 @@ fn main() -> ExitCode {
     if args.iter().any(|arg| arg == "--list") {
         return ExitCode::SUCCESS;
     }
+    if let ["--soak", minutes, seed @ ..] = args
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        let seed = seed
+            .first()
+            .map_or_else(rand::random, |seed| seed.parse().unwrap());
+        Times::Measured.keep();
+        return soaked(&soak::run(minutes.parse().unwrap(), seed));
+    }
     let arguments = Arguments {
         whole: args.iter().any(|arg| arg == "--whole"),
         write: args.iter().any(|arg| arg == "--write"),
@@ -55,25 +75,68 @@ fn main() -> ExitCode {
     campaign(&arguments)
 }
 
+fn soaked(row: &Row) -> ExitCode {
+    println!("  {}", row::line("soak", row));
+    row.broken
+        .iter()
+        .for_each(|what| println!("  BROKEN: {what}"));
+    println!(
+        "soak: {}",
+        if row.broken.is_empty() {
+            "ok"
+        } else {
+            "FAILED"
+        }
+    );
+    ExitCode::from(u8::from(!row.broken.is_empty()))
+}
+
 fn campaign(arguments: &Arguments) -> ExitCode {
     let began = Instant::now();
-    let (mut lines, mut broken) = (vec![HEAD.to_owned()], 0);
-    for fault in FAULTS.iter().filter(|fault| arguments.selects(fault)) {
-        let row = measure(fault, arguments.times(fault));
-        broken += usize::from(!row.broken.is_empty());
-        lines.push(row::line(fault.title, &row));
-    }
-    println!("\n{}\n", lines.join("\n"));
+    let times = if arguments.whole {
+        Times::Measured
+    } else {
+        Times::Generous
+    };
+    times.keep();
+    let selected: Vec<&Fault> = FAULTS
+        .iter()
+        .filter(|fault| arguments.selects(fault))
+        .collect();
+    let rows = measure_all(&selected, arguments);
+    let lines: Vec<String> = selected
+        .iter()
+        .zip(&rows)
+        .map(|(fault, row)| row::line(fault.title, row))
+        .collect();
+    let table = format!("{HEAD}\n{}", lines.join("\n"));
+    println!("\n{table}\n");
     if arguments.write {
-        write(&lines.join("\n"));
+        write(&table);
     }
+    let broken = rows.iter().filter(|row| !row.broken.is_empty()).count();
     let result = if broken == 0 { "ok" } else { "FAILED" };
-    let faults = lines.len() - 1;
-    println!(
-        "faults: {result}. {faults} faults, {broken} broken; finished in {:.0?}",
-        began.elapsed()
-    );
+    let (faults, took) = (rows.len(), began.elapsed());
+    println!("faults: {result}. {faults} faults, {broken} broken; finished in {took:.0?}");
     ExitCode::from(u8::from(broken > 0))
+}
+
+/// Measures one fault after the other, or where times do not matter several at once.
+fn measure_all(faults: &[&Fault], arguments: &Arguments) -> Vec<Row> {
+    let (next, rows) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(fault) = faults.get(at) else { return };
+            let row = measure(fault, arguments.times(fault));
+            rows.lock().unwrap().insert(at, row);
+        }
+    };
+    thread::scope(|scope| {
+        let threads = if arguments.whole { 1 } else { AT_ONCE };
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+    });
+    rows.into_inner().unwrap().into_values().collect()
 }
 
 impl Arguments {
@@ -95,14 +158,17 @@ impl Arguments {
 }
 
 fn measure(fault: &Fault, times: usize) -> Row {
-    println!("fault {} ({}), {times} times", fault.name, fault.title);
     let began = Instant::now();
+    println!("fault {}: {times} times", fault.name);
     let row = (fault.run)(times);
-    println!("  {}", row::line(fault.name, &row));
-    for what in &row.broken {
-        println!("  BROKEN: {what}");
-    }
-    println!("  took {:.0?}", began.elapsed());
+    let mut said = vec![format!(
+        "{}, took {:.0?}",
+        row::line(fault.name, &row),
+        began.elapsed()
+    )];
+    said.extend(row.notes.iter().map(|note| format!("  {note}")));
+    said.extend(row.broken.iter().map(|what| format!("  BROKEN: {what}")));
+    println!("{}", said.join("\n"));
     row
 }
 
