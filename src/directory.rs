@@ -4,7 +4,7 @@
 //! one full re-read, and the view is swapped whole. What cannot be read stays as it was and is read again.
 
 use crate::config::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::follower::{Follower, Message};
 use crate::model::{ServiceInstance, path};
 use crate::registrar::no_thread;
@@ -31,6 +31,8 @@ pub(crate) struct Snapshot {
     /// Those that can be picked: switched on, with an address and a port. For a moment after the last of them went they
     /// still are, since it may just be replaced.
     pub(crate) pickable: Vec<Arc<ServiceInstance>>,
+    /// Whether the service was ever looked up by name, which has it followed for good.
+    looked_up: Arc<AtomicBool>,
 }
 
 /// What is known of all services that are followed.
@@ -116,7 +118,13 @@ impl Directory {
             return;
         };
         follow.providers = follow.providers.saturating_sub(1);
-        if !follow.pinned && follow.providers == 0 {
+        let looked_up = self
+            .shared
+            .view
+            .load()
+            .get(name)
+            .is_some_and(|snapshot| snapshot.looked_up.load(Ordering::Relaxed));
+        if !follow.pinned && !looked_up && follow.providers == 0 {
             follows.services.remove(name);
             drop(follows);
             self.look();
@@ -179,8 +187,12 @@ impl Directory {
                     return Ok(names);
                 }
                 Err(failure) if failure.is_transient() && Instant::now() < deadline => {}
-                Err(failure) => {
+                Err(failure) if failure.is_transient() => {
                     return Err(Error::timeout("listing the services", limit).caused_by(failure));
+                }
+                Err(failure) => {
+                    let message = "zookeeper refused to list the services";
+                    return Err(Error::new(ErrorKind::Refused, message).caused_by(failure));
                 }
             }
         }
@@ -289,11 +301,17 @@ impl Shared {
         self.overflow.swap(false, Ordering::AcqRel)
     }
 
-    /// Swaps the view and wakes those who wait for a first snapshot.
-    pub(crate) fn publish(&self, view: View) {
+    /// Swaps the view and wakes those who wait for a first snapshot. What is followed and left out keeps its snapshot:
+    /// it was followed no more for a moment, and whoever follows it now may have relied on that already.
+    pub(crate) fn publish(&self, mut view: View) {
+        let follows = self.follows.lock();
+        for (name, snapshot) in self.view.load().iter() {
+            if follows.services.contains_key(name) && !view.contains_key(name) {
+                view.insert(name.clone(), snapshot.clone());
+            }
+        }
         self.view.store(Arc::new(view));
-        // Taking the lock orders this after the look of a waiter that has not begun to wait yet.
-        drop(self.follows.lock());
+        drop(follows);
         self.loaded.notify_all();
     }
 
@@ -305,13 +323,26 @@ impl Shared {
 }
 
 impl Snapshot {
-    pub(crate) fn of(listed: Vec<Arc<ServiceInstance>>) -> Snapshot {
+    /// Makes the snapshot that follows another.
+    pub(crate) fn after(before: Option<&Snapshot>, listed: Vec<Arc<ServiceInstance>>) -> Snapshot {
         let pickable = listed
             .iter()
             .filter(|instance| instance.can_be_picked())
             .cloned()
             .collect();
-        Snapshot { listed, pickable }
+        Snapshot {
+            listed,
+            pickable,
+            looked_up: before.map_or_else(Arc::default, |before| before.looked_up.clone()),
+        }
+    }
+
+    /// Notes that the service was looked up by name.
+    pub(crate) fn look_up(&self) {
+        // A load first: a cache line that is only read is shared by all processors.
+        if !self.looked_up.load(Ordering::Relaxed) {
+            self.looked_up.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -335,7 +366,7 @@ impl Message {
 mod tests {
     use super::*;
     use crate::config::{Config, Side};
-    use crate::provider;
+    use crate::provider::{self, ServiceProvider};
     use crate::zk::memory::{Registry, registry};
     use crate::zk::{Mode, Session};
 
@@ -400,6 +431,48 @@ mod tests {
         writer.delete("/test/instances/foo/1", -1).unwrap();
         until("what left is gone", || known(&directory) == 1);
         assert_eq!(url(&directory).unwrap(), "http://h:2");
+    }
+
+    #[test]
+    fn the_last_instance_is_still_picked_for_a_moment_and_not_listed_any_more() {
+        let (_, directory, writer) = connected("lingers");
+        put(&writer, "1", 1);
+        assert!(url(&directory).is_ok());
+        writer.delete("/test/instances/foo/1", -1).unwrap();
+        until("it is not listed", || known(&directory) == 0);
+        assert_eq!(url(&directory).unwrap(), "http://h:1");
+        until("it is not picked", || url(&directory).is_err());
+        put(&writer, "2", 2);
+        until("another is picked at once", || {
+            url(&directory).is_ok_and(|url| url == "http://h:2")
+        });
+    }
+
+    #[test]
+    fn a_service_that_was_looked_up_stays_followed_when_its_last_provider_goes() {
+        let (registry, directory, writer) = connected("stays-followed");
+        put(&writer, "1", 1);
+        let directory = Arc::new(directory);
+        let provider = ServiceProvider::new(directory.clone(), "foo").unwrap();
+        assert!(url(&directory).is_ok());
+        drop(provider);
+        let other = ServiceProvider::new(directory.clone(), "other").unwrap();
+        assert_eq!(other.instances().unwrap().len(), 0);
+        registry.outage(true);
+        assert!(url(&directory).is_ok());
+    }
+
+    #[test]
+    fn a_provider_made_right_after_another_was_dropped_has_the_instances() {
+        let (_, directory, writer) = connected("made-anew");
+        put(&writer, "1", 1);
+        let directory = Arc::new(directory);
+        for round in 0..2000 {
+            let provider = ServiceProvider::new(directory.clone(), "foo").unwrap();
+            for _ in 0..round % 7 {
+                assert!(provider.instance().unwrap().is_some(), "round {round}");
+            }
+        }
     }
 
     #[test]

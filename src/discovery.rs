@@ -72,7 +72,8 @@ pub fn connect_with(config: Config) -> Result<()> {
 ///
 /// `params` give values to the variables of the uri spec; they are percent-encoded for the part of the URL they stand
 /// in, where `/` stays. A service without a uri spec has an empty path. The first call for a name reads the service,
-/// at most for the connection timeout; every later one answers from memory.
+/// at most for the connection timeout; every later one answers from memory. When the last instance of a service goes it
+/// is still picked for a second, and for five seconds after a new connection: it may just be replaced.
 ///
 /// # Errors
 /// [`NoInstance`](crate::ErrorKind::NoInstance) where none can be picked,
@@ -130,7 +131,8 @@ pub fn service_provider(name: &str) -> Result<ServiceProvider> {
 /// A name may have no instance at the moment. Returns at most after the connection timeout.
 ///
 /// # Errors
-/// [`NotConnected`](crate::ErrorKind::NotConnected) and [`Timeout`](crate::ErrorKind::Timeout).
+/// [`NotConnected`](crate::ErrorKind::NotConnected), [`Timeout`](crate::ErrorKind::Timeout), and
+/// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no.
 pub fn services() -> Result<Vec<String>> {
     connected()?.services()
 }

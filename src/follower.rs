@@ -299,7 +299,8 @@ impl Followed {
             return;
         }
         self.unpublished = false;
-        let mut snapshot = Snapshot::of(self.instances.values().flatten().cloned().collect());
+        let listed = self.instances.values().flatten().cloned().collect();
+        let mut snapshot = Snapshot::after(before.map(|before| &**before), listed);
         let before = before.map_or(&[][..], |before| &before.pickable);
         if snapshot.pickable.is_empty() && !before.is_empty() && !lingered {
             snapshot.pickable = before.to_vec();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 ///
 /// Returned by [`service_provider`](crate::discovery::service_provider). It follows what is registered for as long as
 /// it lives, and answers from memory: no call of it waits for ZooKeeper. Dropping it ends that, unless the service was
-/// looked up by name before there was a provider for it; the next lookup by name then reads the service anew.
+/// looked up by name.
 pub struct ServiceProvider {
     name: String,
     directory: Arc<Directory>,
@@ -92,6 +92,7 @@ fn with_instance(
     build: impl FnOnce(&ServiceInstance) -> Result<String>,
 ) -> Result<String> {
     if let Some(snapshot) = directory.view().get(name) {
+        snapshot.look_up();
         return build(pick(snapshot).ok_or_else(|| no_instance(directory, name, snapshot))?);
     }
     check_name(name)?;

@@ -16,7 +16,7 @@ use super::{Link, Signal, Signals, Unreachable};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +27,12 @@ const JOIN_WITHIN: Duration = Duration::from_secs(2);
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 /// How long a session is tried to be ended that cannot be, because no server answers.
 const CLOSE_FOR: Duration = Duration::from_secs(300);
+
+/// Any port of this machine that no other can reach.
+const LOOPBACK: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0),
+];
 
 /// A session, and the connection to the server that granted it.
 pub(super) struct Opening {
@@ -39,7 +45,12 @@ pub(super) fn open(dialer: &Dialer, timeout: Duration) -> Result<Opening, Unreac
     let nobody = Granted::none(timeout);
     dialer.dial(
         |mut server| match nobody.greet(&mut server, 0, GREET_WITHIN) {
-            Ok(Greeting::Granted(granted)) => Ok(Opening { granted, server }),
+            Ok(Greeting::Granted(granted)) => {
+                if granted.timeout != timeout {
+                    log::info!("zookeeper granted a session timeout of {:?} where {timeout:?} were asked for", granted.timeout);
+                }
+                Ok(Opening { granted, server })
+            }
             Ok(Greeting::Expired) => Err("refused a new session".into()),
             Err(error) => Err(phrase(error)),
         },
@@ -66,7 +77,7 @@ impl Relay {
         connect: impl FnOnce(SocketAddr) -> Result<C, String>,
     ) -> Result<(Relay, C), String> {
         let Opening { granted, server } = opening;
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(phrase)?;
+        let port = TcpListener::bind(&LOOPBACK[..]).map_err(phrase)?;
         let made = connect(port.local_addr().map_err(phrase)?)?;
         let client = join(&port, &granted).map_err(phrase)?;
         let (requests, replies) = (client.try_clone(), server.try_clone());

@@ -200,7 +200,11 @@ pub(crate) fn moved(times: usize) -> Row {
 pub(crate) fn races(times: usize) -> Row {
     let server = Server::start();
     let proxy = Proxy::start(&server.address());
-    let link = link(proxy.address());
+    // Long enough that what is left behind does not just time out.
+    let link = Link {
+        session_timeout: Duration::from_secs(50),
+        ..link(proxy.address())
+    };
     let observer = Observer::start(
         vec![server.address()],
         &format!("/{}/instances", link.environment),
@@ -224,7 +228,7 @@ pub(crate) fn races(times: usize) -> Row {
         !observer.present().keys().any(|path| race(path))
     });
     let mark = observer.mark();
-    thread::sleep(link.session_timeout.mul_f64(1.5));
+    thread::sleep(Duration::from_secs(8));
     let later = observer.sightings(mark).len();
     row.expect(later == 0, format!("{later} sightings after the end"));
     let taken_back = racer.lines("gone ");
