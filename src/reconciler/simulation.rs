@@ -29,6 +29,8 @@ enum Op {
     Step(bool, Vec<Interruption<Act>>),
     Reconnect,
     Expire,
+    /// The session is given up for another one while it still lives.
+    Abandon,
     /// Writes on lost connections are carried out.
     LateWrites,
     Pass(u16),
@@ -78,6 +80,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(told, script)| Op::Step(told, script)),
         1 => Just(Op::Reconnect),
         1 => Just(Op::Expire),
+        1 => Just(Op::Abandon),
         1 => Just(Op::LateWrites),
         2 => (0..3000_u16).prop_map(Op::Pass),
     ]
@@ -236,6 +239,7 @@ impl Run {
                 self.next_generation();
             }
             Op::Expire => self.expire(),
+            Op::Abandon => self.next_session(),
             Op::LateWrites => self.late_writes(),
             Op::Pass(millis) => self.pass(Duration::from_millis((*millis).into())),
         }
@@ -264,6 +268,10 @@ impl Run {
     fn expire(&mut self) {
         self.world.registry.expire_all();
         *self.world.other.lock() = open(&self.world.registry, None);
+        self.next_session();
+    }
+
+    fn next_session(&mut self) {
         let next = interrupted(&self.world, &self.inbox);
         self.before.push(std::mem::replace(&mut self.session, next));
         self.next_generation();
@@ -289,6 +297,7 @@ impl Run {
             self.world.give_up(id);
         }
         self.world.other.lock().close();
+        self.before.iter().for_each(|session| drop(session.close()));
         for _ in 0..2 {
             for _ in 0..8 {
                 self.now += Duration::from_millis(300);
