@@ -19,7 +19,7 @@ const PROBE_WITHIN: Duration = Duration::from_millis(2500);
 const STAGGER: Duration = Duration::from_millis(150);
 /// When all are, those that have not answered are probed once more after this time: a connection may be lost to a
 /// network that is whole again, while one that was made to a stopped server is answered when that goes on.
-const AGAIN: Duration = Duration::from_millis(750);
+const AGAIN: Duration = Duration::from_millis(400);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const MOST_ANSWER: u64 = 65_536;
 

@@ -124,6 +124,38 @@ fn a_session_outlives_a_server_that_is_down_for_longer_than_its_timeout() {
 }
 
 #[test]
+fn credentials_and_watches_are_taken_to_the_next_connection() {
+    let mut server = Server::start();
+    // Open to all, so that the other instance below can be put beside ours.
+    let parent = "/faults/instances/foo";
+    connect(&server)
+        .create_all(parent, b"", Kind::Persistent)
+        .unwrap();
+    let config = config(&server.address(), "faults").auth("digest", "user:secret");
+    let _party = Party::connected(&config.session_timeout(Duration::from_secs(15)));
+    let service = Service::new("foo", 1).id("1");
+    registration::register(service.clone()).unwrap();
+    until("it is found", BACK, || discovery::url("foo", &[]).is_ok());
+    let before = created(&server);
+    server.kill();
+    until("the loss is seen", BACK, || {
+        registration::state() == ConnectionState::Suspended
+    });
+    server.start_again();
+    until("it is connected again", BACK, both_connected);
+    // Written over in its place, which only its creator may do.
+    registration::register(service.payload(serde_json::json!("changed"))).unwrap();
+    assert_eq!(created(&server), before, "the same node as before");
+    let data = br#"{"address":"10.0.0.2","port":2}"#;
+    let path = "/faults/instances/foo/2";
+    let client = connect(&server);
+    client.create(path, data, Kind::Persistent).unwrap();
+    until("a change is followed", BACK, || {
+        discovery::base_url("foo", "").is_ok_and(|url| url == "http://10.0.0.2:2")
+    });
+}
+
+#[test]
 fn an_ensemble_that_comes_back_empty_gets_everything_again() {
     let mut server = Server::start();
     let _party = connected(&server, Duration::from_secs(4));
