@@ -197,7 +197,7 @@ fn network(times: usize, mode: Mode, seconds: fn(usize) -> u64) -> Row {
     rounds(
         times,
         Setup::new(6).proxied(),
-        Bounds::back(1.0, 5.0),
+        Bounds::back(1.0, 2.5),
         |bed, round| {
             bed.set_proxies(mode);
             wait(seconds(round));
