@@ -18,6 +18,8 @@ pub(super) const PING_XID: i32 = -2;
 const CONNECTION_LOSS: i32 = -4;
 
 const LENGTH: usize = 4;
+/// So many session timeouts pass for our client where one does.
+const CLIENT_TAKES_ITS_TIME: u32 = 10;
 /// Far more than a server sends. A longer one is not ZooKeeper's.
 const MOST: usize = 128 << 20;
 const CHUNK: usize = 64 << 10;
@@ -149,7 +151,7 @@ pub(super) struct Granted {
     pub(super) timeout: Duration,
     password: Vec<u8>,
     /// The server's answer as it came.
-    pub(super) frame: Vec<u8>,
+    frame: Vec<u8>,
 }
 
 impl Granted {
@@ -180,15 +182,23 @@ impl Granted {
         Granted::read(answer).ok_or_else(|| ErrorKind::InvalidData.into())
     }
 
+    /// What to answer a client that has the session through us: it may take its time, for the signs of life are ours
+    /// to give. Its own would be put off by every event.
+    pub(super) fn answer(&self) -> Vec<u8> {
+        let timeout = millis(self.timeout.saturating_mul(CLIENT_TAKES_ITS_TIME));
+        let mut frame = self.frame.clone();
+        frame[LENGTH + 4..LENGTH + 8].copy_from_slice(&timeout);
+        frame
+    }
+
     fn request(&self, zxid: i64) -> Vec<u8> {
         let version = 0_i32.to_be_bytes();
-        let timeout = i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX);
         let length = (self.password.len() as u32).to_be_bytes();
         let read_only = [0];
         framed(&[
             &version,
             &zxid.to_be_bytes(),
-            &timeout.to_be_bytes(),
+            &millis(self.timeout),
             &self.id.to_be_bytes(),
             &length,
             &self.password,
@@ -214,6 +224,11 @@ impl Granted {
             frame: frame.0.to_vec(),
         }))
     }
+}
+
+fn millis(time: Duration) -> [u8; 4] {
+    let millis = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+    millis.to_be_bytes()
 }
 
 #[cfg(test)]
@@ -294,7 +309,7 @@ mod tests {
         let Some(Greeting::Granted(granted)) = Granted::read(&answer(1500)) else {
             panic!("not granted");
         };
-        assert_eq!(granted.frame, answer(1500));
+        assert_eq!(granted.answer(), answer(15_000));
         assert_eq!(granted.request(5), session.request(5));
         assert!(matches!(Granted::read(&answer(0)), Some(Greeting::Expired)));
         assert!(Granted::read(&answer(-1)).is_none());

@@ -22,7 +22,9 @@ mod soak;
 
 use faults::{FAULTS, Fault};
 use row::{HEAD, Row, Times};
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -160,7 +162,10 @@ impl Arguments {
 fn measure(fault: &Fault, times: usize) -> Row {
     let began = Instant::now();
     println!("fault {}: {times} times", fault.name);
-    let row = (fault.run)(times);
+    let row = catch_unwind(|| (fault.run)(times)).unwrap_or_else(|panic| Row {
+        broken: vec![panicked(&*panic)],
+        ..Row::default()
+    });
     let mut said = vec![format!(
         "{}, took {:.0?}",
         row::line(fault.name, &row),
@@ -170,6 +175,12 @@ fn measure(fault: &Fault, times: usize) -> Row {
     said.extend(row.broken.iter().map(|what| format!("  BROKEN: {what}")));
     println!("{}", said.join("\n"));
     row
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("given up: {}", text.unwrap_or("a panic"))
 }
 
 /// Puts the table into the README.
