@@ -297,7 +297,7 @@ impl Run {
             self.world.give_up(id);
         }
         self.world.other.lock().close();
-        self.before.iter().for_each(|session| drop(session.close()));
+        self.before.iter().for_each(|session| _ = session.close());
         for _ in 0..2 {
             for _ in 0..8 {
                 self.now += Duration::from_millis(300);

@@ -149,13 +149,19 @@ impl Exchange {
     pub(super) fn answer(&mut self, replies: &[u8]) -> Result<(), Parting> {
         self.heard = Instant::now();
         let (mut passed, mut closed) = (Vec::with_capacity(replies.len()), false);
-        for reply in frames::split(replies) {
+        let outcome = frames::split(replies).try_for_each(|reply| {
             if reply.xid() == frames::EVENT_XID || self.settle(reply, &mut closed)? {
                 passed.extend_from_slice(reply.0);
             }
-        }
+            Ok(())
+        });
+        // What was settled before one that cannot be is passed on all the same.
         self.reply(&passed);
-        if closed { Err(Parting::Closed) } else { Ok(()) }
+        if closed {
+            Err(Parting::Closed)
+        } else {
+            outcome
+        }
     }
 
     /// Finds the request that this answers, and returns whether it is the client's.
@@ -179,33 +185,32 @@ impl Exchange {
         Ok(pending.for_client)
     }
 
-    /// How long the server may stay silent from now on.
-    pub(super) fn patience(&self) -> Duration {
+    /// Until when the server may stay silent.
+    fn silent_until(&self) -> Instant {
         let since = match self.in_flight.front() {
             Some(oldest) => oldest.sent.max(self.heard),
             None => self.sent,
         };
-        let left = (since + self.silence).saturating_duration_since(Instant::now());
+        since + self.silence
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        let left = self
+            .silent_until()
+            .saturating_duration_since(Instant::now());
         left.max(Duration::from_millis(1))
     }
 
     /// Asks a server that has been silent for an answer, unless it owes one already.
     pub(super) fn ask_for_a_sign(&mut self) -> Result<(), Parting> {
-        let owed_since = self
-            .in_flight
-            .front()
-            .map(|oldest| oldest.sent.max(self.heard));
-        match owed_since {
-            Some(since) if since.elapsed() >= self.silence => {
-                Err(Parting::Lost(ErrorKind::TimedOut.into()))
-            }
-            Some(_) => Ok(()),
-            None if self.sent.elapsed() >= self.silence => {
-                self.ask(frames::PING_XID, frames::PING);
-                Ok(())
-            }
-            None => Ok(()),
+        if self.silent_until() > Instant::now() {
+            return Ok(());
         }
+        if !self.in_flight.is_empty() {
+            return Err(Parting::Lost(ErrorKind::TimedOut.into()));
+        }
+        self.ask(frames::PING_XID, frames::PING);
+        Ok(())
     }
 
     /// Ends the session for a client that is gone.

@@ -490,10 +490,17 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_nobody_asked_for_ends_the_connection() {
+    fn a_reply_that_nobody_asked_for_ends_the_connection_and_loses_no_other() {
         let listener = Server::new();
         let mut kept = kept(&listener, TIMEOUT);
-        kept.server.write_all(&reply(9, 0)).unwrap();
+        kept.ask(1, CREATE);
+        kept.ask(2, CREATE);
+        assert_eq!(next(&mut kept.server), (1, CREATE));
+        assert_eq!(next(&mut kept.server), (2, CREATE));
+        let replies = [reply(1, 0), reply(9, 0)].concat();
+        kept.server.write_all(&replies).unwrap();
+        assert_eq!(kept.answered(), (1, 0));
+        assert_eq!(kept.answered(), (2, -4));
         assert_eq!(listener.granted(TIMEOUT).2, ID);
     }
 
