@@ -21,6 +21,7 @@ pub(super) struct Exchange {
     /// The last transaction seen. Only a server that has seen it too takes the session.
     pub(super) zxid: i64,
     sent: Instant,
+    /// When the server last answered. Events are no answer: it may not hear us any more.
     heard: Instant,
     /// Since when the session is to be ended.
     pub(super) closing: Option<Instant>,
@@ -147,7 +148,6 @@ impl Exchange {
 
     /// Passes on the server's replies and events.
     pub(super) fn answer(&mut self, replies: &[u8]) -> Result<(), Parting> {
-        self.heard = Instant::now();
         let (mut passed, mut closed) = (Vec::with_capacity(replies.len()), false);
         let outcome = frames::split(replies).try_for_each(|reply| {
             if reply.xid() == frames::EVENT_XID || self.settle(reply, &mut closed)? {
@@ -172,6 +172,7 @@ impl Exchange {
         let Some(pending) = at.and_then(|at| self.in_flight.remove(at)) else {
             return Err(Parting::Lost(ErrorKind::InvalidData.into()));
         };
+        self.heard = Instant::now();
         self.zxid = self.zxid.max(reply.zxid());
         *closed |= pending.operation == frames::CLOSE;
         match reply.error() {
@@ -201,7 +202,7 @@ impl Exchange {
         left.max(Duration::from_millis(1))
     }
 
-    /// Asks a server that has been silent for an answer, unless it owes one already.
+    /// Asks a server that has been silent for long enough for an answer. Fails where it owes one already.
     pub(super) fn ask_for_a_sign(&mut self) -> Result<(), Parting> {
         if self.silent_until() > Instant::now() {
             return Ok(());

@@ -169,10 +169,10 @@ impl Shared {
             }
             let outcome = match frames.read(&mut server) {
                 Ok(replies) => self.exchange.lock().answer(replies),
-                Err(error) if is_timeout(&error) => self.exchange.lock().ask_for_a_sign(),
+                Err(error) if is_timeout(&error) => Ok(()),
                 Err(error) => Err(Parting::Lost(error)),
             };
-            if let Err(parting) = outcome {
+            if let Err(parting) = outcome.and_then(|()| self.exchange.lock().ask_for_a_sign()) {
                 return parting;
             }
         }
@@ -272,7 +272,24 @@ mod tests {
 
     impl Server {
         fn new() -> Server {
-            Server(TcpListener::bind("127.0.0.1:0").unwrap())
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            Server(listener)
+        }
+
+        fn accept(&self) -> TcpStream {
+            let deadline = Instant::now() + SOON;
+            loop {
+                match self.0.accept() {
+                    Ok((stream, _)) => {
+                        stream.set_nonblocking(false).unwrap();
+                        stream.set_read_timeout(Some(SOON)).unwrap();
+                        return stream;
+                    }
+                    Err(_) => assert!(Instant::now() < deadline, "nobody connects"),
+                }
+                thread::park_timeout(Duration::from_millis(1));
+            }
         }
 
         fn dialer(&self) -> Arc<Dialer> {
@@ -286,8 +303,7 @@ mod tests {
         /// Answers probes until there is a greeting, and returns it with the zxid and the session it names.
         fn greeted(&self) -> (TcpStream, i64, i64) {
             loop {
-                let (mut stream, _) = self.0.accept().unwrap();
-                stream.set_read_timeout(Some(SOON)).unwrap();
+                let mut stream = self.accept();
                 let mut word = [0; 4];
                 stream.read_exact(&mut word).unwrap();
                 if word == *b"srvr" {
@@ -516,6 +532,21 @@ mod tests {
         kept.until(|link| link == Link::Up(2));
         kept.ask(1, CREATE);
         assert_eq!(next(&mut server), (1, CREATE));
+    }
+
+    #[test]
+    fn events_are_no_answer() {
+        let listener = Server::new();
+        let mut kept = kept(&listener, Duration::from_millis(300));
+        let mut events = kept.server.try_clone().unwrap();
+        let sending = thread::spawn(move || {
+            while events.write_all(&reply(frames::EVENT_XID, -1)).is_ok() {
+                thread::park_timeout(Duration::from_millis(1));
+            }
+        });
+        assert_eq!(next(&mut kept.server), (frames::PING_XID, frames::PING));
+        assert_eq!(listener.granted(TIMEOUT).2, ID);
+        sending.join().unwrap();
     }
 
     #[test]
