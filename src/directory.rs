@@ -6,8 +6,9 @@
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::follower::{Follower, Message};
-use crate::model::{ServiceInstance, path};
+use crate::model::path;
 use crate::registrar::no_thread;
+use crate::snapshot::{Snapshot, View};
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::{Event, Supervisor};
 use crate::zk::{self, Failure};
@@ -22,21 +23,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const SIDE: &str = "discovery";
-
-/// What is known of one service. Never changed: a new one takes its place.
-#[derive(Debug, Default)]
-pub(crate) struct Snapshot {
-    /// Every instance that is registered.
-    pub(crate) listed: Vec<Arc<ServiceInstance>>,
-    /// Those that can be picked: switched on, with an address and a port. For a moment after the last of them went they
-    /// still are, since it may just be replaced.
-    pub(crate) pickable: Vec<Arc<ServiceInstance>>,
-    /// Whether the service was ever looked up by name, which has it followed for good.
-    looked_up: Arc<AtomicBool>,
-}
-
-/// What is known of all services that are followed.
-pub(crate) type View = HashMap<String, Arc<Snapshot>>;
 
 /// One connection of the discovery side, and the snapshots of every service that was asked for through it.
 pub(crate) struct Directory {
@@ -123,7 +109,7 @@ impl Directory {
             .view
             .load()
             .get(name)
-            .is_some_and(|snapshot| snapshot.looked_up.load(Ordering::Relaxed));
+            .is_some_and(|snapshot| snapshot.is_looked_up());
         if !follow.pinned && !looked_up && follow.providers == 0 {
             follows.services.remove(name);
             drop(follows);
@@ -322,30 +308,6 @@ impl Shared {
     }
 }
 
-impl Snapshot {
-    /// Makes the snapshot that follows another.
-    pub(crate) fn after(before: Option<&Snapshot>, listed: Vec<Arc<ServiceInstance>>) -> Snapshot {
-        let pickable = listed
-            .iter()
-            .filter(|instance| instance.can_be_picked())
-            .cloned()
-            .collect();
-        Snapshot {
-            listed,
-            pickable,
-            looked_up: before.map_or_else(Arc::default, |before| before.looked_up.clone()),
-        }
-    }
-
-    /// Notes that the service was looked up by name.
-    pub(crate) fn look_up(&self) {
-        // A load first: a cache line that is only read is shared by all processors.
-        if !self.looked_up.load(Ordering::Relaxed) {
-            self.looked_up.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
 impl Message {
     /// Turns what the supervisor reports into messages. Where the inbox is full everything is read again.
     fn sender(inbox: &SyncSender<Message>, shared: &Arc<Shared>) -> zk::supervisor::Events {
@@ -446,6 +408,22 @@ mod tests {
         until("another is picked at once", || {
             url(&directory).is_ok_and(|url| url == "http://h:2")
         });
+    }
+
+    #[test]
+    fn an_instance_that_is_switched_off_is_not_picked_for_a_moment_more() {
+        let (_, directory, writer) = connected("switched-off");
+        put(&writer, "1", 1);
+        assert!(url(&directory).is_ok());
+        let off = br#"{"address":"h","port":1,"enabled":false}"#;
+        writer.set("/test/instances/foo/1", off, -1).unwrap();
+        let is_off = || {
+            let view = directory.view();
+            let listed = view.get("foo").map(|snapshot| snapshot.listed.clone());
+            listed.is_some_and(|listed| !listed[0].can_be_picked())
+        };
+        until("it is known to be off", is_off);
+        assert!(url(&directory).is_err());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The thread that keeps the snapshots of the followed services equal to what ZooKeeper holds.
 
-use crate::directory::{Shared, Snapshot, View};
-use crate::model::{ServiceInstance, path};
+use crate::directory::Shared;
+use crate::followed::{Data, Followed};
+use crate::model::path;
+use crate::snapshot::View;
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{Failure, Session};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -29,23 +31,6 @@ impl Message {
     pub(crate) const MOST: usize = 16 * 1024;
 }
 
-/// What the thread knows of one service.
-#[derive(Default)]
-struct Followed {
-    /// The generation in which it was read and is watched, 0 for none.
-    generation: u64,
-    /// By the name of the znode. `None` stands for data that never could be read.
-    instances: BTreeMap<String, Option<Arc<ServiceInstance>>>,
-    /// The children to read again.
-    changed: BTreeSet<String>,
-    /// Whether the view does not show it as it is.
-    unpublished: bool,
-    /// Until when the instances that could be picked last are picked, although they are gone.
-    lingers_until: Option<Instant>,
-    /// What the view is to show next.
-    fresh: Option<Arc<Snapshot>>,
-}
-
 /// Keeps the snapshots of a directory.
 pub(crate) struct Follower {
     shared: Arc<Shared>,
@@ -58,8 +43,6 @@ pub(crate) struct Follower {
     unreadable: Option<(String, usize)>,
     warnings: Throttle,
 }
-
-type Data = Option<Vec<u8>>;
 
 impl Follower {
     pub(crate) fn new(shared: Arc<Shared>, messages: Receiver<Message>) -> Follower {
@@ -282,61 +265,6 @@ impl Follower {
             }
         }
         self.shared.publish(view);
-    }
-}
-
-impl Followed {
-    /// Makes a new snapshot, where there is something new and everything of it was read. Where nothing can be picked
-    /// any more, what could be before still is: until it `lingers` no more, or from now until `linger_until`.
-    fn refresh(
-        &mut self,
-        before: Option<&Arc<Snapshot>>,
-        lingers: Option<Instant>,
-        linger_until: Instant,
-    ) {
-        let lingered = self.lingers_until.is_some() && lingers.is_none();
-        if !(self.unpublished || lingered) || self.generation == 0 || !self.changed.is_empty() {
-            return;
-        }
-        self.unpublished = false;
-        let listed = self.instances.values().flatten().cloned().collect();
-        let mut snapshot = Snapshot::after(before.map(|before| &**before), listed);
-        let before = before.map_or(&[][..], |before| &before.pickable);
-        if snapshot.pickable.is_empty() && !before.is_empty() && !lingered {
-            snapshot.pickable = before.to_vec();
-            self.lingers_until = lingers.or(Some(linger_until));
-        } else {
-            self.lingers_until = None;
-        }
-        self.fresh = Some(Arc::new(snapshot));
-    }
-
-    /// Takes up what a child holds. Fails with a sentence where that cannot be read.
-    fn apply(&mut self, name: &str, znode: &str, data: Data) -> Result<(), String> {
-        self.changed.remove(znode);
-        self.unpublished = true;
-        let Some(data) = data else {
-            self.instances.remove(znode);
-            return Ok(());
-        };
-        let read = ServiceInstance::from_json(name, znode, &data);
-        let known = self.instances.entry(znode.to_owned()).or_default();
-        match read {
-            Ok(instance) => {
-                *known = Some(Arc::new(instance));
-                Ok(())
-            }
-            Err(why) => {
-                let then = if known.is_some() {
-                    "its last good value is kept until it goes"
-                } else {
-                    "it is left out"
-                };
-                Err(format!(
-                    "the data of {name}/{znode} cannot be read, {then}: {why}"
-                ))
-            }
-        }
     }
 }
 

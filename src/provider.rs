@@ -1,8 +1,9 @@
 //! Finds one instance of a service: an override, else the snapshot, then pick one.
 
-use crate::directory::{Directory, Snapshot};
+use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Params, ServiceInstance, path};
+use crate::snapshot::Snapshot;
 use std::fmt;
 use std::sync::Arc;
 

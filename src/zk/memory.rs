@@ -3,15 +3,16 @@
 //! It keeps the rules of ZooKeeper that this library depends on: sessions outlive their connections until they expire,
 //! watched trees stay watched, watches of one node are lost with the connection.
 
-use super::hosts::is_path;
-use super::{Connector, Failure, Link, Mode, Session, Signal, Signals, Stat, Unreachable};
+use super::{Connector, Failure, Link, Mode, Session, Signals, Stat, Unreachable};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use state::{Call, Node, State, lost};
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+mod state;
 
 #[cfg(test)]
 mod faults;
@@ -47,53 +48,6 @@ pub(crate) struct Registry {
     state: Mutex<State>,
     /// Notified whenever a call that is held up may have to go on.
     changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    nodes: BTreeMap<String, Node>,
-    clients: BTreeMap<i64, Client>,
-    /// How many sessions there have ever been.
-    sessions: i64,
-    /// What is to be signalled once the lock is released.
-    outbox: Vec<(Signals, Signal)>,
-    calls: HashMap<Call, usize>,
-    faults: Faults,
-}
-
-/// The data of a node, and its status.
-type Node = (Vec<u8>, Stat);
-
-/// One session, and the client that has it.
-struct Client {
-    signals: Signals,
-    link: Link,
-    #[cfg_attr(not(test), allow(dead_code, reason = "only a fault ends a connection"))]
-    connections: u64,
-    /// Whether the session is over for the registry, which its client learns when it is connected.
-    expired: bool,
-    /// Paths, and whether the watch is for one event of the node or for all of the tree.
-    watches: HashSet<(String, bool)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Call {
-    Create,
-    Exists,
-    Get,
-    Set,
-    Delete,
-    Children,
-    Watch,
-}
-
-/// What is wrong with the registry. Tests set it.
-#[derive(Default)]
-struct Faults {
-    outage: bool,
-    frozen: bool,
-    delay: Duration,
-    refused: Vec<String>,
 }
 
 impl Connector for Memory {
@@ -217,170 +171,14 @@ impl Registry {
     }
 }
 
-impl State {
-    fn open(&mut self, signals: Signals) -> Result<i64, Unreachable> {
-        if self.faults.outage || self.faults.frozen {
-            return Err(no_answer());
-        }
-        let root = || (Vec::new(), stat(0));
-        self.nodes.entry("/".to_owned()).or_insert_with(root);
-        self.sessions += 1;
-        let client = Client {
-            signals,
-            link: Link::Up(1),
-            connections: 1,
-            expired: false,
-            watches: HashSet::new(),
-        };
-        self.clients.insert(self.sessions, client);
-        Ok(self.sessions)
-    }
-
-    fn watch(&mut self, id: i64, path: &str, once: bool) {
-        if let Some(client) = self.clients.get_mut(&id) {
-            client.watches.insert((path.to_owned(), once));
-        }
-    }
-
-    /// Returns which connection the client has.
-    fn check(&self, id: i64) -> Result<u64, Failure> {
-        match self.clients.get(&id).map(|client| &client.link) {
-            Some(Link::Up(connection)) => Ok(*connection),
-            _ => Err(lost()),
-        }
-    }
-
-    fn create(&mut self, id: i64, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure> {
-        self.check_write(path)?;
-        let parent = &path[..path.rfind('/').unwrap_or(0).max(1)];
-        if self.nodes.get(parent).ok_or(Failure::NoNode)?.1.owner != 0 {
-            return Err(refused(path, "an ephemeral node has no children"));
-        }
-        if self.nodes.contains_key(path) {
-            return Err(Failure::NodeExists);
-        }
-        let owner = if mode == Mode::Ephemeral { id } else { 0 };
-        let node = (data.to_vec(), stat(owner));
-        self.nodes.insert(path.to_owned(), node);
-        self.changed(path);
-        Ok(())
-    }
-
-    fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Stat, Failure> {
-        self.check_write(path)?;
-        self.check_version(path, version)?;
-        let node = self.nodes.get_mut(path).ok_or(Failure::NoNode)?;
-        node.0 = data.to_vec();
-        node.1.version += 1;
-        let stat = node.1;
-        self.changed(path);
-        Ok(stat)
-    }
-
-    fn delete(&mut self, path: &str, version: i32) -> Result<(), Failure> {
-        self.check_write(path)?;
-        self.check_version(path, version)?;
-        let children = self.children(path).unwrap_or_default();
-        if !children.is_empty() {
-            return Err(Failure::NotEmpty);
-        }
-        self.nodes.remove(path);
-        self.changed(path);
-        Ok(())
-    }
-
-    fn children(&self, path: &str) -> Option<Vec<String>> {
-        self.nodes.get(path)?;
-        let prefix = format!("{}/", path.trim_end_matches('/'));
-        let later = self.nodes.range(prefix.clone()..);
-        let below = later.map_while(|(path, _)| path.strip_prefix(&prefix));
-        let names = below.filter(|name| !name.is_empty() && !name.contains('/'));
-        Some(names.map(str::to_owned).collect())
-    }
-
-    fn check_write(&self, path: &str) -> Result<(), Failure> {
-        if !is_path(path) {
-            return Err(refused(path, "not a path of a node"));
-        }
-        let covers = |prefix: &String| path.starts_with(prefix);
-        if self.faults.refused.iter().any(covers) {
-            return Err(refused(path, "NoAuth"));
-        }
-        Ok(())
-    }
-
-    fn check_version(&self, path: &str, version: i32) -> Result<(), Failure> {
-        let (_, stat) = self.nodes.get(path).ok_or(Failure::NoNode)?;
-        let same = version == -1 || version == stat.version;
-        same.then_some(()).ok_or(Failure::BadVersion)
-    }
-
-    fn changed(&mut self, path: &str) {
-        for client in self.clients.values_mut() {
-            let once = client.watches.remove(&(path.to_owned(), true));
-            let covers = |(tree, once): &(String, bool)| !once && Path::new(path).starts_with(tree);
-            let watched = once || client.watches.iter().any(covers);
-            if watched && matches!(client.link, Link::Up(_)) {
-                let signal = Signal::Changed(path.to_owned());
-                self.outbox.push((client.signals.clone(), signal));
-            }
-        }
-    }
-
-    fn close(&mut self, id: i64) -> bool {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return true;
-        };
-        if self.faults.outage {
-            // It is ended with the outage.
-            client.expired = true;
-            return false;
-        }
-        self.expire(id);
-        self.end(id);
-        true
-    }
-
-    /// Ends a session for the registry: deletes its ephemeral nodes.
-    fn expire(&mut self, session: i64) {
-        let owned = self.nodes.iter();
-        let owned = owned.filter(|(_, (_, stat))| stat.owner == session);
-        let owned: Vec<String> = owned.map(|(path, _)| path.clone()).collect();
-        for path in owned {
-            self.nodes.remove(&path);
-            self.changed(&path);
-        }
-    }
-
-    /// Ends a session for its client.
-    fn end(&mut self, id: i64) {
-        if let Some(client) = self.clients.remove(&id) {
-            self.outbox.push((client.signals, Signal::Link));
-        }
-    }
-}
-
-fn lost() -> Failure {
-    Failure::Lost("the connection to memory is lost".into())
-}
-
-fn no_answer() -> Unreachable {
-    Unreachable(vec!["memory does not answer".into()])
-}
-
-fn stat(owner: i64) -> Stat {
-    Stat { owner, version: 0 }
-}
-
-fn refused(path: &str, why: &str) -> Failure {
-    Failure::Refused(format!("memory refused to write {path}: {why}"))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::state::no_answer;
     use super::*;
+    use crate::zk::Signal;
     use std::sync::mpsc::{Receiver, channel};
     use std::thread;
+    use std::time::Duration;
 
     /// A registry of its own for one test.
     fn fresh() -> Arc<Registry> {

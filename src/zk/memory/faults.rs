@@ -1,6 +1,7 @@
 //! What tests can do to a registry, and ask of it.
 
-use super::{Call, Registry, State, no_answer};
+use super::Registry;
+use super::state::{Call, State, no_answer};
 use crate::zk::{Link, Signal};
 use std::time::Duration;
 
