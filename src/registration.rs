@@ -66,12 +66,14 @@ pub fn connect_with(config: Config) -> Result<()> {
 ///
 /// Returns once ZooKeeper has the instance, at most after the connection timeout. From then on it is kept there, over
 /// reconnects, expired sessions and nodes deleted by hand, until it is unregistered or disconnected. Registering the
-/// same id again replaces the instance.
+/// same id again replaces the instance, and so does another program that registers it: ids have to differ. Where two
+/// live programs keep taking one from each other, the first to have lost it three times gives way until the other is
+/// gone.
 ///
 /// # Errors
 /// [`InvalidService`](crate::ErrorKind::InvalidService) before anything is written,
 /// [`NotConnected`](crate::ErrorKind::NotConnected), [`Timeout`](crate::ErrorKind::Timeout), or
-/// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no. After an error the service is not registered, and
+/// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no, or another live program keeps the id. After an error the service is not registered, and
 /// will not appear later; where the same id was registered before, that stays.
 pub fn register(service: Service) -> Result<String> {
     let registrar = registrar()?;
