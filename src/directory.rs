@@ -411,6 +411,22 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_that_something_unreadable_replaces_is_still_picked_for_a_moment() {
+        let (registry, directory, writer) = connected("replaced");
+        put(&writer, "1", 1);
+        assert!(url(&directory).is_ok());
+        let node = "/test/instances/foo/1";
+        writer.delete(node, -1).unwrap();
+        until("it is not listed", || known(&directory) == 0);
+        let read = registry.calls().get;
+        writer.create(node, b"{", Mode::Ephemeral).unwrap();
+        until("the other data are read", || registry.calls().get > read);
+        writer.set(node, b"{{", -1).unwrap();
+        until("and once more", || registry.calls().get > read + 1);
+        assert!(url(&directory).is_ok());
+    }
+
+    #[test]
     fn an_instance_that_is_switched_off_is_not_picked_for_a_moment_more() {
         let (_, directory, writer) = connected("switched-off");
         put(&writer, "1", 1);

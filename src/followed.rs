@@ -52,10 +52,12 @@ impl Followed {
         self.fresh = Some(Arc::new(snapshot));
     }
 
-    /// Returns what could be picked before and is gone, not what was switched off.
+    /// Returns what could be picked before and is gone, or something that cannot be read stands in its place: not what
+    /// was switched off.
     fn gone(&self, before: Option<&Arc<Snapshot>>) -> Vec<Arc<ServiceInstance>> {
         let known = before.into_iter().flat_map(|before| &before.pickable);
-        let gone = known.filter(|instance| !self.instances.contains_key(instance.id()));
+        let now = |known: &ServiceInstance| self.instances.get(known.id()).and_then(Option::as_ref);
+        let gone = known.filter(|instance| now(instance).is_none());
         gone.cloned().collect()
     }
 
