@@ -19,6 +19,7 @@ mod faults;
 mod peer;
 mod row;
 mod soak;
+mod verdict;
 
 use faults::{FAULTS, Fault};
 use row::{HEAD, Row, Times};
