@@ -1,8 +1,8 @@
 //! One followed service: what was read of it, and what its snapshot shows.
 
 use crate::model::ServiceInstance;
-use crate::snapshot::Snapshot;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::snapshot::{RejectedInstance, Snapshot};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,8 +14,10 @@ pub(crate) type Data = Option<Vec<u8>>;
 pub(crate) struct Followed {
     /// The generation in which it was read and is watched, 0 for none.
     pub(crate) generation: u64,
-    /// By the name of the znode. `None` stands for data that never could be read.
-    pub(crate) instances: BTreeMap<String, Option<Arc<ServiceInstance>>>,
+    /// By the name of the znode: what it held when that could last be used.
+    instances: BTreeMap<String, Arc<ServiceInstance>>,
+    /// By the name of the znode: why what it holds cannot be used.
+    rejected: BTreeMap<String, String>,
     /// The children to read again.
     pub(crate) changed: BTreeSet<String>,
     /// Whether the view does not show it as it is.
@@ -41,8 +43,16 @@ impl Followed {
             return;
         }
         self.unpublished = false;
-        let listed = self.instances.values().flatten().cloned().collect();
-        let mut snapshot = Snapshot::after(before.map(|before| &**before), listed);
+        let listed = self.instances.values().cloned().collect();
+        let rejected = self
+            .rejected
+            .iter()
+            .map(|(znode, reason)| RejectedInstance {
+                znode: znode.clone(),
+                reason: reason.clone(),
+            });
+        let mut snapshot =
+            Snapshot::after(before.map(|before| &**before), listed, rejected.collect());
         self.lingers_until = None;
         if snapshot.pickable.is_empty() && !lingered {
             snapshot.pickable = self.gone(before);
@@ -52,40 +62,130 @@ impl Followed {
         self.fresh = Some(Arc::new(snapshot));
     }
 
-    /// Returns what could be picked before and is gone, or something that cannot be read stands in its place: not what
+    /// Returns what could be picked before and is gone, or something that cannot be used stands in its place: not what
     /// was switched off.
     fn gone(&self, before: Option<&Arc<Snapshot>>) -> Vec<Arc<ServiceInstance>> {
+        // By id: a znode may have another name.
+        let listed: HashSet<&str> = self.instances.values().map(|listed| listed.id()).collect();
         let known = before.into_iter().flat_map(|before| &before.pickable);
-        let now = |known: &ServiceInstance| self.instances.get(known.id()).and_then(Option::as_ref);
-        let gone = known.filter(|instance| now(instance).is_none());
+        let gone = known.filter(|instance| !listed.contains(instance.id()));
         gone.cloned().collect()
     }
 
-    /// Takes up what a child holds. Fails with a sentence where that cannot be read.
-    pub(crate) fn apply(&mut self, name: &str, znode: &str, data: Data) -> Result<(), String> {
+    /// Takes up which children there are. All of them are to be read.
+    pub(crate) fn list(&mut self, children: BTreeSet<String>) {
+        self.instances.retain(|znode, _| children.contains(znode));
+        self.rejected.retain(|znode, _| children.contains(znode));
+        self.changed = children;
+        self.unpublished = true;
+    }
+
+    /// Takes up what a child holds. Returns a warning where that cannot be used, once for the same reason.
+    pub(crate) fn apply(&mut self, name: &str, znode: &str, data: Data) -> Option<String> {
         self.changed.remove(znode);
         self.unpublished = true;
+        let before = self.rejected.remove(znode);
         let Some(data) = data else {
             self.instances.remove(znode);
-            return Ok(());
+            return None;
         };
-        let read = ServiceInstance::from_json(name, znode, &data);
-        let known = self.instances.entry(znode.to_owned()).or_default();
-        match read {
+        match ServiceInstance::from_json(name, znode, &data) {
             Ok(instance) => {
-                *known = Some(Arc::new(instance));
-                Ok(())
+                self.instances.insert(znode.to_owned(), Arc::new(instance));
+                None
             }
-            Err(why) => {
-                let then = if known.is_some() {
-                    "its last good value is kept until it goes"
-                } else {
-                    "it is left out"
-                };
-                Err(format!(
-                    "the data of {name}/{znode} cannot be read, {then}: {why}"
-                ))
+            Err(reason) => {
+                let known = before.as_ref() == Some(&reason);
+                let warning = (!known).then(|| self.warning(name, znode, &reason));
+                self.rejected.insert(znode.to_owned(), reason);
+                warning
             }
         }
+    }
+
+    fn warning(&self, name: &str, znode: &str, reason: &str) -> String {
+        let then = if self.instances.contains_key(znode) {
+            "its last good value is kept until it goes"
+        } else {
+            "it is left out"
+        };
+        format!("the data of {name}/{znode} cannot be used, {then}: {reason}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const GOOD: &str = r#"{"id":"i","address":"h","port":1}"#;
+
+    fn followed(children: &[(&str, &str)]) -> Followed {
+        let mut followed = Followed {
+            generation: 1,
+            ..Followed::default()
+        };
+        for (znode, data) in children {
+            apply(&mut followed, znode, Some(data));
+        }
+        followed
+    }
+
+    fn apply(followed: &mut Followed, znode: &str, data: Option<&str>) -> Option<String> {
+        followed.apply("foo", znode, data.map(|data| data.as_bytes().to_vec()))
+    }
+
+    fn snapshot(followed: &mut Followed, before: Option<&Arc<Snapshot>>) -> Arc<Snapshot> {
+        followed.refresh(before, None, Instant::now() + Duration::from_secs(1));
+        followed.fresh.take().unwrap()
+    }
+
+    fn rejected(followed: &mut Followed) -> Vec<String> {
+        let snapshot = snapshot(followed, None);
+        snapshot
+            .rejected
+            .iter()
+            .map(|one| one.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_rejected_until_it_is_corrected_or_gone() {
+        let mut followed = followed(&[("a", "{"), ("b", ""), ("c", GOOD)]);
+        let reasons = rejected(&mut followed);
+        assert_eq!(reasons.len(), 2);
+        assert_eq!(reasons[1], "b: the data is empty");
+        apply(&mut followed, "a", Some(GOOD));
+        assert_eq!(rejected(&mut followed), ["b: the data is empty"]);
+        apply(&mut followed, "b", None);
+        assert_eq!(rejected(&mut followed), [""; 0]);
+        apply(&mut followed, "c", Some(r#"{"address":"me@h"}"#));
+        let snapshot = snapshot(&mut followed, None);
+        assert_eq!((snapshot.listed.len(), snapshot.rejected.len()), (2, 1));
+        followed.list(["a".to_owned()].into());
+        apply(&mut followed, "a", Some(GOOD));
+        assert_eq!(rejected(&mut followed), [""; 0]);
+    }
+
+    #[test]
+    fn the_same_reason_is_no_new_warning() {
+        let mut followed = followed(&[("a", GOOD)]);
+        let warning = apply(&mut followed, "a", Some("")).unwrap();
+        let kept = "its last good value is kept until it goes: the data is empty";
+        assert_eq!(warning, format!("the data of foo/a cannot be used, {kept}"));
+        assert_eq!(apply(&mut followed, "a", Some("")), None);
+        assert!(apply(&mut followed, "a", Some("[]")).is_some());
+        let warning = apply(&mut followed, "b", Some("")).unwrap();
+        assert!(warning.contains("cannot be used, it is left out: "));
+    }
+
+    #[test]
+    fn an_instance_with_another_id_than_its_znode_does_not_linger_when_it_is_switched_off() {
+        let mut followed = followed(&[("i0000000001", GOOD)]);
+        let before = snapshot(&mut followed, None);
+        assert_eq!(before.pickable.len(), 1);
+        let off = r#"{"id":"i","address":"h","port":1,"enabled":false}"#;
+        apply(&mut followed, "i0000000001", Some(off));
+        assert!(snapshot(&mut followed, Some(&before)).pickable.is_empty());
     }
 }

@@ -39,8 +39,8 @@ pub(crate) struct Follower {
     /// The generation that was last seen, and when the time after it in which others come back ends.
     seen: u64,
     settled_at: Instant,
-    /// What could not be read and has not been warned of: the first, and how many.
-    unreadable: Option<(String, usize)>,
+    /// What cannot be used and has not been warned of: the first, and how many others.
+    rejected: Option<(String, usize)>,
     warnings: Throttle,
 }
 
@@ -52,7 +52,7 @@ impl Follower {
             services: HashMap::new(),
             seen: 0,
             settled_at: Instant::now(),
-            unreadable: None,
+            rejected: None,
             warnings: Throttle::default(),
         }
     }
@@ -164,11 +164,7 @@ impl Follower {
             match (listing, self.services.get_mut(name)) {
                 (Ok(children), Some(service)) => {
                     service.generation = generation.number();
-                    service
-                        .instances
-                        .retain(|znode, _| children.contains(znode));
-                    service.changed = children;
-                    service.unpublished = true;
+                    service.list(children);
                 }
                 (Ok(_), None) => {}
                 (Err(failure), _) => {
@@ -206,12 +202,12 @@ impl Follower {
             };
             match result {
                 Ok(data) => {
-                    if let Err(why) = service.apply(name, znode, data) {
+                    if let Some(warning) = service.apply(name, znode, data) {
                         let others = self
-                            .unreadable
+                            .rejected
                             .take()
                             .map(|(first, count)| (first, count + 1));
-                        self.unreadable = others.or(Some((why, 0)));
+                        self.rejected = others.or(Some((warning, 0)));
                     }
                 }
                 Err(failure) => {
@@ -224,13 +220,13 @@ impl Follower {
         complete
     }
 
-    /// Warns of what could not be read, in one line for all of it.
+    /// Warns of what cannot be used, in one line for all of it.
     fn warn(&mut self, now: Instant) {
-        let Some((first, others)) = self.unreadable.take() else {
+        let Some((first, others)) = self.rejected.take() else {
             return;
         };
         match (self.warnings.pass(now), others) {
-            (None, _) => log::debug!("{first}; {others} others cannot be read"),
+            (None, _) => log::debug!("{first}; {others} others cannot be used"),
             (Some(more), 0) => log::warn!("{first}{more}"),
             (Some(more), _) => log::warn!("{first}; the same goes for {others} others{more}"),
         }

@@ -29,4 +29,5 @@ pub use guard::{DisconnectGuard, disconnect_on_drop};
 pub use health::PendingRegistration;
 pub use model::{Service, ServiceInstance, ServiceType, UriSpec};
 pub use provider::ServiceProvider;
+pub use snapshot::RejectedInstance;
 pub use zk::ConnectionState;

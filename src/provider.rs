@@ -3,7 +3,7 @@
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Params, ServiceInstance, path};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{RejectedInstance, Snapshot};
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,6 +58,32 @@ impl ServiceProvider {
             .view()
             .get(&self.name)
             .map_or_else(Vec::new, |snapshot| snapshot.listed.clone()))
+    }
+
+    /// Returns the nodes below the service whose data are not used, each with the reason: no JSON, a port that is no
+    /// port, an address that is neither an IP nor a host name, a uri spec that would make a URL to somewhere else.
+    ///
+    /// One that held a usable instance before is listed and picked as that until it goes. Each is a warning in the log
+    /// when it is first seen.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// let provider = party::discovery::service_provider("user-sessions")?;
+    /// for rejected in provider.rejected()? {
+    ///     println!("{} is not used: {}", rejected.znode(), rejected.reason());
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
+    pub fn rejected(&self) -> Result<Vec<RejectedInstance>> {
+        self.directory.check_open()?;
+        Ok(self
+            .directory
+            .view()
+            .get(&self.name)
+            .map_or_else(Vec::new, |snapshot| snapshot.rejected.clone()))
     }
 }
 
@@ -144,7 +170,10 @@ fn pick(snapshot: &Snapshot) -> Option<&Arc<ServiceInstance>> {
 
 fn no_instance(directory: &Directory, name: &str, snapshot: &Snapshot) -> Error {
     let why = match snapshot.listed.len() {
-        0 => "none is registered".to_owned(),
+        0 => match snapshot.rejected.as_slice() {
+            [] => "none is registered".to_owned(),
+            [first, ..] => format!("none is registered that can be used, such as {first}"),
+        },
         1 => "the one registered is switched off or has no address or port".to_owned(),
         n => format!("all {n} registered are switched off or have no address or port"),
     };

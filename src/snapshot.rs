@@ -2,6 +2,7 @@
 
 use crate::model::ServiceInstance;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,8 +14,37 @@ pub(crate) struct Snapshot {
     /// Those that can be picked: switched on, with an address and a port. For a moment after the last of them went they
     /// still are, since it may just be replaced.
     pub(crate) pickable: Vec<Arc<ServiceInstance>>,
+    /// What stands below the service and is not used.
+    pub(crate) rejected: Vec<RejectedInstance>,
     /// Whether the service was ever looked up by name, which has it followed for good.
     looked_up: Arc<AtomicBool>,
+}
+
+/// A node below a service whose data are not used, and why.
+///
+/// Returned by [`ServiceProvider::rejected`](crate::ServiceProvider::rejected).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedInstance {
+    pub(crate) znode: String,
+    pub(crate) reason: String,
+}
+
+impl RejectedInstance {
+    /// Returns the name of the node: the last segment of its path, which for most instances is their id.
+    pub fn znode(&self) -> &str {
+        &self.znode
+    }
+
+    /// Returns what is wrong with the data, and what was expected. There is nothing of the payload in it.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl fmt::Display for RejectedInstance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.znode, self.reason)
+    }
 }
 
 /// What is known of all services that are followed.
@@ -22,7 +52,11 @@ pub(crate) type View = HashMap<String, Arc<Snapshot>>;
 
 impl Snapshot {
     /// Makes the snapshot that follows another.
-    pub(crate) fn after(before: Option<&Snapshot>, listed: Vec<Arc<ServiceInstance>>) -> Snapshot {
+    pub(crate) fn after(
+        before: Option<&Snapshot>,
+        listed: Vec<Arc<ServiceInstance>>,
+        rejected: Vec<RejectedInstance>,
+    ) -> Snapshot {
         let pickable = listed
             .iter()
             .filter(|instance| instance.can_be_picked())
@@ -31,6 +65,7 @@ impl Snapshot {
         Snapshot {
             listed,
             pickable,
+            rejected,
             looked_up: before.map_or_else(Arc::default, |before| before.looked_up.clone()),
         }
     }

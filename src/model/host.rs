@@ -3,27 +3,27 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// What [`to_register`] accepts, as a phrase for "…, expected …".
+/// What [`bare`] accepts, as a phrase for "…, expected …".
 pub(super) const EXPECTED: &str = "an IP address or a host name";
 
-// What would begin another part of the URL: behind `user@` stands the host a call really goes to.
-const FORBIDDEN_IN_URL: &str = "#/:<>?@[\\]^|%";
-
-/// Returns the form of an address that is registered: an IP without brackets and scope id, or a host name.
-pub(super) fn to_register(address: &str) -> Option<&str> {
+/// Returns an address without what does not belong into ZooKeeper: an IP without brackets and scope id, or a host name.
+///
+/// Anything else is `None`, whether we are to register it or somebody else did: with `user@host`, `host/`, or letters
+/// that clients fold into others, a URL would point elsewhere than it reads.
+pub(super) fn bare(address: &str) -> Option<&str> {
     bare_ipv6(address)
         .or_else(|| (address.parse::<Ipv4Addr>().is_ok() || is_name(address)).then_some(address))
 }
 
-/// Returns the form of an address that stands in a URL, or `None` where it would change what the URL means.
-///
-/// This is more lenient than [`to_register`], since others register what they please.
+/// Returns the form of an address that stands in a URL.
 pub(super) fn in_url(address: &str) -> Option<Cow<'_, str>> {
-    if let Some(ip) = bare_ipv6(address) {
-        return Some(format!("[{ip}]").into());
-    }
-    let forbidden = |c: char| c.is_control() || c.is_whitespace() || FORBIDDEN_IN_URL.contains(c);
-    (!address.is_empty() && !address.contains(forbidden)).then_some(address.into())
+    let bare = bare(address)?;
+    // Of all that is accepted, only IPv6 has a colon.
+    Some(if bare.contains(':') {
+        format!("[{bare}]").into()
+    } else {
+        bare.into()
+    })
 }
 
 fn bare_ipv6(address: &str) -> Option<&str> {
@@ -32,17 +32,30 @@ fn bare_ipv6(address: &str) -> Option<&str> {
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(address);
     // A scope id names a network interface of the machine that wrote it, and means nothing on another.
-    let bare = inner.split_once('%').map_or(inner, |(bare, _scope)| bare);
-    bare.parse::<Ipv6Addr>().is_ok().then_some(bare)
+    let (bare, scope) = inner
+        .split_once('%')
+        .map_or((inner, None), |(bare, scope)| (bare, Some(scope)));
+    let valid = bare.parse::<Ipv6Addr>().is_ok()
+        && scope.is_none_or(|scope| scope.split('.').all(is_label));
+    valid.then_some(bare)
 }
 
 fn is_name(text: &str) -> bool {
+    // A dot at the end says that the name is complete.
+    let text = text.strip_suffix('.').unwrap_or(text);
     // Clients take a name whose last label is a number for an IPv4 address, so `10.0.0.256` is a slip, not a name.
-    let ends_in_number = text
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    let ends_in_number = text.rsplit('.').next().is_some_and(is_number);
     text.len() <= 253 && !ends_in_number && text.split('.').all(is_label)
+}
+
+fn is_number(label: &str) -> bool {
+    let hexadecimal = label
+        .strip_prefix("0x")
+        .or_else(|| label.strip_prefix("0X"));
+    match hexadecimal {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => label.bytes().all(|b| b.is_ascii_digit()),
+    }
 }
 
 fn is_label(text: &str) -> bool {
@@ -55,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ips_and_host_names_are_registered_as_they_are() {
+    fn ips_and_host_names_are_taken_as_they_are() {
         for address in [
             "10.0.0.1",
             "fd00::2",
@@ -65,27 +78,35 @@ mod tests {
             "my_host-1.example.com",
             "1a2b",
             "3com.de",
+            "host.example.com.",
+            "0xy",
         ] {
-            assert_eq!(to_register(address), Some(address));
+            assert_eq!(bare(address), Some(address));
         }
     }
 
     #[test]
-    fn brackets_and_scope_id_are_not_registered() {
-        for address in ["[fd00::2]", "fd00::2%eth0", "[fd00::2%eth0]", "fd00::2%1"] {
-            assert_eq!(to_register(address), Some("fd00::2"), "{address}");
+    fn brackets_and_scope_id_are_dropped() {
+        for address in [
+            "[fd00::2]",
+            "fd00::2%eth0.100",
+            "[fd00::2%eth0]",
+            "fd00::2%1",
+        ] {
+            assert_eq!(bare(address), Some("fd00::2"), "{address}");
         }
     }
 
     #[test]
-    fn what_is_neither_ip_nor_host_name_is_not_registered() {
+    fn what_is_neither_ip_nor_host_name_is_refused() {
         for address in [
             "",
             " ",
             "a b",
             "a..b",
             ".a",
-            "a.",
+            "a..",
+            ".",
             "a/b",
             "a:80",
             "10.0.0.1:80",
@@ -94,6 +115,10 @@ mod tests {
             "10.0.0.256",
             "1.2.3",
             "12345",
+            "1.2.3.",
+            "0x7f000001",
+            "127.0X1",
+            "0x",
             "fd00:::2",
             "[fd00::2",
             "fd00::2]",
@@ -102,19 +127,19 @@ mod tests {
             "grüße",
             "a\n",
         ] {
-            assert_eq!(to_register(address), None, "{address:?}");
+            assert_eq!(bare(address), None, "{address:?}");
         }
     }
 
     #[test]
     fn labels_have_up_to_63_characters_and_names_up_to_253() {
         let label = "a".repeat(63);
-        assert!(to_register(&label).is_some());
-        assert!(to_register(&"a".repeat(64)).is_none());
+        assert!(bare(&label).is_some());
+        assert!(bare(&"a".repeat(64)).is_none());
         let name = format!("{label}.{label}.{label}.{}", "a".repeat(61));
         assert_eq!(name.len(), 253);
-        assert!(to_register(&name).is_some());
-        assert!(to_register(&format!("{name}a")).is_none());
+        assert!(bare(&name).is_some());
+        assert!(bare(&format!("{name}a")).is_none());
     }
 
     #[test]
@@ -122,7 +147,7 @@ mod tests {
         for address in ["fd00::2", "[fd00::2]", "fd00::2%eth0", "[fd00::2%eth0]"] {
             assert_eq!(in_url(address).as_deref(), Some("[fd00::2]"), "{address}");
         }
-        for address in ["10.0.0.1", "localhost", "my_host", "grüße.example", "12345"] {
+        for address in ["10.0.0.1", "localhost", "my_host", "xn--gre-goa5f.example."] {
             assert_eq!(in_url(address).as_deref(), Some(address));
         }
     }
@@ -141,8 +166,14 @@ mod tests {
             "a\\b",
             "a%2fb",
             "[10.0.0.1]",
+            "fd00::2%@evil.com",
+            "[fd00::2%/]",
             "a\n",
             "\u{a0}",
+            // Clients fold these into `a/c`, `.` and `@`.
+            "\u{2100}",
+            "evil\u{3002}com",
+            "me\u{ff20}a",
         ] {
             assert_eq!(in_url(address), None, "{address:?}");
         }

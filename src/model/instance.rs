@@ -188,8 +188,7 @@ impl ServiceInstance {
 
     /// Returns `scheme://address:port`, with the [`ssl_port`](ServiceInstance::ssl_port) where there is one.
     ///
-    /// An IPv6 address is in brackets and has no scope id. There is no base URL without a port, without an address,
-    /// or with an address that cannot stand in a URL, such as `a/b`.
+    /// An IPv6 address is in brackets and has no scope id. There is no base URL without a port or without an address.
     pub fn base_url(&self) -> Option<&str> {
         self.base_url.as_deref()
     }
@@ -223,8 +222,8 @@ impl ServiceInstance {
 
     /// Returns the base URL followed by the uri spec, with the values of its variables.
     ///
-    /// `params` are as for [`build_uri_spec`](ServiceInstance::build_uri_spec). A uri spec that begins with `{scheme}`
-    /// is a whole URL, as Spring Cloud writes it, and is used alone. A path that begins without a `/` gets one, or it
+    /// `params` are as for [`build_uri_spec`](ServiceInstance::build_uri_spec). A uri spec that begins with
+    /// `{scheme}://` is a whole URL, as Spring Cloud writes it, and is used alone. A path that begins without a `/` gets one, or it
     /// would change the port.
     ///
     /// # Errors

@@ -23,5 +23,5 @@ pub(crate) type Params<'a> = &'a [(&'a str, &'a dyn std::fmt::Display)];
 
 /// Returns the form of an address that is registered: an IP without brackets and scope id, or a host name.
 pub(crate) fn address_to_register(address: &str) -> Option<String> {
-    host::to_register(address).map(str::to_owned)
+    host::bare(address).map(str::to_owned)
 }

@@ -144,11 +144,7 @@ impl Service {
     ) -> Result<ServiceInstance> {
         // Found or given, an address is checked: the one of a network interface comes with a scope id.
         let address = self.address_or_none().unwrap_or(default_address);
-        let uri_spec = self
-            .uri_spec
-            .as_deref()
-            .map(str::parse::<UriSpec>)
-            .transpose()?;
+        let uri_spec = self.uri_spec.as_deref().map(checked_spec).transpose()?;
         let instance = ServiceInstance::new(Fields {
             address: Some(checked_address(address)?.to_owned()),
             port: Some(checked_port("port", self.port)?),
@@ -187,8 +183,15 @@ fn checked_segment<'a>(field: &str, text: &'a str) -> Result<&'a str> {
 }
 
 fn checked_address(address: &str) -> Result<&str> {
-    host::to_register(address)
-        .ok_or_else(|| Error::invalid_service("address", address, host::EXPECTED))
+    host::bare(address).ok_or_else(|| Error::invalid_service("address", address, host::EXPECTED))
+}
+
+fn checked_spec(text: &str) -> Result<UriSpec> {
+    let spec: UriSpec = text.parse()?;
+    match spec.check() {
+        Ok(()) => Ok(spec),
+        Err(expected) => Err(Error::invalid_service("uri spec", text, expected)),
+    }
 }
 
 fn check_size(size: usize) -> Result<()> {

@@ -12,8 +12,9 @@ use crate::{Error, ErrorKind, Result};
 /// A template for the path below an instance, with variables in braces: `/users/{userid}/sessions`.
 ///
 /// It comes from a text by [`FromStr`] and gives that text back by its `Display` form. Spaces around the name of a
-/// variable do not count, and `{}` stands for nothing. A template that begins with `{scheme}` makes a whole URL, as
-/// Spring Cloud registers it: `{scheme}://{address}:{port}`.
+/// variable do not count, and `{}` stands for nothing. A template that begins with `{scheme}://` makes a whole URL, as
+/// Spring Cloud registers it: `{scheme}://{address}:{port}`. It goes to the address of its instance: another host there
+/// cannot be registered, and is not used where somebody else did.
 ///
 /// # Examples
 ///
@@ -90,9 +91,36 @@ impl UriSpec {
 
     /// Whether this makes a whole URL by itself, not a path below one.
     pub(crate) fn is_whole_url(&self) -> bool {
-        self.parts
-            .first()
-            .is_some_and(|part| part.variable && &*part.value == "scheme")
+        match &*self.parts {
+            [scheme, rest, ..] => scheme.is("scheme") && rest.literal().starts_with("://"),
+            _ => false,
+        }
+    }
+
+    /// Returns what is expected instead of a template that could make a URL which goes elsewhere than to the address of
+    /// its instance, or which ends the line of the request that it stands in.
+    pub(super) fn check(&self) -> std::result::Result<(), &'static str> {
+        let mut literals = self.parts.iter().map(Part::literal);
+        if literals.any(|literal| literal.contains(char::is_control)) {
+            return Err("one without control characters");
+        }
+        if self.is_whole_url() && !self.has_own_authority() {
+            return Err("`{scheme}://{address}` at its start, then a port or nothing, then `/`");
+        }
+        Ok(())
+    }
+
+    fn has_own_authority(&self) -> bool {
+        let text = self.to_string();
+        let Some(behind) = text.strip_prefix("{scheme}://{address}") else {
+            return false;
+        };
+        let ports = ["{port}", "{ssl-port}"];
+        let rest = behind.strip_prefix(':').map_or(behind, |port| {
+            let variable = ports.iter().find_map(|name| port.strip_prefix(name));
+            variable.unwrap_or_else(|| port.trim_start_matches(|c: char| c.is_ascii_digit()))
+        });
+        rest.is_empty() || rest.starts_with(['/', '?', '#'])
     }
 
     /// Returns about how many bytes the built text will have.
@@ -159,6 +187,14 @@ pub(super) enum Failure<'a> {
 }
 
 impl Part {
+    fn is(&self, variable: &str) -> bool {
+        self.variable && &*self.value == variable
+    }
+
+    fn literal(&self) -> &str {
+        if self.variable { "" } else { &self.value }
+    }
+
     fn from_wire(value: &Value) -> Option<Part> {
         // Not more lenient than this: a part that is dropped makes a URL of something else.
         let fields = value.as_object()?;
@@ -375,9 +411,63 @@ mod tests {
     #[test]
     fn only_a_spec_that_begins_with_the_scheme_is_a_whole_url() {
         assert!(spec("{scheme}://{address}:{port}").is_whole_url());
-        for text in ["", "scheme", "/{scheme}", "{Scheme}", "http://a"] {
+        for text in [
+            "",
+            "scheme",
+            "/{scheme}",
+            "{Scheme}",
+            "http://a",
+            "{scheme}",
+            "{scheme}/a",
+            "{scheme}{x}://",
+        ] {
             assert!(!spec(text).is_whole_url(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_whole_url_goes_to_the_address_of_its_instance() {
+        for text in [
+            "{scheme}://{address}",
+            "{scheme}://{address}:{port}",
+            "{scheme}://{address}:{ssl-port}/{x}",
+            "{scheme}://{address}:8080?{x}",
+            "{scheme}://{ address }#{x}",
+            // These are paths.
+            "{scheme}",
+            "{scheme}/{address}@evil.com",
+            "/{scheme}://evil.com",
+            "http://evil.com",
+            "@evil.com",
+        ] {
+            assert_eq!(spec(text).check(), Ok(()), "{text}");
+        }
+        for text in [
+            "{scheme}://",
+            "{scheme}://evil.com",
+            "{scheme}:///{address}",
+            "{scheme}://me@{address}",
+            "{scheme}://{name}",
+            "{scheme}://{address}@evil.com",
+            "{scheme}://{address}.evil.com",
+            "{scheme}://{address}\\@evil.com",
+            "{scheme}://{address}{x}",
+            "{scheme}://{address}:{port}@evil.com",
+            "{scheme}://{address}:{port}0",
+            "{scheme}://{address}:{x}",
+            "{scheme}://{address}:80@evil.com/",
+            "{scheme}://{address}:{port}{x}",
+        ] {
+            assert!(spec(text).check().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_would_end_the_line_of_a_request_is_refused() {
+        for text in ["/a\r\nHost: b", "/\0", "/{x}\u{85}"] {
+            assert!(spec(text).check().is_err(), "{text:?}");
+        }
+        assert_eq!(spec("/a b/{\tx}").check(), Ok(()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::host;
 use super::instance::{Fields, ServiceInstance, ServiceType};
 use super::payload::Payload;
 use super::uri_spec::UriSpec;
@@ -59,7 +60,7 @@ impl ServiceInstance {
             // What a writer left out, the path tells.
             name: read(&mut json, "name", "a text", text)?.unwrap_or_else(|| name.to_owned()),
             id: read(&mut json, "id", "a text", text)?.unwrap_or_else(|| znode.to_owned()),
-            address: read(&mut json, "address", "a text", text)?,
+            address: read(&mut json, "address", host::EXPECTED, address)?.flatten(),
             port: read(&mut json, "port", PORT, port)?,
             ssl_port: read(&mut json, "sslPort", PORT, port)?,
             payload: json.remove("payload").and_then(Payload::from_wire),
@@ -104,12 +105,18 @@ fn read<T>(
 }
 
 fn uri_spec(json: &mut Map<String, Value>) -> Result<Option<UriSpec>, String> {
-    match json.remove("uriSpec") {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match UriSpec::from_wire(&value) {
-            Ok(spec) => Ok(Some(spec)),
-            Err(why) => Err(format!("uriSpec is {}, expected {why}", shown(&value))),
-        },
+    let value = match json.remove("uriSpec") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(value) => value,
+    };
+    let spec = UriSpec::from_wire(&value)
+        .map_err(|why| format!("uriSpec is {}, expected {why}", shown(&value)))?;
+    match spec.check() {
+        Ok(()) => Ok(Some(spec)),
+        Err(why) => Err(format!(
+            "uriSpec is {}, expected {why}",
+            shown(&spec.to_string().into())
+        )),
     }
 }
 
@@ -152,6 +159,15 @@ fn port(value: &Value) -> Option<u16> {
     (port != 0).then_some(port)
 }
 
+/// Reads an address. An empty one is none.
+fn address(value: &Value) -> Option<Option<String>> {
+    let address = text(value)?;
+    match address.is_empty() {
+        true => Some(None),
+        false => host::bare(&address).is_some().then_some(Some(address)),
+    }
+}
+
 fn service_type(value: &Value) -> Option<ServiceType> {
     // The names of Java's constants are exact, so `dynamic` is none of them.
     ServiceType::from_wire(value.as_str()?)
@@ -163,6 +179,8 @@ fn shown(value: &Value) -> String {
     const LONGEST: usize = 40;
     match value {
         Value::Array(_) | Value::Object(_) => kind(value).to_owned(),
+        // Its `Debug` form, which escapes more of what could play tricks on who reads the log.
+        Value::String(text) => format!("{:?}", text.chars().take(LONGEST).collect::<String>()),
         scalar => scalar.to_string().chars().take(LONGEST).collect(),
     }
 }
@@ -389,6 +407,69 @@ mod tests {
     fn unknown_fields_are_ignored() {
         let data = SSL.replace('}', r#","x":{"y":[null]},"enabled":true}"#);
         assert_eq!(read_text(&data), read_text(SSL));
+    }
+
+    #[test]
+    fn an_address_that_would_lead_elsewhere_is_refused() {
+        for address in [
+            "me@evil.com",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a b",
+            "a\n",
+            "a:80",
+            "evil\u{3002}com",
+        ] {
+            let error = with("address", json!(address)).unwrap_err();
+            let expected = format!("address is {address:?}, expected an IP address or a host name");
+            assert_eq!(error, expected);
+        }
+        assert_eq!(with("address", json!("")), read_text("{}"));
+        let scoped = with("address", json!("fe80::1%eth0")).unwrap();
+        assert_eq!(scoped.address(), Some("fe80::1%eth0"));
+    }
+
+    #[test]
+    fn a_uri_spec_that_would_lead_elsewhere_is_refused() {
+        let literal = |text: &str| json!({"value": text, "variable": false});
+        let scheme = json!({"value": "scheme", "variable": true});
+        for parts in [
+            json!([scheme, literal("://evil.com/")]),
+            json!([literal("/a\r\nHost: evil.com")]),
+        ] {
+            let error = with("uriSpec", json!({"parts": parts})).unwrap_err();
+            assert!(
+                error.starts_with("uriSpec is \"") && error.contains("evil.com"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_written_unless_asked_for_has_exactly_the_fields_an_old_reader_knows() {
+        let known = [
+            "name",
+            "id",
+            "address",
+            "port",
+            "sslPort",
+            "payload",
+            "registrationTimeUTC",
+            "serviceType",
+            "uriSpec",
+        ];
+        for instance in [
+            with_spec(),
+            ServiceInstance::new(ssl()),
+            ServiceInstance::new(Fields::new("a", "b")),
+        ] {
+            let json = String::from_utf8(instance.to_json()).unwrap();
+            let fields: Map<String, Value> = serde_json::from_str(&json).unwrap();
+            assert_eq!(fields.len(), known.len(), "{json}");
+            let at = known.map(|field| json.find(&format!("\"{field}\":")).unwrap());
+            assert!(at.is_sorted(), "{json}");
+        }
     }
 
     #[test]

@@ -278,6 +278,61 @@ fn broken_data_costs_only_its_own_node_and_keeps_the_last_good_value() {
 }
 
 #[test]
+fn what_would_lead_elsewhere_is_rejected_with_the_reason() {
+    let environment = unique("hostile");
+    let _party = Party::connected(&config(shared(), &environment));
+    let client = Client::connect(shared()).unwrap();
+    let plant = |id: &str, address: &str, spec: &str| {
+        let data = format!(r#"{{"address":"{address}","port":80,"uriSpec":{spec}}}"#);
+        create(
+            &client,
+            &format!("/{environment}/instances/users/{id}"),
+            &data,
+        );
+    };
+    let literal = |text: &str| format!(r#"{{"parts":[{{"value":"{text}","variable":false}}]}}"#);
+    let whole = |behind: &str| {
+        let scheme = r#"{"value":"scheme","variable":true}"#;
+        format!(r#"{{"parts":[{scheme},{{"value":"{behind}","variable":false}}]}}"#)
+    };
+    plant("1-user", "10.0.0.1@evil.example", "null");
+    plant("2-path", "evil.example/", "null");
+    plant("3-folded", "evil\u{3002}example", "null");
+    plant("4-host", "10.0.0.1", &whole("://evil.example/"));
+    plant("5-line", "10.0.0.1", &literal(r"/\r\nHost: evil.example"));
+    let none = discovery::url("users", &[]).unwrap_err();
+    assert_eq!(none.kind(), ErrorKind::NoInstance);
+    assert!(none.to_string().contains("evil.example"), "{none}");
+    let provider = discovery::service_provider("users").unwrap();
+    assert!(provider.instances().unwrap().is_empty());
+    let rejected = provider.rejected().unwrap();
+    let expected = [
+        ("1-user", "address is \"10.0.0.1@evil.example\""),
+        ("2-path", "address is \"evil.example/\""),
+        ("3-folded", "address is \"evil\u{3002}example\""),
+        (
+            "4-host",
+            "uriSpec is \"{scheme}://evil.example/\", expected `{scheme}://{address}` at its start",
+        ),
+        (
+            "5-line",
+            "uriSpec is \"/\\r\\nHost: evil.example\", expected one without control characters",
+        ),
+    ];
+    assert_eq!(rejected.len(), expected.len(), "{rejected:?}");
+    for (rejected, (znode, reason)) in rejected.iter().zip(expected) {
+        assert_eq!(rejected.znode(), znode);
+        assert!(rejected.reason().starts_with(reason), "{rejected}");
+    }
+    // These are odd, and lead nowhere else.
+    plant("6-odd", "10.0.0.1", &literal("@evil.example"));
+    let url = "http://10.0.0.1:80/@evil.example";
+    until("the odd one is found", SOON, || {
+        discovery::url("users", &[]).ok().as_deref() == Some(url)
+    });
+}
+
+#[test]
 fn a_service_whose_node_is_reaped_and_comes_back_is_followed() {
     let environment = unique("reaped");
     let _party = Party::connected(&config(shared(), &environment));
