@@ -7,6 +7,7 @@
 mod expansion;
 mod host;
 pub(crate) mod instance;
+mod jackson;
 pub(crate) mod path;
 mod payload;
 mod service;

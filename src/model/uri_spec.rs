@@ -123,6 +123,13 @@ impl UriSpec {
         rest.is_empty() || rest.starts_with(['/', '?', '#'])
     }
 
+    /// Returns the names of the variables, as often as they stand there.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
+        let variables = self.parts.iter().filter(|part| part.variable);
+        variables.map(|part| &*part.value)
+    }
+
     /// Returns about how many bytes the built text will have.
     pub(crate) fn built_len(&self) -> usize {
         // A guess that holds for most ids; a longer value costs one more allocation.
