@@ -12,6 +12,9 @@ mod health;
 mod model;
 mod overrides;
 mod process;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 mod provider;
 mod reconciler;
 mod registrar;

@@ -85,7 +85,7 @@ fn fold(name: &str) -> String {
     name.to_lowercase().replace(['-', '.'], "_")
 }
 
-fn parse(setting: &str, url: &str) -> Result<Override> {
+pub(crate) fn parse(setting: &str, url: &str) -> Result<Override> {
     let invalid = |expected: &str| Error::invalid_configuration(setting, url, expected);
     let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid(EXPECTED))?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -72,7 +72,7 @@ impl UriSpec {
     /// Reads what another writer put into `uriSpec`, as leniently as Curator.
     ///
     /// The error is a phrase for "…, expected …".
-    pub(super) fn from_wire(value: &Value) -> std::result::Result<UriSpec, &'static str> {
+    pub(crate) fn from_wire(value: &Value) -> std::result::Result<UriSpec, &'static str> {
         match value {
             // Curator's constructor from a text serves its JSON reader as well.
             Value::String(text) => UriSpec::parse(text).map_err(|_| "a uri spec"),
@@ -318,6 +318,26 @@ mod tests {
         assert_eq!(parts(""), []);
         assert_eq!(parts("{}"), []);
         assert_eq!(parts("/a{}b"), [literal("/a"), literal("b")]);
+    }
+
+    #[test]
+    fn templates_are_parsed_as_is_recorded_of_curator() {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/golden/uri_spec/templates.jsonl"
+        );
+        let recorded = std::fs::read_to_string(file).unwrap();
+        for line in recorded.lines() {
+            let recorded: Value = serde_json::from_str(line).unwrap();
+            let parsed = UriSpec::parse(recorded["template"].as_str().unwrap());
+            match recorded["error"].as_str() {
+                None => {
+                    let parts = serde_json::to_value(parsed.unwrap()).unwrap();
+                    assert_eq!(parts, json!({"parts": recorded["parts"]}));
+                }
+                Some(error) => assert!(error.ends_with(parsed.unwrap_err()), "{error}"),
+            }
+        }
     }
 
     #[test]

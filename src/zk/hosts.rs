@@ -23,7 +23,7 @@ pub(crate) enum Target {
 
 /// The servers of an ensemble, as they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hosts(pub(super) Vec<(String, u16)>);
+pub(crate) struct Hosts(pub(crate) Vec<(String, u16)>);
 
 /// Reads a connection string: what it names, and the chroot, empty where there is none.
 ///

@@ -1,0 +1,137 @@
+//! What must hold for whatever comes from outside, checked by the tests with made-up values and by the targets of
+//! `fuzz` with those it finds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a property fails by panicking"
+)]
+
+use crate::model::{ServiceInstance, UriSpec};
+use crate::overrides;
+use crate::zk::hosts::{self, Hosts, Target};
+use std::fmt::Display;
+
+const VALUES: [&str; 4] = ["42", "a/b c", "../@evil.com", ":80"];
+
+/// The data of an instance are refused, or are written and read back as they were, and make no URL to anywhere but its
+/// own address.
+pub fn instance(data: &[u8]) {
+    let Ok(instance) = ServiceInstance::from_json("service", "znode", data) else {
+        return;
+    };
+    let written = instance.to_json();
+    let again = ServiceInstance::from_json("service", "znode", &written).unwrap();
+    assert_eq!(again, instance);
+    assert_eq!(again.to_json(), written);
+    let variables = variables(instance.uri_spec());
+    for value in VALUES {
+        let params: Vec<_> = variables
+            .iter()
+            .map(|name| (*name, &value as &dyn Display))
+            .collect();
+        if let Ok(url) = instance.url(&params) {
+            assert_leads_to(&instance, &url, value);
+        }
+    }
+}
+
+fn variables(spec: Option<&UriSpec>) -> Vec<&str> {
+    // Not those that are predefined: where a caller gives one of those, that is his own will.
+    let predefined = ["scheme", "address", "port", "ssl-port"];
+    let all = spec.into_iter().flat_map(UriSpec::variables);
+    all.filter(|name| !predefined.contains(name)).collect()
+}
+
+fn assert_leads_to(instance: &ServiceInstance, url: &str, value: &str) {
+    let rest = url.strip_prefix(instance.scheme()).unwrap();
+    let rest = rest.strip_prefix("://").unwrap();
+    // Clients take a backslash for a slash, and drop some control characters.
+    let authority = &rest[..rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len())];
+    let bare = instance.address().unwrap().trim_start_matches('[');
+    let bare = bare.split(['%', ']']).next().unwrap();
+    let host = if bare.contains(':') {
+        format!("[{bare}]")
+    } else {
+        bare.to_owned()
+    };
+    let port = authority.strip_prefix(host.as_str());
+    let port = port.unwrap_or_else(|| panic!("{url} with {value:?} for {instance}"));
+    assert!(
+        port.is_empty() || port.starts_with(':') && port[1..].bytes().all(|b| b.is_ascii_digit()),
+        "{url} with {value:?} for {instance}"
+    );
+    assert!(!url.contains(char::is_control), "{url:?}");
+}
+
+/// A template is refused, or is written and read back as it was, and stands for itself where it has no variables.
+pub fn uri_spec(text: &str) {
+    let Ok(spec) = UriSpec::parse(text) else {
+        assert!(text.contains(['{', '}']), "{text:?}");
+        return;
+    };
+    let wire = serde_json::to_value(&spec).unwrap();
+    assert_eq!(UriSpec::from_wire(&wire).unwrap(), spec);
+    let shown = spec.to_string();
+    if spec.variables().all(|name| !name.is_empty()) {
+        assert_eq!(UriSpec::parse(&shown).unwrap().to_string(), shown);
+    }
+    let mut built = String::new();
+    let empty = spec.build_into("service", &mut built, |_| None);
+    if !text.contains(['{', '}']) {
+        assert_eq!((shown.as_str(), built.as_str()), (text, text));
+        empty.unwrap();
+    }
+    for value in VALUES {
+        let _ = spec.build_into("service", &mut String::new(), |_| Some(&value));
+    }
+}
+
+/// A connection string is refused, or names the same when what it names is written out.
+pub fn connection_string(text: &str) {
+    let Ok((target, chroot)) = hosts::parse(text) else {
+        return;
+    };
+    let written = match &target {
+        Target::Memory(name) => format!("memory:{name}{chroot}"),
+        Target::Ensemble(Hosts(hosts)) => {
+            assert!(hosts.iter().all(|(_, port)| *port != 0));
+            let hosts: Vec<_> = hosts.iter().map(written).collect();
+            hosts.join(",") + &chroot
+        }
+    };
+    assert_eq!(hosts::parse(&written), Ok((target, chroot)), "{written:?}");
+}
+
+fn written((host, port): &(String, u16)) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+/// An override is refused, or makes URLs to nowhere but where it reads, and itself where it has no variables.
+pub fn override_url(text: &str) {
+    let Ok(parsed) = overrides::parse("the override", text) else {
+        return;
+    };
+    assert!(text.starts_with(parsed.base()), "{text:?}");
+    let plain = parsed.url("service", &[]);
+    if !text.contains(['{', '}']) {
+        assert_eq!(plain.unwrap(), text);
+    }
+    for value in VALUES {
+        let params: [(&str, &dyn Display); 2] = [("x", &value), ("y", &"")];
+        if let Ok(url) = parsed.url("service", &params) {
+            let rest = url.strip_prefix(parsed.base()).unwrap();
+            assert!(
+                rest.is_empty() || rest.starts_with(['/', '?', '#']),
+                "{url:?}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+use super::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::fs;
+use std::path::Path;
+
+fn golden(name: &str) -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
+    let files = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{directory:?}: {error}"));
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{directory:?} is empty");
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+/// What Curator wrote, with a few bytes of it replaced, dropped or put in.
+fn mutilated() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = prop_oneof![
+        any::<u8>(),
+        proptest::sample::select(&b"{}[]\",:\\0/@#%-."[..])
+    ];
+    let edits = vec(
+        (
+            any::<proptest::sample::Index>(),
+            0..3_usize,
+            vec(bytes, 0..3),
+        ),
+        0..4,
+    );
+    (proptest::sample::select(golden("instance")), edits).prop_map(|(mut data, edits)| {
+        for (at, drop, put) in edits {
+            let at = at.index(data.len() + 1);
+            let end = (at + drop).min(data.len());
+            data.splice(at..end, put);
+        }
+        data
+    })
+}
+
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+        proptest::sample::select(vec![
+            "scheme",
+            "://",
+            "address",
+            "@h",
+            "java.util.ArrayList",
+            "@class",
+            "8080"
+        ])
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 16, 4, |inner| {
+        let key = proptest::sample::select(vec!["@class", "parts", "value", "variable", "a"]);
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            vec((key, inner), 0..4).prop_map(|fields| fields.into_iter().collect()),
+        ]
+    })
+}
+
+/// An instance whose fields hold anything.
+fn fields() -> impl Strategy<Value = Vec<u8>> {
+    let names = [
+        "name",
+        "id",
+        "address",
+        "port",
+        "sslPort",
+        "payload",
+        "registrationTimeUTC",
+        "serviceType",
+        "uriSpec",
+        "enabled",
+    ];
+    vec((proptest::sample::select(names.to_vec()), json()), 0..6).prop_map(|fields| {
+        let mut instance = serde_json::json!({"address": "10.0.0.1", "port": 80});
+        instance.as_object_mut().unwrap().extend(
+            fields
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+        instance.to_string().into_bytes()
+    })
+}
+
+/// An instance at an odd address with a template that may make a whole URL.
+fn leading() -> impl Strategy<Value = Vec<u8>> {
+    let address = prop_oneof![
+        Just("10.0.0.1".to_owned()),
+        Just("[fd00::2%eth0]".to_owned()),
+        "[a-c0-2.:%@/\\[\\]x-]{0,8}",
+    ];
+    let part = (
+        proptest::sample::select(vec![
+            "scheme",
+            "://",
+            "address",
+            ":",
+            "port",
+            "ssl-port",
+            "@evil.com",
+            "/",
+            "x",
+            "",
+            "1",
+            "\\",
+        ]),
+        any::<bool>(),
+    );
+    (address, vec(part, 0..8)).prop_map(|(address, parts)| {
+        let parts: Vec<_> = parts
+            .into_iter()
+            .map(|(value, variable)| serde_json::json!({"value": value, "variable": variable}))
+            .collect();
+        let spec = serde_json::json!({"parts": parts});
+        let json = serde_json::json!({"address": address, "port": 80, "uriSpec": spec});
+        json.to_string().into_bytes()
+    })
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), "[{}/a. \t?#%@:\\\\-]{0,12}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn an_instance_is_refused_or_kept(data in prop_oneof![vec(any::<u8>(), 0..64), mutilated(), fields(), leading()]) {
+        instance(&data);
+    }
+
+    #[test]
+    fn a_template_is_refused_or_kept(text in text()) {
+        uri_spec(&text);
+    }
+
+    #[test]
+    fn a_connection_string_is_refused_or_kept(
+        text in prop_oneof![any::<String>(), "(memory:)?[a\\[:1\\], ./@-]{0,12}", "[a-c]{1,3}(:[0-9]{1,6})?(,[a-c ]{1,3})?(/[a. ]{0,3}){0,2}"]
+    ) {
+        connection_string(&text);
+    }
+
+    #[test]
+    fn an_override_is_refused_or_kept(text in "(http|HTTPS)://[a1:.@\\[\\]]{1,6}([/?#]?[{}xy/?#@.:]{0,8})") {
+        override_url(&text);
+    }
+}
+
+#[test]
+fn what_curator_wrote_is_kept() {
+    for data in golden("instance") {
+        assert!(ServiceInstance::from_json("service", "znode", &data).is_ok());
+        instance(&data);
+    }
+}
