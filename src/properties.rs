@@ -105,9 +105,11 @@ pub fn connection_string(text: &str) {
 }
 
 fn written((host, port): &(String, u16)) -> String {
-    match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
+    match (host.contains(':'), port) {
+        (true, _) => format!("[{host}]:{port}"),
+        // Left out where it can be: `memory` is the name of a host, and `memory:2181` that of a registry.
+        (false, 2181) => host.clone(),
+        (false, _) => format!("{host}:{port}"),
     }
 }
 

@@ -158,6 +158,12 @@ proptest! {
 }
 
 #[test]
+fn a_host_may_have_the_name_of_our_scheme() {
+    connection_string("memory/chroot");
+    connection_string("memory,memory:1");
+}
+
+#[test]
 fn what_curator_wrote_is_kept() {
     for data in golden("instance") {
         assert!(ServiceInstance::from_json("service", "znode", &data).is_ok());
