@@ -2,41 +2,52 @@
 
 use std::fmt::{self, Display, Write};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::percent_encode_byte;
 
 use super::uri_spec::Failure;
 
-// What is encoded in each part of a URL: RFC 3986, and in a query also what separates one pair from the next.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b':')
-    .remove(b'@')
-    .remove(b'/');
-// A form decoder takes `+` for a space, and some take `;` for `&`.
-const QUERY: &AsciiSet = &PATH.add(b'&').add(b'=').add(b'+').add(b';');
-const FRAGMENT: &AsciiSet = &PATH.remove(b'?');
+/// What is done with each byte of a value.
+type Classes = [u8; 256];
+
+// A byte that is none of these stays as it is.
+const DOT: u8 = 1;
+const ENCODED: u8 = 2;
+const CONTROL: u8 = 4;
+
+// What stays in each part of a URL beside letters and digits: RFC 3986, but in a query without what separates one pair
+// from the next. A form decoder takes `+` for a space, and some take `;` for `&`.
+const PATH: &Classes = &classes(b"-_~!$&'()*+,;=:@/");
+const QUERY: &Classes = &classes(b"-_~!$'()*,:@/");
+const FRAGMENT: &Classes = &classes(b"-_~!$&'()*+,;=:@/?");
 // Neither `/` nor `@` may get through, or a value could choose another host.
-const AUTHORITY: &AsciiSet = &PATH.add(b'/').add(b'@').remove(b'[').remove(b']');
+const AUTHORITY: &Classes = &classes(b"-_~!$&'()*+,;=:[]");
+
+const fn classes(kept: &[u8]) -> Classes {
+    let mut classes = [ENCODED; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            classes[byte] = 0;
+        } else if (byte as u8).is_ascii_control() {
+            classes[byte] = ENCODED | CONTROL;
+        }
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < kept.len() {
+        classes[kept[at] as usize] = 0;
+        at += 1;
+    }
+    classes[b'.' as usize] = DOT;
+    classes
+}
 
 // Clients take a backslash for a slash. Only literals can hold one: values have it encoded.
 const SLASHES: [char; 2] = ['/', '\\'];
+const SEGMENT_ENDS: [char; 4] = ['/', '\\', '?', '#'];
 
-/// The part of a URL that is being written.
-#[derive(Clone, Copy, PartialEq)]
+/// The part of a URL that a variable stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
     Authority,
     Path,
@@ -45,7 +56,7 @@ enum Place {
 }
 
 impl Place {
-    fn encoded(self) -> &'static AsciiSet {
+    fn classes(self) -> &'static Classes {
         match self {
             Place::Authority => AUTHORITY,
             Place::Path => PATH,
@@ -72,27 +83,58 @@ fn ends_authority(literal: &str) -> bool {
     after_scheme.contains(SLASHES)
 }
 
+/// Where a variable stands: found once for a template, not for each URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Position {
+    place: Place,
+    /// Whether the literals in its path segment may make it `.` or `..` together with a value that has no dot.
+    near_dots: bool,
+}
+
+/// Returns the position of each variable among the parts, of which literals are `Some`.
+pub(super) fn positions(parts: &[Option<&str>], whole_url: bool) -> Vec<Position> {
+    let mut place = if whole_url {
+        Place::Authority
+    } else {
+        Place::Path
+    };
+    let (mut variables, mut dotted) = (Vec::new(), vec![false]);
+    for part in parts {
+        let Some(literal) = part else {
+            variables.push((place, dotted.len() - 1));
+            continue;
+        };
+        place = place.after(literal);
+        for (nth, piece) in literal.split(SEGMENT_ENDS).enumerate() {
+            if nth > 0 {
+                dotted.push(false);
+            }
+            if let Some(last) = dotted.last_mut() {
+                // It may be spelled `%2e`, and a variable may stand in the middle of that.
+                *last |= piece.contains(['.', '%']);
+            }
+        }
+    }
+    let position = |(place, segment): (Place, usize)| Position {
+        place,
+        near_dots: dotted[segment],
+    };
+    variables.into_iter().map(position).collect()
+}
+
 /// The text that is being written, and what has to be known to write on.
 pub(super) struct Expansion<'a> {
     out: &'a mut String,
     start: usize,
-    place: Place,
-    /// Where the path segment begins that a variable stands in and that may not have ended, and that variable.
+    /// Where a path segment begins that may turn out to be dots and has not ended, and the last variable in it.
     open: Option<(usize, &'a str)>,
 }
 
 impl<'a> Expansion<'a> {
-    pub(super) fn new(out: &'a mut String, whole_url: bool) -> Expansion<'a> {
-        let start = out.len();
-        let place = if whole_url {
-            Place::Authority
-        } else {
-            Place::Path
-        };
+    pub(super) fn new(out: &'a mut String) -> Expansion<'a> {
         Expansion {
+            start: out.len(),
             out,
-            start,
-            place,
             open: None,
         }
     }
@@ -100,9 +142,8 @@ impl<'a> Expansion<'a> {
     pub(super) fn literal(&mut self, text: &str) -> Result<(), Failure<'a>> {
         let before = self.out.len();
         self.out.push_str(text);
-        self.place = self.place.after(text);
         // Only a literal is searched for an end: a value encodes `?` and `#`, and its own slashes are seen on closing.
-        match self.open.and_then(|_| text.find(['/', '\\', '?', '#'])) {
+        match self.open.and_then(|_| text.find(SEGMENT_ENDS)) {
             Some(end) => self.close_segment(before + end),
             None => Ok(()),
         }
@@ -111,38 +152,42 @@ impl<'a> Expansion<'a> {
     pub(super) fn variable(
         &mut self,
         name: &'a str,
+        position: Position,
         value: &dyn Display,
     ) -> Result<(), Failure<'a>> {
-        if self.place == Place::Path {
-            let begin = self
-                .open
-                .map_or_else(|| self.segment_begin(), |(begin, _)| begin);
-            // The segment begins with its first variable; the last one is named, since it completed the dots.
-            self.open = Some((begin, name));
-        }
-        let encoded = self.place.encoded();
+        let before = self.out.len();
         // Through `write!`, so that a value needs no text of its own on the way.
         let mut encoder = Encoder {
             out: self.out,
-            encoded,
-            met_control: false,
+            classes: position.place.classes(),
+            met: 0,
         };
         let written = write!(encoder, "{value}");
+        let met = encoder.met;
         // Asked first and apart: a value's own `fmt` is free to swallow the error.
-        if encoder.met_control {
+        if met & CONTROL != 0 {
             return Err(Failure::Invalid(name, "contains a control character"));
         }
-        written.map_err(|_| Failure::Invalid(name, "has no text form"))
+        written.map_err(|_| Failure::Invalid(name, "has no text form"))?;
+        let may_be_dots = met & DOT != 0 || position.near_dots || self.open.is_some();
+        if may_be_dots && position.place == Place::Path {
+            let begin = self
+                .open
+                .map_or_else(|| self.segment_begin(before), |(begin, _)| begin);
+            // The last variable is named, since it completed the dots.
+            self.open = Some((begin, name));
+        }
+        Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<(), Failure<'a>> {
         self.close_segment(self.out.len())
     }
 
-    fn segment_begin(&self) -> usize {
+    fn segment_begin(&self, end: usize) -> usize {
         let slash = self
             .out
-            .get(self.start..)
+            .get(self.start..end)
             .and_then(|text| text.rfind(SLASHES));
         slash.map_or(self.start, |at| self.start + at + 1)
     }
@@ -174,18 +219,39 @@ fn without_dot(text: &str) -> Option<&str> {
 /// Writes a value straight into the URL, encoded.
 struct Encoder<'a> {
     out: &'a mut String,
-    encoded: &'static AsciiSet,
-    met_control: bool,
+    classes: &'static Classes,
+    /// The classes of all bytes so far.
+    met: u8,
 }
 
 impl Write for Encoder<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let before = self.out.len();
-        self.out.extend(utf8_percent_encode(text, self.encoded));
-        // Control characters are encoded everywhere, so a text that did not grow has none and is not searched.
-        let grew = self.out.len() - before > text.len();
-        self.met_control |= grew && text.contains(char::is_control);
+        let classes = text.bytes().map(|byte| self.classes[usize::from(byte)]);
+        let met = classes.fold(0, |met, class| met | class);
+        self.met |= met;
+        if met & ENCODED == 0 {
+            self.out.push_str(text);
+        } else {
+            self.encode(text);
+        }
         Ok(())
+    }
+}
+
+impl Encoder<'_> {
+    #[cold]
+    fn encode(&mut self, text: &str) {
+        for byte in text.bytes() {
+            if self.classes[usize::from(byte)] & ENCODED == 0 {
+                self.out.push(char::from(byte));
+            } else {
+                self.out.push_str(percent_encode_byte(byte));
+            }
+        }
+        // Those beyond ASCII are not told by their bytes.
+        if text.contains(char::is_control) {
+            self.met |= CONTROL;
+        }
     }
 }
 

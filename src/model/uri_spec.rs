@@ -3,10 +3,10 @@
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::Value;
 
-use super::expansion::Expansion;
+use super::expansion::{self, Expansion, Position};
 use crate::{Error, ErrorKind, Result};
 
 /// A template for the path below an instance, with variables in braces: `/users/{userid}/sessions`.
@@ -28,16 +28,25 @@ use crate::{Error, ErrorKind, Result};
 /// assert!(error.to_string().ends_with("Final variable not closed - expected }"));
 /// # Ok::<(), party::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct UriSpec {
     parts: Box<[Part]>,
+    #[serde(skip)]
+    whole_url: bool,
+    /// About how many bytes the built text will have.
+    #[serde(skip)]
+    built_len: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Part {
     value: Box<str>,
-    variable: bool,
+    /// Where it stands, for a variable. `None` for a literal.
+    variable: Option<Position>,
 }
+
+/// A part before it is known where it stands: its text, and whether it is a variable.
+type Raw = (Box<str>, bool);
 
 impl UriSpec {
     /// Parses a template the way Curator does; the error is in its words.
@@ -64,9 +73,36 @@ impl UriSpec {
         if inside {
             return Err("Final variable not closed - expected }");
         }
-        Ok(UriSpec {
-            parts: parts.into(),
-        })
+        Ok(UriSpec::new(parts))
+    }
+
+    fn new(parts: Vec<Raw>) -> UriSpec {
+        // A guess that holds for most ids; a longer value costs one more allocation.
+        const VALUE: usize = 16;
+        let literals: Vec<_> = parts
+            .iter()
+            .map(|(value, variable)| (!variable).then_some(&**value))
+            .collect();
+        let whole_url = match (&*parts, &*literals) {
+            ([(first, true), ..], [_, Some(second), ..]) => {
+                &**first == "scheme" && second.starts_with("://")
+            }
+            _ => false,
+        };
+        let built_len = literals
+            .iter()
+            .map(|text| text.map_or(VALUE, str::len))
+            .sum();
+        let mut positions = expansion::positions(&literals, whole_url).into_iter();
+        let parts = parts.into_iter().map(|(value, variable)| Part {
+            value,
+            variable: variable.then(|| positions.next()).flatten(),
+        });
+        UriSpec {
+            parts: parts.collect(),
+            whole_url,
+            built_len,
+        }
     }
 
     /// Reads what another writer put into `uriSpec`, as leniently as Curator.
@@ -78,12 +114,12 @@ impl UriSpec {
             Value::String(text) => UriSpec::parse(text).map_err(|_| "a uri spec"),
             Value::Object(fields) => {
                 let parts = match fields.get("parts") {
-                    None | Some(Value::Null) => Some(Box::default()),
-                    Some(Value::Array(parts)) => parts.iter().map(Part::from_wire).collect(),
+                    None | Some(Value::Null) => Some(Vec::new()),
+                    Some(Value::Array(parts)) => parts.iter().map(part_from_wire).collect(),
                     Some(_) => None,
                 };
                 let parts = parts.ok_or("parts that have a value and may be variable")?;
-                Ok(UriSpec { parts })
+                Ok(UriSpec::new(parts))
             }
             _ => Err("an object with parts"),
         }
@@ -91,10 +127,7 @@ impl UriSpec {
 
     /// Whether this makes a whole URL by itself, not a path below one.
     pub(crate) fn is_whole_url(&self) -> bool {
-        match &*self.parts {
-            [scheme, rest, ..] => scheme.is("scheme") && rest.literal().starts_with("://"),
-            _ => false,
-        }
+        self.whole_url
     }
 
     /// Returns what is expected instead of a template that could make a URL which goes elsewhere than to the address of
@@ -126,22 +159,13 @@ impl UriSpec {
     /// Returns the names of the variables, as often as they stand there.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
-        let variables = self.parts.iter().filter(|part| part.variable);
+        let variables = self.parts.iter().filter(|part| part.variable.is_some());
         variables.map(|part| &*part.value)
     }
 
     /// Returns about how many bytes the built text will have.
     pub(crate) fn built_len(&self) -> usize {
-        // A guess that holds for most ids; a longer value costs one more allocation.
-        const VALUE: usize = 16;
-        let len = |part: &Part| {
-            if part.variable {
-                VALUE
-            } else {
-                part.value.len()
-            }
-        };
-        self.parts.iter().map(len).sum()
+        self.built_len
     }
 
     /// Appends this template with the values of its variables, each encoded for the part of the URL it stands in.
@@ -153,14 +177,14 @@ impl UriSpec {
         out: &mut String,
         lookup: impl Fn(&str) -> Option<&'v dyn Display>,
     ) -> Result<()> {
-        let mut expansion = Expansion::new(out, self.is_whole_url());
+        let mut expansion = Expansion::new(out);
         let built = self.parts.iter().try_for_each(|part| {
-            if !part.variable {
+            let Some(position) = part.variable else {
                 return expansion.literal(&part.value);
-            }
+            };
             // The original wrote nothing here, but `/users/` without its id is another resource.
             let value = lookup(&part.value).ok_or(Failure::Missing(&part.value))?;
-            expansion.variable(&part.value, value)
+            expansion.variable(&part.value, position, value)
         });
         built
             .and_then(|()| expansion.finish())
@@ -194,33 +218,39 @@ pub(super) enum Failure<'a> {
 }
 
 impl Part {
-    fn is(&self, variable: &str) -> bool {
-        self.variable && &*self.value == variable
-    }
-
     fn literal(&self) -> &str {
-        if self.variable { "" } else { &self.value }
-    }
-
-    fn from_wire(value: &Value) -> Option<Part> {
-        // Not more lenient than this: a part that is dropped makes a URL of something else.
-        let fields = value.as_object()?;
-        let value = match fields.get("value") {
-            None | Some(Value::Null) => String::new(),
-            Some(value) => super::wire::text(value)?,
-        };
-        let variable = match fields.get("variable") {
-            None | Some(Value::Null) => false,
-            Some(variable) => super::wire::boolean(variable)?,
-        };
-        Some(Part {
-            value: value.into(),
-            variable,
-        })
+        if self.variable.is_some() {
+            ""
+        } else {
+            &self.value
+        }
     }
 }
 
-fn push(parts: &mut Vec<Part>, text: &str, variable: bool) {
+impl Serialize for Part {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut part = serializer.serialize_struct("Part", 2)?;
+        part.serialize_field("value", &self.value)?;
+        part.serialize_field("variable", &self.variable.is_some())?;
+        part.end()
+    }
+}
+
+fn part_from_wire(value: &Value) -> Option<Raw> {
+    // Not more lenient than this: a part that is dropped makes a URL of something else.
+    let fields = value.as_object()?;
+    let value = match fields.get("value") {
+        None | Some(Value::Null) => String::new(),
+        Some(value) => super::wire::text(value)?,
+    };
+    let variable = match fields.get("variable") {
+        None | Some(Value::Null) => false,
+        Some(variable) => super::wire::boolean(variable)?,
+    };
+    Some((value.into(), variable))
+}
+
+fn push(parts: &mut Vec<Raw>, text: &str, variable: bool) {
     // Java's tokenizer knows no empty tokens, which is why `{}` yields no part.
     if text.is_empty() {
         return;
@@ -231,10 +261,7 @@ fn push(parts: &mut Vec<Part>, text: &str, variable: bool) {
     } else {
         text
     };
-    parts.push(Part {
-        value: value.into(),
-        variable,
-    });
+    parts.push((value.into(), variable));
 }
 
 impl FromStr for UriSpec {
@@ -255,10 +282,12 @@ impl FromStr for UriSpec {
 
 impl Display for UriSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.parts.iter().try_for_each(|part| match part.variable {
-            true => write!(f, "{{{}}}", part.value),
-            false => f.write_str(&part.value),
-        })
+        self.parts
+            .iter()
+            .try_for_each(|part| match part.variable.is_some() {
+                true => write!(f, "{{{}}}", part.value),
+                false => f.write_str(&part.value),
+            })
     }
 }
 
@@ -274,7 +303,7 @@ mod tests {
     fn parts(text: &str) -> Vec<(String, bool)> {
         let parts = spec(text).parts.into_iter();
         parts
-            .map(|part| (part.value.into(), part.variable))
+            .map(|part| (part.value.into(), part.variable.is_some()))
             .collect()
     }
 

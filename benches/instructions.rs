@@ -1,0 +1,68 @@
+//! How many instructions a lookup takes once its service has been seen, which repeats exactly where time does not.
+//!
+//! It does what it is told a thousand times in a function of that name, for `valgrind --tool=callgrind` to count what is
+//! inside; see `scripts/instructions`.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use party::{Config, Service, ServiceProvider, discovery, registration};
+use std::hint::black_box;
+
+const TIMES: usize = 1000;
+
+fn main() {
+    let config = Config::new()
+        .connection_string("memory:bench")
+        .environment("bench")
+        .address("10.0.0.1");
+    registration::connect_with(config.clone()).unwrap();
+    discovery::connect_with(config).unwrap();
+    for id in 0..100 {
+        let service = Service::new("users", 8080).id(id.to_string());
+        registration::register(service.uri_spec("/1.x/{territory}/users/{userid}")).unwrap();
+    }
+    let provider = discovery::service_provider("users").unwrap();
+    // What is made once per thread is not part of a lookup.
+    measured_url(1);
+    measured_base_url(1);
+    measured_instance(&provider, 1);
+    counted_url();
+    counted_base_url();
+    counted_instance(&provider);
+}
+
+#[inline(never)]
+fn counted_url() {
+    measured_url(TIMES);
+}
+
+#[inline(never)]
+fn counted_base_url() {
+    measured_base_url(TIMES);
+}
+
+#[inline(never)]
+fn counted_instance(provider: &ServiceProvider) {
+    measured_instance(provider, TIMES);
+}
+
+#[inline(never)]
+fn measured_url(times: usize) {
+    for _ in 0..times {
+        let params: [(&str, &dyn std::fmt::Display); 2] = [("territory", &"GB"), ("userid", &42)];
+        black_box(discovery::url(black_box("users"), black_box(&params)).unwrap());
+    }
+}
+
+#[inline(never)]
+fn measured_base_url(times: usize) {
+    for _ in 0..times {
+        black_box(discovery::base_url(black_box("users"), "").unwrap());
+    }
+}
+
+#[inline(never)]
+fn measured_instance(provider: &ServiceProvider, times: usize) {
+    for _ in 0..times {
+        black_box(provider.instance().unwrap());
+    }
+}
