@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::follower::{Follower, Message};
 use crate::model::path;
 use crate::registrar::no_thread;
+use crate::slot::Slot;
 use crate::snapshot::{Snapshot, View};
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::{Event, Supervisor};
@@ -40,12 +41,14 @@ pub(crate) struct Shared {
     follows: Mutex<Follows>,
     loaded: Condvar,
     overflow: AtomicBool,
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
 struct Follows {
     services: HashMap<String, Follow>,
-    closed: bool,
+    /// Where the view is shown as well, so that a lookup of the whole process finds it in one step.
+    shown: Option<&'static Slot<View>>,
 }
 
 /// Why a service is followed.
@@ -86,6 +89,19 @@ impl Directory {
         self.shared.view.load()
     }
 
+    /// Shows the view in a slot, until [`hide`](Directory::hide) or the end of the connection.
+    pub(crate) fn show_in(&self, slot: &'static Slot<View>) {
+        let mut follows = self.shared.follows.lock();
+        if !self.shared.is_closed() {
+            follows.shown = Some(slot);
+            drop(slot.replace(self.shared.view.load_full()));
+        }
+    }
+
+    pub(crate) fn hide(&self) {
+        self.shared.hide(&mut self.shared.follows.lock());
+    }
+
     /// Follows the service from now on, and waits for its first snapshot.
     pub(crate) fn follow(&self, name: &str) -> Result<Arc<Snapshot>> {
         self.load(name, |follow| follow.pinned = true)
@@ -124,7 +140,7 @@ impl Directory {
         claim(follows.services.entry(name.to_owned()).or_default());
         self.look();
         loop {
-            if follows.closed {
+            if self.shared.is_closed() {
                 return Err(Error::not_connected(SIDE));
             }
             if let Some(snapshot) = self.shared.view.load().get(name) {
@@ -212,7 +228,7 @@ impl Directory {
 
     /// Ends the session. Idempotent. Where ZooKeeper does not answer in time, that goes on in the background.
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
-        self.shared.follows.lock().closed = true;
+        self.shared.close();
         self.shared.loaded.notify_all();
         self.look();
         if self.supervisor.close(Instant::now() + within) {
@@ -246,7 +262,7 @@ impl fmt::Debug for Directory {
 
 impl Shared {
     pub(crate) fn new(instances: String) -> Shared {
-        let view = ArcSwap::from_pointee(View::new());
+        let view = ArcSwap::from_pointee(View::default());
         let (follows, loaded) = (Mutex::default(), Condvar::new());
         Shared {
             instances,
@@ -254,11 +270,25 @@ impl Shared {
             follows,
             loaded,
             overflow: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.follows.lock().closed
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn close(&self) {
+        // Under the lock, so that nothing is shown and nobody begins to wait once this is done.
+        let mut follows = self.follows.lock();
+        self.closed.store(true, Ordering::Release);
+        self.hide(&mut follows);
+    }
+
+    fn hide(&self, follows: &mut Follows) {
+        if let Some(slot) = follows.shown.take() {
+            drop(slot.take());
+        }
     }
 
     /// Follows a service without waiting for it, or does so no more.
@@ -296,8 +326,12 @@ impl Shared {
                 view.insert(name.clone(), snapshot.clone());
             }
         }
-        self.view.store(Arc::new(view));
+        let view = Arc::new(view);
+        self.view.store(view.clone());
+        let replaced = follows.shown.and_then(|slot| slot.replace(view));
         drop(follows);
+        // Outside of the lock: a view may be large.
+        drop(replaced);
         self.loaded.notify_all();
     }
 
@@ -368,7 +402,7 @@ mod tests {
     }
 
     fn url(directory: &Directory) -> Result<String> {
-        provider::url(directory, "foo", &[])
+        provider::with_instance(directory, "foo", |instance| instance.url(&[]))
     }
 
     fn known(directory: &Directory) -> usize {

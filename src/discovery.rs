@@ -24,15 +24,19 @@
 use crate::config::{Config, Side};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
+use crate::model::ServiceInstance;
 use crate::overrides;
 use crate::provider::{self, ServiceProvider};
 use crate::registrar::DISCONNECT_WITHIN;
 use crate::slot::Slot;
+use crate::snapshot::View;
 use crate::zk::ConnectionState;
 use std::sync::Arc;
 
 /// The connection that the process shares.
 static DIRECTORY: Slot<Directory> = Slot::new();
+/// What it shows, for lookups to find in one step. Where it shows nothing, they go to the directory.
+static VIEW: Slot<View> = Slot::new();
 
 /// Connects as the environment says.
 ///
@@ -64,8 +68,13 @@ pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()>
 /// # Errors
 /// As [`connect`].
 pub fn connect_with(config: Config) -> Result<()> {
-    let directory = Directory::connect(config.resolve(Side::Discovery)?)?;
-    close(DIRECTORY.replace(Arc::new(directory)))
+    let directory = Arc::new(Directory::connect(config.resolve(Side::Discovery)?)?);
+    let replaced = DIRECTORY.replace(directory.clone());
+    if let Some(replaced) = &replaced {
+        replaced.hide();
+    }
+    directory.show_in(&VIEW);
+    close(replaced)
 }
 
 /// Builds a URL to one live instance of the service from its uri spec.
@@ -84,7 +93,7 @@ pub fn connect_with(config: Config) -> Result<()> {
 pub fn url(name: &str, params: &[(&str, &dyn std::fmt::Display)]) -> Result<String> {
     match overrides::find(name)? {
         Some(found) => found.url(name, params),
-        None => with_directory(|directory| provider::url(directory, name, params)),
+        None => with_instance(name, |instance| instance.url(params)),
     }
 }
 
@@ -111,7 +120,7 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
     provider::check_suffix(suffix)?;
     match overrides::find(name)? {
         Some(found) => Ok(provider::append(found.base(), suffix)),
-        None => with_directory(|directory| provider::base_url(directory, name, suffix)),
+        None => with_instance(name, |instance| provider::base_url(instance, suffix)),
     }
 }
 
@@ -178,10 +187,16 @@ pub fn clear_override(name: &str) {
     overrides::clear(name);
 }
 
-fn with_directory<T>(f: impl FnOnce(&Directory) -> Result<T>) -> Result<T> {
-    DIRECTORY
-        .with(f)
-        .unwrap_or_else(|| Err(Error::not_connected("discovery")))
+/// Builds something of one live instance of the service.
+fn with_instance(name: &str, build: impl Fn(&ServiceInstance) -> Result<String>) -> Result<String> {
+    let built = VIEW.with(|view| provider::pick(view, name).map(&build));
+    // Not known yet, nothing to pick, or not connected: the directory knows what to do or to say.
+    built.flatten().unwrap_or_else(|| {
+        let slow = |directory: &Directory| provider::with_instance(directory, name, &build);
+        DIRECTORY
+            .with(slow)
+            .unwrap_or_else(|| Err(Error::not_connected("discovery")))
+    })
 }
 
 fn connected() -> Result<Arc<Directory>> {

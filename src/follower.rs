@@ -253,7 +253,7 @@ impl Follower {
     /// Swaps the view. A service whose first read is not complete is left out, one that was known keeps what it had.
     fn publish(&mut self) {
         let before = self.shared.view.load();
-        let mut view = View::new();
+        let mut view = View::default();
         for (name, service) in &mut self.services {
             let snapshot = service.fresh.take().or_else(|| before.get(name).cloned());
             if let Some(snapshot) = snapshot {

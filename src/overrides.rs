@@ -7,13 +7,20 @@ use arc_swap::ArcSwap;
 use once_cell::sync::Lazy;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const EXPECTED: &str =
     "http://host:port/path or https://host:port/path, the port and the path optional";
 
 /// The overrides of the process, by folded name. A URL that cannot be used is an error for its service alone.
-static OVERRIDES: Lazy<ArcSwap<Overrides>> =
-    Lazy::new(|| ArcSwap::from_pointee(from_environment()));
+static OVERRIDES: Lazy<ArcSwap<Overrides>> = Lazy::new(|| {
+    let overrides = from_environment();
+    ANY.store(!overrides.is_empty(), Ordering::Release);
+    ArcSwap::from_pointee(overrides)
+});
+
+/// Whether there ever was an override, which most programs never have and every lookup asks for.
+static ANY: AtomicBool = AtomicBool::new(false);
 
 type Overrides = HashMap<String, Result<Arc<Override>>>;
 
@@ -44,11 +51,11 @@ impl Override {
 
 /// Returns the override of a service, if it has one.
 pub(crate) fn find(name: &str) -> Result<Option<Arc<Override>>> {
-    let overrides = OVERRIDES.load();
-    if overrides.is_empty() {
+    let overrides = Lazy::force(&OVERRIDES);
+    if !ANY.load(Ordering::Acquire) {
         return Ok(None);
     }
-    overrides.get(&fold(name)).cloned().transpose()
+    overrides.load().get(&fold(name)).cloned().transpose()
 }
 
 pub(crate) fn set(name: &str, url: &str) -> Result<()> {
@@ -59,6 +66,7 @@ pub(crate) fn set(name: &str, url: &str) -> Result<()> {
         overrides.insert(fold(name), Ok(parsed.clone()));
         overrides
     });
+    ANY.store(true, Ordering::Release);
     Ok(())
 }
 

@@ -2,8 +2,11 @@
 
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Params, ServiceInstance, path};
-use crate::snapshot::{RejectedInstance, Snapshot};
+use crate::model::{ServiceInstance, path};
+use crate::snapshot::{RejectedInstance, Snapshot, View};
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -42,7 +45,7 @@ impl ServiceProvider {
             .directory
             .view()
             .get(&self.name)
-            .and_then(|snapshot| pick(snapshot))
+            .and_then(|snapshot| pick_one(snapshot))
             .cloned())
     }
 
@@ -101,30 +104,30 @@ impl fmt::Debug for ServiceProvider {
     }
 }
 
-/// Builds a URL to one live instance, in at most the connection timeout and, once the service was seen, in no time.
-pub(crate) fn url(directory: &Directory, name: &str, params: Params<'_>) -> Result<String> {
-    with_instance(directory, name, |instance| instance.url(params))
+/// Picks one live instance of a service that is known.
+pub(crate) fn pick<'a>(view: &'a View, name: &str) -> Option<&'a ServiceInstance> {
+    let snapshot = view.get(name)?;
+    snapshot.look_up();
+    pick_one(snapshot).map(|instance| &**instance)
 }
 
-/// Returns the URL of one live instance without a path.
-pub(crate) fn base_url(directory: &Directory, name: &str, suffix: &str) -> Result<String> {
-    with_instance(directory, name, |instance| {
-        Ok(append(instance.base_url().unwrap_or_default(), suffix))
-    })
-}
-
-fn with_instance(
+/// Builds something of one live instance, in at most the connection timeout and, once the service was seen, in no time.
+pub(crate) fn with_instance(
     directory: &Directory,
     name: &str,
-    build: impl FnOnce(&ServiceInstance) -> Result<String>,
+    build: impl Fn(&ServiceInstance) -> Result<String>,
 ) -> Result<String> {
-    if let Some(snapshot) = directory.view().get(name) {
-        snapshot.look_up();
-        return build(pick(snapshot).ok_or_else(|| no_instance(directory, name, snapshot))?);
+    if let Some(instance) = pick(&directory.view(), name) {
+        return build(instance);
     }
     check_name(name)?;
     let snapshot = directory.follow(name)?;
-    build(pick(&snapshot).ok_or_else(|| no_instance(directory, name, &snapshot))?)
+    build(pick_one(&snapshot).ok_or_else(|| no_instance(directory, name, &snapshot))?)
+}
+
+/// Returns the base URL of an instance that can be picked, and the suffix.
+pub(crate) fn base_url(instance: &ServiceInstance, suffix: &str) -> Result<String> {
+    Ok(append(instance.base_url().unwrap_or_default(), suffix))
 }
 
 /// Appends a suffix to a URL, in one allocation. Where the URL ends with its host or port, a suffix that would change
@@ -132,15 +135,19 @@ fn with_instance(
 pub(crate) fn append(url: &str, suffix: &str) -> String {
     let mut joined = String::with_capacity(url.len() + 1 + suffix.len());
     joined.push_str(url);
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    if !suffix.is_empty()
-        && !suffix.starts_with(['/', '?', '#'])
-        && !authority.contains(['/', '?', '#'])
-    {
+    if !suffix.is_empty() && !suffix.starts_with(ENDS) && !authority(url).contains(ENDS) {
         joined.push('/');
     }
     joined.push_str(suffix);
     joined
+}
+
+/// What ends the host and port of a URL.
+const ENDS: [char; 3] = ['/', '?', '#'];
+
+/// Returns what stands behind the scheme of a URL.
+fn authority(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
 pub(crate) fn check_name(name: &str) -> Result<()> {
@@ -160,12 +167,24 @@ pub(crate) fn check_suffix(suffix: &str) -> Result<()> {
     }
 }
 
-fn pick(snapshot: &Snapshot) -> Option<&Arc<ServiceInstance>> {
+fn pick_one(snapshot: &Snapshot) -> Option<&Arc<ServiceInstance>> {
     match snapshot.pickable.as_slice() {
         [] => None,
         [only] => Some(only),
-        several => several.get(rand::random_range(0..several.len())),
+        several => several.get(random_below(several.len())),
     }
+}
+
+/// Returns a random index below `n`.
+fn random_below(n: usize) -> usize {
+    // Fast is enough, nothing secret depends on it. A thread that is about to end may have lost its own.
+    thread_local!(static RANDOM: RefCell<SmallRng> = RefCell::new(rand::make_rng()));
+    let own = RANDOM.try_with(|random| {
+        random
+            .try_borrow_mut()
+            .map(|mut own| own.random_range(0..n))
+    });
+    own.ok().and_then(|drawn| drawn.ok()).unwrap_or(0)
 }
 
 fn no_instance(directory: &Directory, name: &str, snapshot: &Snapshot) -> Error {

@@ -1,7 +1,7 @@
 //! What is known of services: what a lookup reads.
 
 use crate::model::ServiceInstance;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,8 +47,9 @@ impl fmt::Display for RejectedInstance {
     }
 }
 
-/// What is known of all services that are followed.
-pub(crate) type View = HashMap<String, Arc<Snapshot>>;
+/// What is known of all services that are followed. Its keys are names that this program looks up, so its hash need not
+/// withstand an attack.
+pub(crate) type View = FxHashMap<String, Arc<Snapshot>>;
 
 impl Snapshot {
     /// Makes the snapshot that follows another.
