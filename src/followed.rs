@@ -1,6 +1,6 @@
 //! One followed service: what was read of it, and what its snapshot shows.
 
-use crate::model::ServiceInstance;
+use crate::model::{Common, ServiceInstance};
 use crate::snapshot::{RejectedInstance, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ pub(crate) struct Followed {
     pub(crate) generation: u64,
     /// By the name of the znode: what it held when that could last be used.
     instances: BTreeMap<String, Arc<ServiceInstance>>,
+    common: Common,
     /// By the name of the znode: why what it holds cannot be used.
     rejected: BTreeMap<String, String>,
     /// The children to read again.
@@ -90,7 +91,8 @@ impl Followed {
             return None;
         };
         match ServiceInstance::from_json(name, znode, &data) {
-            Ok(instance) => {
+            Ok(mut instance) => {
+                instance.share(&mut self.common);
                 self.instances.insert(znode.to_owned(), Arc::new(instance));
                 None
             }

@@ -128,6 +128,8 @@ pub(super) struct Expansion<'a> {
     start: usize,
     /// Where a path segment begins that may turn out to be dots and has not ended, and the last variable in it.
     open: Option<(usize, &'a str)>,
+    /// What went wrong first. Kept, so that nothing has to be handed on after each part.
+    failure: Option<Failure<'a>>,
 }
 
 impl<'a> Expansion<'a> {
@@ -136,25 +138,20 @@ impl<'a> Expansion<'a> {
             start: out.len(),
             out,
             open: None,
+            failure: None,
         }
     }
 
-    pub(super) fn literal(&mut self, text: &str) -> Result<(), Failure<'a>> {
-        let before = self.out.len();
+    #[inline]
+    pub(super) fn literal(&mut self, text: &str) {
         self.out.push_str(text);
-        // Only a literal is searched for an end: a value encodes `?` and `#`, and its own slashes are seen on closing.
-        match self.open.and_then(|_| text.find(SEGMENT_ENDS)) {
-            Some(end) => self.close_segment(before + end),
-            None => Ok(()),
+        if self.open.is_some() {
+            self.seek_end(text);
         }
     }
 
-    pub(super) fn variable(
-        &mut self,
-        name: &'a str,
-        position: Position,
-        value: &dyn Display,
-    ) -> Result<(), Failure<'a>> {
+    #[inline]
+    pub(super) fn variable(&mut self, name: &'a str, position: Position, value: &dyn Display) {
         let before = self.out.len();
         // Through `write!`, so that a value needs no text of its own on the way.
         let mut encoder = Encoder {
@@ -164,11 +161,34 @@ impl<'a> Expansion<'a> {
         };
         let written = write!(encoder, "{value}");
         let met = encoder.met;
+        let odd = met & (DOT | CONTROL) != 0 || position.near_dots || self.open.is_some();
+        if odd || written.is_err() {
+            self.look_at(name, position, before, met, written);
+        }
+    }
+
+    /// Returns what went wrong.
+    pub(super) fn finish(mut self) -> Option<Failure<'a>> {
+        self.close_segment(self.out.len());
+        self.failure
+    }
+
+    /// Looks at what was written for a variable, in a place or of a kind that is not plain.
+    #[cold]
+    fn look_at(
+        &mut self,
+        name: &'a str,
+        position: Position,
+        before: usize,
+        met: u8,
+        written: fmt::Result,
+    ) {
         // Asked first and apart: a value's own `fmt` is free to swallow the error.
         if met & CONTROL != 0 {
-            return Err(Failure::Invalid(name, "contains a control character"));
+            self.fail(name, "contains a control character");
+        } else if written.is_err() {
+            self.fail(name, "has no text form");
         }
-        written.map_err(|_| Failure::Invalid(name, "has no text form"))?;
         let may_be_dots = met & DOT != 0 || position.near_dots || self.open.is_some();
         if may_be_dots && position.place == Place::Path {
             let begin = self
@@ -177,11 +197,19 @@ impl<'a> Expansion<'a> {
             // The last variable is named, since it completed the dots.
             self.open = Some((begin, name));
         }
-        Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<(), Failure<'a>> {
-        self.close_segment(self.out.len())
+    fn fail(&mut self, name: &'a str, why: &'static str) {
+        self.failure.get_or_insert(Failure::Invalid(name, why));
+    }
+
+    /// Closes the open segment where the literal that was just written ends it. Values end none that is not seen on
+    /// closing: they have `?` and `#` encoded.
+    #[cold]
+    fn seek_end(&mut self, literal: &str) {
+        if let Some(end) = literal.find(SEGMENT_ENDS) {
+            self.close_segment(self.out.len() - literal.len() + end);
+        }
     }
 
     fn segment_begin(&self, end: usize) -> usize {
@@ -193,14 +221,13 @@ impl<'a> Expansion<'a> {
     }
 
     // Looks at what was composed, not at values: `{a}{b}` and `.{a}` can make `..` of harmless ones.
-    fn close_segment(&mut self, end: usize) -> Result<(), Failure<'a>> {
-        let Some((begin, name)) = self.open.take() else {
-            return Ok(());
-        };
-        let path = self.out.get(begin..end).unwrap_or_default();
-        match path.split(SLASHES).any(is_dots) {
-            true => Err(Failure::Invalid(name, "makes a path segment `.` or `..`")),
-            false => Ok(()),
+    #[inline]
+    fn close_segment(&mut self, end: usize) {
+        if let Some((begin, name)) = self.open.take() {
+            let path = self.out.get(begin..end).unwrap_or_default();
+            if path.split(SLASHES).any(is_dots) {
+                self.fail(name, "makes a path segment `.` or `..`");
+            }
         }
     }
 }

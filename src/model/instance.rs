@@ -1,7 +1,8 @@
 //! One running copy of a service.
 
-use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt::{self, Display};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -17,17 +18,18 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceInstance {
     fields: Fields,
-    /// The address in the form it has in a URL. Made once, since every call of a service begins with it.
+    /// The address in the form it has in a URL, where that is another one.
     host: Option<Box<str>>,
+    /// Made once, since every call of a service begins with it.
     base_url: Option<Box<str>>,
 }
 
-/// What an instance is made of.
+/// What an instance is made of. Kept small: there may be ten thousand of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fields {
-    pub(crate) name: String,
-    pub(crate) id: String,
-    pub(crate) address: Option<String>,
+    pub(crate) name: Arc<str>,
+    pub(crate) id: Box<str>,
+    pub(crate) address: Option<Box<str>>,
     pub(crate) port: Option<u16>,
     pub(crate) ssl_port: Option<u16>,
     pub(crate) payload: Option<Payload>,
@@ -39,7 +41,7 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// Returns what an instance is where nothing else is known: dynamic and enabled.
-    pub(crate) fn new(name: impl Into<String>, id: impl Into<String>) -> Fields {
+    pub(crate) fn new(name: impl Into<Arc<str>>, id: impl Into<Box<str>>) -> Fields {
         Fields {
             name: name.into(),
             id: id.into(),
@@ -101,24 +103,30 @@ impl Display for ServiceType {
 
 impl ServiceInstance {
     pub(crate) fn new(fields: Fields) -> ServiceInstance {
-        let host = fields
-            .address
-            .as_deref()
-            .and_then(host::in_url)
-            .map(Cow::into);
-        let mut instance = ServiceInstance {
+        let host = fields.address.as_deref().and_then(host::in_url);
+        let port = fields.ssl_port.or(fields.port);
+        let base_url = host.as_ref().zip(port).map(|(host, port)| {
+            let scheme = scheme(fields.ssl_port);
+            format!("{scheme}://{host}:{port}").into()
+        });
+        let host = host.filter(|host| fields.address.as_deref() != Some(host));
+        let host = host.map(|host| host.into());
+        ServiceInstance {
             fields,
             host,
-            base_url: None,
-        };
-        instance.base_url = instance.make_base_url();
-        instance
+            base_url,
+        }
     }
 
-    fn make_base_url(&self) -> Option<Box<str>> {
-        let port = self.ssl_port().or(self.port())?;
-        let host = self.host.as_deref()?;
-        Some(format!("{}://{host}:{port}", self.scheme()).into())
+    /// Holds in common with other instances what is the same.
+    pub(crate) fn share(&mut self, common: &mut Common) {
+        let name = common.name.get_or_insert_with(|| self.fields.name.clone());
+        if *name == self.fields.name {
+            self.fields.name = name.clone();
+        }
+        if let Some(spec) = &mut self.fields.uri_spec {
+            common.share(spec);
+        }
     }
 
     pub(super) fn fields(&self) -> &Fields {
@@ -179,11 +187,7 @@ impl ServiceInstance {
 
     /// Returns `https` where there is an [`ssl_port`](ServiceInstance::ssl_port), else `http`.
     pub fn scheme(&self) -> &'static str {
-        if self.ssl_port().is_some() {
-            "https"
-        } else {
-            "http"
-        }
+        scheme(self.ssl_port())
     }
 
     /// Returns `scheme://address:port`, with the [`ssl_port`](ServiceInstance::ssl_port) where there is one.
@@ -277,7 +281,7 @@ impl ServiceInstance {
             "name" => Some(&fields.name),
             "id" => Some(&fields.id),
             // Only where it is the host of the URL; as a value in a path it is the bare address.
-            "address" if whole_url => shown(&self.host),
+            "address" if whole_url && self.host.is_some() => shown(&self.host),
             "address" => shown(&fields.address),
             "port" => shown(&fields.port),
             "ssl-port" => shown(&fields.ssl_port),
@@ -296,6 +300,36 @@ impl ServiceInstance {
         let message =
             format!("instance {id:?} of service {name:?} has no address and port to call");
         Error::new(ErrorKind::NoInstance, message)
+    }
+}
+
+fn scheme(ssl_port: Option<u16>) -> &'static str {
+    match ssl_port {
+        Some(_) => "https",
+        None => "http",
+    }
+}
+
+/// What many instances of a service have in common, to be held once.
+#[derive(Debug, Default)]
+pub(crate) struct Common {
+    name: Option<Arc<str>>,
+    /// The templates seen last, the latest first.
+    specs: VecDeque<UriSpec>,
+}
+
+impl Common {
+    /// So many versions of a service there may be at the same time without any loss.
+    const SPECS: usize = 8;
+
+    fn share(&mut self, spec: &mut UriSpec) {
+        match self.specs.iter().find(|known| *known == spec) {
+            Some(known) => *spec = known.clone(),
+            None => {
+                self.specs.truncate(Self::SPECS - 1);
+                self.specs.push_front(spec.clone());
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod service;
 mod uri_spec;
 mod wire;
 
-pub(crate) use instance::Fields;
+pub(crate) use instance::{Common, Fields};
 pub use instance::{ServiceInstance, ServiceType};
 pub use service::Service;
 pub use uri_spec::UriSpec;

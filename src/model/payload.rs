@@ -10,12 +10,12 @@ const LIST_CLASS: &str = "java.util.ArrayList";
 
 /// The payload of a service or an instance. Its `Debug` form hides the contents, so that none of them is ever logged.
 #[derive(Clone, PartialEq)]
-pub(crate) struct Payload(Value);
+pub(crate) struct Payload(Box<Value>);
 
 impl Payload {
     /// Takes a payload as it is, `None` where it is null.
     pub(super) fn new(value: Value) -> Option<Payload> {
-        (!value.is_null()).then_some(Payload(value))
+        (!value.is_null()).then(|| Payload(value.into()))
     }
 
     /// Takes a payload that Java may have written, and drops the name of its class. No class is ever looked up.
@@ -38,7 +38,7 @@ impl Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
+        match &*self.0 {
             // Curator reads a map without a class, but takes the first item of a bare list for one.
             list @ Value::Array(_) => (LIST_CLASS, list).serialize(serializer),
             other => other.serialize(serializer),

@@ -146,7 +146,7 @@ impl Service {
         let address = self.address_or_none().unwrap_or(default_address);
         let uri_spec = self.uri_spec.as_deref().map(checked_spec).transpose()?;
         let instance = ServiceInstance::new(Fields {
-            address: Some(checked_address(address)?.to_owned()),
+            address: Some(checked_address(address)?.into()),
             port: Some(checked_port("port", self.port)?),
             ssl_port: self
                 .ssl_port

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::Value;
@@ -28,13 +29,17 @@ use crate::{Error, ErrorKind, Result};
 /// assert!(error.to_string().ends_with("Final variable not closed - expected }"));
 /// # Ok::<(), party::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
-pub struct UriSpec {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct UriSpec(
+    /// Shared, since thousands of instances have the same.
+    Arc<Template>,
+);
+
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+struct Template {
     parts: Box<[Part]>,
-    #[serde(skip)]
     whole_url: bool,
     /// About how many bytes the built text will have.
-    #[serde(skip)]
     built_len: usize,
 }
 
@@ -98,11 +103,11 @@ impl UriSpec {
             value,
             variable: variable.then(|| positions.next()).flatten(),
         });
-        UriSpec {
+        UriSpec(Arc::new(Template {
             parts: parts.collect(),
             whole_url,
             built_len,
-        }
+        }))
     }
 
     /// Reads what another writer put into `uriSpec`, as leniently as Curator.
@@ -127,13 +132,13 @@ impl UriSpec {
 
     /// Whether this makes a whole URL by itself, not a path below one.
     pub(crate) fn is_whole_url(&self) -> bool {
-        self.whole_url
+        self.0.whole_url
     }
 
     /// Returns what is expected instead of a template that could make a URL which goes elsewhere than to the address of
     /// its instance, or which ends the line of the request that it stands in.
     pub(super) fn check(&self) -> std::result::Result<(), &'static str> {
-        let mut literals = self.parts.iter().map(Part::literal);
+        let mut literals = self.0.parts.iter().map(Part::literal);
         if literals.any(|literal| literal.contains(char::is_control)) {
             return Err("one without control characters");
         }
@@ -159,13 +164,13 @@ impl UriSpec {
     /// Returns the names of the variables, as often as they stand there.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
-        let variables = self.parts.iter().filter(|part| part.variable.is_some());
+        let variables = self.0.parts.iter().filter(|part| part.variable.is_some());
         variables.map(|part| &*part.value)
     }
 
     /// Returns about how many bytes the built text will have.
     pub(crate) fn built_len(&self) -> usize {
-        self.built_len
+        self.0.built_len
     }
 
     /// Appends this template with the values of its variables, each encoded for the part of the URL it stands in.
@@ -178,17 +183,21 @@ impl UriSpec {
         lookup: impl Fn(&str) -> Option<&'v dyn Display>,
     ) -> Result<()> {
         let mut expansion = Expansion::new(out);
-        let built = self.parts.iter().try_for_each(|part| {
+        for part in &self.0.parts {
             let Some(position) = part.variable else {
-                return expansion.literal(&part.value);
+                expansion.literal(&part.value);
+                continue;
             };
             // The original wrote nothing here, but `/users/` without its id is another resource.
-            let value = lookup(&part.value).ok_or(Failure::Missing(&part.value))?;
-            expansion.variable(&part.value, position, value)
-        });
-        built
-            .and_then(|()| expansion.finish())
-            .map_err(|failure| self.failed(service, failure))
+            let Some(value) = lookup(&part.value) else {
+                return Err(self.failed(service, Failure::Missing(&part.value)));
+            };
+            expansion.variable(&part.value, position, value);
+        }
+        match expansion.finish() {
+            None => Ok(()),
+            Some(failure) => Err(self.failed(service, failure)),
+        }
     }
 
     #[cold]
@@ -224,6 +233,14 @@ impl Part {
         } else {
             &self.value
         }
+    }
+}
+
+impl Serialize for UriSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut spec = serializer.serialize_struct("UriSpec", 1)?;
+        spec.serialize_field("parts", &self.0.parts)?;
+        spec.end()
     }
 }
 
@@ -282,7 +299,8 @@ impl FromStr for UriSpec {
 
 impl Display for UriSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.parts
+        self.0
+            .parts
             .iter()
             .try_for_each(|part| match part.variable.is_some() {
                 true => write!(f, "{{{}}}", part.value),
@@ -301,9 +319,10 @@ mod tests {
     }
 
     fn parts(text: &str) -> Vec<(String, bool)> {
-        let parts = spec(text).parts.into_iter();
+        let spec = spec(text);
+        let parts = spec.0.parts.iter();
         parts
-            .map(|part| (part.value.into(), part.variable.is_some()))
+            .map(|part| (part.value.to_string(), part.variable.is_some()))
             .collect()
     }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 use super::host;
 use super::instance::{Fields, ServiceInstance, ServiceType};
@@ -58,8 +59,8 @@ impl ServiceInstance {
         let mut json = parse(data)?;
         Ok(ServiceInstance::new(Fields {
             // What a writer left out, the path tells.
-            name: read(&mut json, "name", "a text", text)?.unwrap_or_else(|| name.to_owned()),
-            id: read(&mut json, "id", "a text", text)?.unwrap_or_else(|| znode.to_owned()),
+            name: read(&mut json, "name", "a text", text)?.map_or_else(|| name.into(), Arc::from),
+            id: read(&mut json, "id", "a text", text)?.map_or_else(|| znode.into(), Box::from),
             address: read(&mut json, "address", host::EXPECTED, address)?.flatten(),
             port: read(&mut json, "port", PORT, port)?,
             ssl_port: read(&mut json, "sslPort", PORT, port)?,
@@ -160,11 +161,11 @@ fn port(value: &Value) -> Option<u16> {
 }
 
 /// Reads an address. An empty one is none.
-fn address(value: &Value) -> Option<Option<String>> {
+fn address(value: &Value) -> Option<Option<Box<str>>> {
     let address = text(value)?;
     match address.is_empty() {
         true => Some(None),
-        false => host::bare(&address).is_some().then_some(Some(address)),
+        false => host::bare(&address).is_some().then(|| Some(address.into())),
     }
 }
 
