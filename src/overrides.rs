@@ -51,11 +51,15 @@ impl Override {
 
 /// Returns the override of a service, if it has one.
 pub(crate) fn find(name: &str) -> Result<Option<Arc<Override>>> {
-    let overrides = Lazy::force(&OVERRIDES);
-    if !ANY.load(Ordering::Acquire) {
-        return Ok(None);
-    }
-    overrides.load().get(&fold(name)).cloned().transpose()
+    let overrides = OVERRIDES.load();
+    overrides.get(&fold(name)).cloned().transpose()
+}
+
+/// Whether there may be overrides, without looking for one.
+#[inline]
+pub(crate) fn any() -> bool {
+    Lazy::force(&OVERRIDES);
+    ANY.load(Ordering::Acquire)
 }
 
 pub(crate) fn set(name: &str, url: &str) -> Result<()> {
