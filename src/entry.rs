@@ -10,7 +10,7 @@ const FIGHTS: u32 = 3;
 /// A fight this long ago is over.
 const PEACE: Duration = Duration::from_secs(120);
 /// A node is not written more often than this, whoever keeps deleting it.
-const REST: Duration = Duration::from_millis(200);
+pub(crate) const REST: Duration = Duration::from_millis(200);
 
 /// What is wanted at one path.
 pub(crate) struct Entry {
@@ -75,6 +75,11 @@ impl Task {
                 same && stat.owner == owner && self.written == Some((stat.owner, stat.version))
             }
         }
+    }
+
+    /// Whether nothing of it was ever written, and nobody is given way to: then it is written without a look.
+    pub(crate) fn is_new(&self) -> bool {
+        self.goal == Goal::Present && self.written.is_none() && !self.gives_way
     }
 
     /// Whether owner and version do not tell what a node holds: an earlier write of ours may have come late.

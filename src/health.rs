@@ -229,7 +229,9 @@ impl Gate {
         match catch_unwind(AssertUnwindSafe(check)) {
             Ok(true) => self
                 .registrar
-                .register(&self.service, &self.id, &|| !self.shared.is_cancelled()),
+                .register(&[(self.service.clone(), self.id.clone())], &|| {
+                    !self.shared.is_cancelled()
+                }),
             Ok(false) => Err(Error::new(ErrorKind::Unhealthy, "the health check said no")),
             Err(_) => Err(Error::new(
                 ErrorKind::Unhealthy,

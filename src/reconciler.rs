@@ -1,6 +1,6 @@
 //! The one comparison: what is wanted against what is ours in ZooKeeper, and what to do about the difference.
 
-use crate::entry::{Found, Goal, Task};
+use crate::entry::{Found, Goal, REST, Task};
 use crate::model::path;
 use crate::throttle::Throttle;
 use crate::wanted::Wanted;
@@ -101,7 +101,11 @@ impl Reconciler {
             self.wanted.doubt_all();
         }
         let (tasks, held_back) = self.wanted.tasks(now);
-        let (open, verified) = self.verify(generation, tasks, now);
+        let (new, known) = tasks.into_iter().partition(Task::is_new);
+        let (mut open, verified) = self.verify(generation, known, now);
+        open.extend::<Vec<_>>(new);
+        // What was written is looked at once more, which has it watched.
+        let written = (!open.is_empty()).then(|| now + REST);
         let done = self.act(generation, open, now) && verified;
         self.retry = if done {
             RETRY
@@ -109,7 +113,7 @@ impl Reconciler {
             (self.retry * 2).min(LONGEST_RETRY)
         };
         let again = (!done).then(|| now + self.retry);
-        let due = again.into_iter().chain(held_back);
+        let due = again.into_iter().chain(held_back).chain(written);
         due.fold(self.audit_due, Instant::min)
     }
 

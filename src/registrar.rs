@@ -12,6 +12,7 @@ use crate::wanted::{Outcome, Wanted};
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::{Event, Supervisor};
 use crate::zk::{self, Failure};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -82,33 +83,62 @@ impl Registrar {
         }
     }
 
-    /// Registers the service under `id`, unless `permitted` says no at the very moment it is put among the wanted.
+    /// Registers the services under their ids, all or none, unless `permitted` says no at the very moment they are put
+    /// among the wanted.
     pub(crate) fn register(
         &self,
-        service: &Service,
-        id: &str,
+        services: &[(Service, String)],
         permitted: &dyn Fn() -> bool,
     ) -> Result<()> {
-        service.validate()?;
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
-        let instance = service.instance(id, &self.own_address(service, deadline)?, now_millis())?;
-        let path = self.path_of(&instance);
-        let Some(ticket) = self.wanted.want(&path, &instance, permitted)? else {
-            return Err(Error::new(
-                ErrorKind::Cancelled,
-                format!("the registration of {path} was cancelled"),
-            ));
+        let instances = self.instances_of(services, deadline)?;
+        let Some(tickets) = self.wanted.want(instances, permitted)? else {
+            let what = described(services);
+            let message = format!("the registration of {what} was cancelled");
+            return Err(Error::new(ErrorKind::Cancelled, message));
         };
         self.look();
-        match self.wanted.wait(&path, ticket, deadline) {
-            Outcome::Placed => Ok(()),
-            outcome => {
-                self.wanted.take_back(&path, ticket);
+        self.wanted
+            .wait(&tickets, deadline)
+            .map_err(|(path, outcome)| {
+                tickets
+                    .iter()
+                    .for_each(|ticket| self.wanted.take_back(ticket));
                 self.look();
-                Err(self.explain(&path, outcome, limit))
+                self.explain(path, outcome, limit)
+            })
+    }
+
+    /// Makes the instances and their paths, once all of them are found to be valid.
+    fn instances_of(
+        &self,
+        services: &[(Service, String)],
+        deadline: Instant,
+    ) -> Result<Vec<(String, ServiceInstance)>> {
+        let mut paths = HashSet::new();
+        for (service, id) in services {
+            service.validate()?;
+            if !paths.insert((service.name(), id)) {
+                let expected = "another id for each instance of a service";
+                return Err(Error::invalid_service("id", id.as_str(), expected));
             }
         }
+        let (mut own_address, now) = (None, now_millis());
+        let instance = |(service, id): &(Service, String)| {
+            let address = match service.address_or_none() {
+                Some(address) => address.to_owned(),
+                None => match &own_address {
+                    Some(address) => String::clone(address),
+                    None => own_address
+                        .insert(self.own_address(service, deadline)?)
+                        .clone(),
+                },
+            };
+            let instance = service.instance(id, &address, now)?;
+            Ok((self.path_of(&instance), instance))
+        };
+        services.iter().map(instance).collect()
     }
 
     /// Takes out what was registered here under the service's name, and id or port where they are set. With an id
@@ -190,11 +220,8 @@ impl Registrar {
     }
 
     fn own_address(&self, service: &Service, deadline: Instant) -> Result<String> {
-        let given = service
-            .address_or_none()
-            .or(self.settings.address.as_deref());
-        if let Some(address) = given {
-            return Ok(address.to_owned());
+        if let Some(address) = &self.settings.address {
+            return Ok(address.clone());
         }
         if let Err(failure) = self.supervisor.wait(deadline) {
             let what = format!("registering {}", service.name());
@@ -237,7 +264,7 @@ impl Registrar {
                 ErrorKind::Cancelled,
                 format!("the registration of {path} was taken back or replaced"),
             ),
-            Outcome::Placed | Outcome::TimedOut(None) => {
+            Outcome::TimedOut(None) => {
                 self.last_failure(Error::timeout(&format!("registering {path}"), limit))
             }
             Outcome::TimedOut(Some(failure)) => {
@@ -270,6 +297,14 @@ impl fmt::Debug for Registrar {
             .field("instances", &self.instances)
             .field("state", &self.state())
             .finish()
+    }
+}
+
+/// What is registered, for a message.
+fn described(services: &[(Service, String)]) -> String {
+    match services {
+        [(service, id)] => format!("{}/{id}", service.name()),
+        several => format!("{} services", several.len()),
     }
 }
 
@@ -350,7 +385,7 @@ mod tests {
     }
 
     fn register(registrar: &Registrar, service: &Service) -> Result<()> {
-        registrar.register(service, "1", &|| true)
+        registrar.register(&[(service.clone(), "1".into())], &|| true)
     }
 
     fn node(registry: &Registry) -> Option<(String, i64)> {
@@ -459,7 +494,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Timeout);
         registry.outage(false);
         registrar
-            .register(&Service::new("after", 1), "2", &|| true)
+            .register(&[(Service::new("after", 1), "2".into())], &|| true)
             .unwrap();
         assert_eq!(node(&registry), None);
     }
@@ -544,7 +579,9 @@ mod tests {
     #[test]
     fn a_registration_that_is_not_permitted_any_more_is_not_made() {
         let (registry, registrar) = connected("permitted");
-        let error = registrar.register(&service(), "1", &|| false).unwrap_err();
+        let error = registrar
+            .register(&[(service(), "1".into())], &|| false)
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
         assert_eq!(node(&registry), None);
     }

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How the wait for a registration ended.
+/// What a registration is waited for with: its path, and what tells it from others there.
+pub(crate) type Ticket = (String, u64);
+
+/// Why a registration is not waited for any longer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    Placed,
     Refused(Failure),
     Withdrawn,
     Closed,
@@ -37,14 +39,17 @@ struct State {
 }
 
 impl Wanted {
-    /// Puts an instance among the wanted ones and returns the ticket to wait with, `None` where it is not permitted.
+    /// Puts instances among the wanted ones, by their paths, and returns the tickets to wait with, `None` where it is
+    /// not permitted.
     pub(crate) fn want(
         &self,
-        path: &str,
-        instance: &ServiceInstance,
+        instances: Vec<(String, ServiceInstance)>,
         permitted: &dyn Fn() -> bool,
-    ) -> Result<Option<u64>> {
-        let data: Arc<[u8]> = instance.to_json().into();
+    ) -> Result<Option<Vec<Ticket>>> {
+        let instances: Vec<_> = instances
+            .into_iter()
+            .map(|(path, instance)| (path, Arc::from(instance.to_json()), Arc::new(instance)))
+            .collect();
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::not_connected("registration"));
@@ -52,52 +57,53 @@ impl Wanted {
         if !permitted() {
             return Ok(None);
         }
-        let ticket = state.next_ticket();
-        let mut entry = Entry::new(ticket, Arc::new(instance.clone()), data);
-        if let Some(earlier) = state.entries.get(path) {
-            entry = entry.succeed(earlier);
-            entry.before = earlier.standing();
-        }
-        state.entries.insert(path.to_owned(), entry);
+        let want = |(path, data, instance)| state.want(path, data, instance);
+        let tickets = instances.into_iter().map(want).collect();
         drop(state);
         self.changed.notify_all();
-        Ok(Some(ticket))
+        Ok(Some(tickets))
     }
 
-    pub(crate) fn wait(&self, path: &str, ticket: u64, deadline: Instant) -> Outcome {
+    /// Waits until all of these are placed, and has them relied upon from then on. Fails with the path of the first that
+    /// cannot be waited for.
+    pub(crate) fn wait<'t>(
+        &self,
+        tickets: &'t [Ticket],
+        deadline: Instant,
+    ) -> std::result::Result<(), (&'t str, Outcome)> {
         let mut state = self.state.lock();
+        let mut placed = 0;
         loop {
-            let Some(entry) = state
-                .entries
-                .get_mut(path)
-                .filter(|entry| entry.ticket == ticket)
-            else {
-                return if state.closed {
-                    Outcome::Closed
-                } else {
-                    Outcome::Withdrawn
-                };
-            };
-            if entry.agreed == ticket {
-                entry.accepted = true;
-                entry.before = None;
-                return Outcome::Placed;
-            }
-            match &entry.failure {
-                Some(failure) if !failure.is_transient() => {
-                    return Outcome::Refused(failure.clone());
+            while let Some(ticket) = tickets.get(placed) {
+                match state.is_placed(ticket) {
+                    Ok(true) => placed += 1,
+                    Ok(false) => break,
+                    Err(outcome) => return Err((&ticket.0, outcome)),
                 }
-                _ => {}
             }
+            let Some(ticket) = tickets.get(placed) else {
+                // One that was placed before may have been taken back while the others were waited for.
+                if tickets
+                    .iter()
+                    .all(|ticket| state.is_placed(ticket) == Ok(true))
+                {
+                    tickets.iter().for_each(|(path, _)| state.accept(path));
+                    return Ok(());
+                }
+                placed = 0;
+                continue;
+            };
             if self.changed.wait_until(&mut state, deadline).timed_out() {
-                let entry = state.entries.get(path);
-                return Outcome::TimedOut(entry.and_then(|entry| entry.failure.clone()));
+                let entry = state.entries.get(&ticket.0);
+                let failure = entry.and_then(|entry| entry.failure.clone());
+                return Err((&ticket.0, Outcome::TimedOut(failure)));
             }
         }
     }
 
     /// Gives up a registration that failed: what was registered before at its path is wanted again, or nothing.
-    pub(crate) fn take_back(&self, path: &str, ticket: u64) {
+    pub(crate) fn take_back(&self, (path, ticket): &Ticket) {
+        let ticket = *ticket;
         let mut state = self.state.lock();
         let next = state.next_ticket();
         let Some(entry) = state
@@ -229,6 +235,7 @@ impl Wanted {
         entry.failure = None;
         if let Some((owner, version)) = written {
             entry.written = Some((owner, version, now));
+            entry.dirty = true;
         }
         if entry.goal == Goal::Absent && !entry.is_haunted(now) {
             state.entries.remove(&task.path);
@@ -286,6 +293,38 @@ impl Wanted {
 }
 
 impl State {
+    fn want(&mut self, path: String, data: Arc<[u8]>, instance: Arc<ServiceInstance>) -> Ticket {
+        let ticket = self.next_ticket();
+        let mut entry = Entry::new(ticket, instance, data);
+        if let Some(earlier) = self.entries.get(&path) {
+            entry = entry.succeed(earlier);
+            entry.before = earlier.standing();
+        }
+        self.entries.insert(path.clone(), entry);
+        (path, ticket)
+    }
+
+    /// Whether ZooKeeper holds it, as far as anybody knows.
+    fn is_placed(&self, (path, ticket): &Ticket) -> std::result::Result<bool, Outcome> {
+        let entry = self.entries.get(path);
+        match entry.filter(|entry| entry.ticket == *ticket) {
+            None if self.closed => Err(Outcome::Closed),
+            None => Err(Outcome::Withdrawn),
+            Some(entry) if entry.agreed == *ticket => Ok(true),
+            Some(entry) => match &entry.failure {
+                Some(failure) if !failure.is_transient() => Err(Outcome::Refused(failure.clone())),
+                _ => Ok(false),
+            },
+        }
+    }
+
+    fn accept(&mut self, path: &str) {
+        if let Some(entry) = self.entries.get_mut(path) {
+            entry.accepted = true;
+            entry.before = None;
+        }
+    }
+
     fn next_ticket(&mut self) -> u64 {
         self.tickets += 1;
         self.tickets

@@ -6,7 +6,7 @@
 
 use super::{Message, Reconciler};
 use crate::model::{Service, ServiceInstance};
-use crate::wanted::{Outcome, Wanted};
+use crate::wanted::{Outcome, Ticket, Wanted};
 use crate::zk::generation::{self, Generation};
 use crate::zk::memory::interrupted::{Interrupted, Interruption};
 use crate::zk::memory::{Registry, connector_to};
@@ -90,7 +90,7 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Default)]
 struct Calls {
     registered: BTreeMap<u8, Arc<ServiceInstance>>,
-    waiting: BTreeMap<u8, (u64, Arc<ServiceInstance>)>,
+    waiting: BTreeMap<u8, (Ticket, Arc<ServiceInstance>)>,
 }
 
 /// Everything but the reconciler.
@@ -155,8 +155,10 @@ impl World {
     fn register(&self, id: u8, data: u8) {
         let service = Service::new("foo", 1).payload(serde_json::json!(data));
         let instance = service.instance(&id.to_string(), "10.0.0.1", 0).unwrap();
-        let ticket = self.wanted.want(&path(id), &instance, &|| true);
-        let ticket = ticket.unwrap().unwrap();
+        let tickets = self
+            .wanted
+            .want(vec![(path(id), instance.clone())], &|| true);
+        let ticket = tickets.unwrap().unwrap().remove(0);
         self.calls
             .lock()
             .waiting
@@ -177,7 +179,7 @@ impl World {
     fn give_up(&self, id: u8) {
         self.let_return();
         if let Some((ticket, _)) = self.calls.lock().waiting.remove(&id) {
-            self.wanted.take_back(&path(id), ticket);
+            self.wanted.take_back(&ticket);
         }
     }
 
@@ -185,11 +187,16 @@ impl World {
     fn let_return(&self) {
         let mut calls = self.calls.lock();
         for (id, (ticket, instance)) in std::mem::take(&mut calls.waiting) {
-            match self.wanted.wait(&path(id), ticket, Instant::now()) {
-                Outcome::Placed => drop(calls.registered.insert(id, instance)),
-                Outcome::TimedOut(_) => drop(calls.waiting.insert(id, (ticket, instance))),
-                Outcome::Refused(_) => self.wanted.take_back(&path(id), ticket),
-                outcome => panic!("{id}: {outcome:?}"),
+            let waited = self
+                .wanted
+                .wait(std::slice::from_ref(&ticket), Instant::now());
+            match waited.map_err(|(_, outcome)| outcome) {
+                Ok(()) => drop(calls.registered.insert(id, instance)),
+                Err(Outcome::TimedOut(_)) => {
+                    drop(calls.waiting.insert(id, (ticket.clone(), instance)));
+                }
+                Err(Outcome::Refused(_)) => self.wanted.take_back(&ticket),
+                Err(outcome) => panic!("{id}: {outcome:?}"),
             }
         }
     }

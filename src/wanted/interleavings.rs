@@ -2,7 +2,7 @@
 
 use crate::model::Service;
 use crate::reconciler::{Message, Reconciler};
-use crate::wanted::{Outcome, Wanted};
+use crate::wanted::Wanted;
 use crate::zk::generation;
 use crate::zk::memory::{Registry, connector_to};
 use shuttle::sync::atomic::{AtomicBool, Ordering};
@@ -22,12 +22,12 @@ fn far() -> Instant {
 fn register(wanted: &Wanted, data: u8, permitted: &dyn Fn() -> bool) -> bool {
     let service = Service::new("foo", 1).payload(serde_json::json!(data));
     let instance = service.instance("1", "10.0.0.1", 0).unwrap();
-    let Ok(Some(ticket)) = wanted.want(PATH, &instance, permitted) else {
+    let Ok(Some(tickets)) = wanted.want(vec![(PATH.into(), instance)], permitted) else {
         return false;
     };
-    let placed = wanted.wait(PATH, ticket, far()) == Outcome::Placed;
+    let placed = wanted.wait(&tickets, far()).is_ok();
     if !placed {
-        wanted.take_back(PATH, ticket);
+        wanted.take_back(&tickets[0]);
     }
     placed
 }

@@ -406,3 +406,50 @@ fn a_registration_that_timed_out_does_not_appear_later() {
     });
     assert!(!exists(&client, "/late/instances/foo/late"));
 }
+
+#[test]
+fn many_services_are_registered_at_once() {
+    let environment = unique("many");
+    let _party = Party::connected(&config(shared(), &environment));
+    let services = (0..2000_u16).map(|n| Service::new("foo", 1 + n));
+    let mut registered = registration::register_all(services).unwrap();
+    let client = connect();
+    let mut found = ids(&client, &environment);
+    (registered.sort(), found.sort());
+    assert_eq!((registered.len(), registered), (2000, found));
+    // They are watched like any other.
+    let node = format!(
+        "/{environment}/instances/foo/{}",
+        ids(&client, &environment)[0]
+    );
+    client.delete(&node).unwrap();
+    until("the deleted one is back", SOON, || exists(&client, &node));
+    assert!(registration::register_all([]).unwrap().is_empty());
+}
+
+#[test]
+fn of_many_services_all_are_registered_or_none() {
+    let environment = unique("none");
+    let _party = Party::connected(&config(shared(), &environment));
+    registration::register(Service::new("foo", 1).id("before")).unwrap();
+    let client = connect();
+    let before = read(&client, &format!("/{environment}/instances/foo/before"));
+    let good = || Service::new("foo", 2).id("before");
+    for bad in [Service::new("foo", 0), Service::new("foo", 2).id("before")] {
+        let error = registration::register_all([good(), bad]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidService);
+        assert_eq!(ids(&client, &environment), ["before"]);
+    }
+    // One that ZooKeeper refuses takes back the others, and what they replaced.
+    let blocked = format!("/{environment}/instances/blocked");
+    // An ephemeral node takes no children.
+    client.create_all(&blocked, b"", Kind::Ephemeral).unwrap();
+    let many = (0..50).map(|n| Service::new("foo", 3 + n));
+    let services = many.chain([good(), Service::new("blocked", 1)]);
+    let error = registration::register_all(services).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    until("only the one from before is left", SOON, || {
+        ids(&client, &environment) == ["before"]
+            && read(&client, &format!("/{environment}/instances/foo/before")) == before
+    });
+}
