@@ -415,7 +415,8 @@ fn many_services_are_registered_at_once() {
     let mut registered = registration::register_all(services).unwrap();
     let client = connect();
     let mut found = ids(&client, &environment);
-    (registered.sort(), found.sort());
+    registered.sort();
+    found.sort();
     assert_eq!((registered.len(), registered), (2000, found));
     // They are watched like any other.
     let node = format!(
