@@ -1,7 +1,7 @@
 //! How many instructions a lookup takes once its service has been seen, which repeats exactly where time does not.
 //!
 //! It does what it is told a thousand times in a function of that name, for `valgrind --tool=callgrind` to count what is
-//! inside; see `scripts/instructions`.
+//! inside: see `scripts/instructions`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use party::{Config, Service, ServiceProvider, discovery, registration};

@@ -26,7 +26,6 @@ use row::{HEAD, Row, Times};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,9 +34,6 @@ use std::time::Instant;
 
 /// So many faults are measured at once where times do not matter.
 const AT_ONCE: usize = 4;
-
-const BEGIN: &str = "<!-- the next lines are written by scripts/faults -->";
-const END: &str = "<!-- end of what scripts/faults writes -->";
 
 struct Arguments {
     whole: bool,
@@ -115,7 +111,7 @@ fn campaign(arguments: &Arguments) -> ExitCode {
     let table = format!("{HEAD}\n{}", lines.join("\n"));
     println!("\n{table}\n");
     if arguments.write {
-        write(&table);
+        party_testing::readme::write_table("scripts/faults", &table);
     }
     let broken = rows.iter().filter(|row| !row.broken.is_empty()).count();
     let result = if broken == 0 { "ok" } else { "FAILED" };
@@ -182,13 +178,4 @@ fn panicked(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     format!("given up: {}", text.unwrap_or("a panic"))
-}
-
-/// Puts the table into the README.
-fn write(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = readme.split_once(BEGIN).expect("the place for the table");
-    let (_, after) = rest.split_once(END).expect("the end of the table");
-    std::fs::write(&path, format!("{before}{BEGIN}\n\n{table}\n\n{END}{after}")).unwrap();
 }

@@ -14,6 +14,7 @@
 //! | send signals, and measure CPU time, memory, threads and file descriptors | [`process`] |
 //! | wait for something | [`until`], [`eventually`] |
 //! | have a name or a port of one's own | [`unique`], [`free_port`] |
+//! | put measured figures into the README | [`readme`] |
 //!
 //! # A fault test
 //!
@@ -56,6 +57,7 @@ pub mod dead;
 pub mod observer;
 pub mod process;
 pub mod proxy;
+pub mod readme;
 pub mod server;
 
 use std::hash::{BuildHasher, RandomState};

@@ -1,0 +1,150 @@
+//! What a lookup costs.
+
+use crate::peer::{Peer, config, service};
+use crate::rows::{Table, Unit, per_call, percentile, time};
+use party::{discovery, registration};
+use party_testing::until;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+pub(crate) fn measure(table: &mut Table, connection: &str) {
+    registration::connect_with(config(connection)).unwrap();
+    discovery::connect_with(config(connection)).unwrap();
+    for (instances, most) in [(1_usize, 80.0), (100, 80.0), (10_000, 130.0)] {
+        let name = format!("hot{instances}");
+        let services = (0..instances).map(|_| service(&name, 8080));
+        registration::register_all(services).unwrap();
+        one_size(table, &name, instances, most);
+    }
+    first_answer(table, connection);
+    memory(table, connection);
+    registration::disconnect().unwrap();
+    under_change(table, connection);
+}
+
+fn memory(table: &mut Table, connection: &str) {
+    let others = (0..10_000).map(|_| service("cold10000", 8080));
+    registration::register_all(others).unwrap();
+    let mut peer = Peer::start("memory", connection);
+    let (first, second) = (peer.answer()[0], peer.answer()[0]);
+    let title = "memory of 10,000 cached instances";
+    table.beside(title, Unit::Bytes, second, "memory", 4e6);
+    let title = "the same, with what the engine holds on to after reading the first so many";
+    table.note(title, Unit::Bytes, first);
+}
+
+fn url(name: &str) {
+    let params: [(&str, &dyn std::fmt::Display); 2] = [("territory", &"GB"), ("userid", &42)];
+    black_box(discovery::url(black_box(name), &params).unwrap());
+}
+
+fn one_size(table: &mut Table, name: &str, instances: usize, most: f64) {
+    let title = |what: &str| format!("{what}, {instances} instances");
+    let provider = discovery::service_provider(name).unwrap();
+    let floor = floor(instances);
+    table.note(
+        &title("the floor: pick a text and copy it"),
+        Unit::Time,
+        floor,
+    );
+    let one = per_call(1, || url(name));
+    table.beside(
+        &title("`url`, two variables"),
+        Unit::Time,
+        one,
+        &format!("url/{instances}"),
+        most,
+    );
+    table.alone(
+        &title("`url` over the floor"),
+        Unit::Factor,
+        one / floor,
+        3.5,
+    );
+    let base = per_call(1, || {
+        drop(black_box(discovery::base_url(black_box(name), "").unwrap()))
+    });
+    table.beside(
+        &title("`base_url`"),
+        Unit::Time,
+        base,
+        &format!("base_url/{instances}"),
+        60.0,
+    );
+    let instance = per_call(1, || drop(black_box(provider.instance().unwrap())));
+    table.beside(
+        &title("`instance`"),
+        Unit::Time,
+        instance,
+        &format!("instance/{instances}"),
+        30.0,
+    );
+    let two = 2.0 * one / per_call(2, || url(name));
+    let curator = |figure: &str| table.curator(&format!("{figure}/{instances}"));
+    let theirs = 2.0 * curator("url") / curator("url_two_threads");
+    table.row(
+        &title("`url` on 2 threads over 1"),
+        Unit::Factor,
+        two,
+        Some(theirs),
+        two >= 1.9,
+        "≥ 1.90",
+    );
+}
+
+fn floor(instances: usize) -> f64 {
+    let urls: Vec<String> = (0..instances)
+        .map(|n| format!("http://10.0.{}.{}:8080/1.x/GB/users/42", n / 256, n % 256))
+        .collect();
+    per_call(1, || {
+        let urls = black_box(&urls);
+        black_box(urls[rand::random_range(0..instances)].clone());
+    })
+}
+
+fn first_answer(table: &mut Table, connection: &str) {
+    let once = |_| {
+        discovery::connect_with(config(connection)).unwrap();
+        time(|| {
+            let provider = discovery::service_provider("hot10000").unwrap();
+            assert_eq!(provider.instances().unwrap().len(), 10_000);
+        })
+    };
+    let ours = percentile((0..5).map(once).collect(), 0.5);
+    let title = "first answer, 10,000 instances";
+    let most = 6e8_f64.min(table.curator("first_answer") / 2.0);
+    table.beside(title, Unit::Time, ours, "first_answer", most);
+}
+
+/// Lookups of a service of 10,000 instances, of which a hundred change every tenth of a second.
+fn under_change(table: &mut Table, connection: &str) {
+    let mut writer = Peer::start("writer", connection);
+    writer.ask("load 10000");
+    discovery::connect_with(config(connection)).unwrap();
+    let provider = discovery::service_provider("busy").unwrap();
+    until("all are seen", Duration::from_secs(30), || {
+        provider.instances().unwrap().len() == 10_000
+    });
+    let over = AtomicBool::new(false);
+    let times = thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut times = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                times.push(time(|| url("busy")));
+                // Not so often that there is no time left for who is measured beside.
+                thread::sleep(Duration::from_micros(50));
+            }
+            times
+        });
+        for round in 1..=50 {
+            writer.ask(&format!("churn {round}"));
+            thread::sleep(Duration::from_millis(70));
+        }
+        over.store(true, Ordering::Relaxed);
+        looking.join().unwrap()
+    });
+    let title = "`url` while about 1,000 of 10,000 instances change in a second, p99";
+    table.alone(title, Unit::Time, percentile(times, 0.99), 1e3);
+}

@@ -1,0 +1,194 @@
+//! The table, and how its figures are taken.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// One row after the other.
+pub(crate) struct Table {
+    curator: HashMap<String, f64>,
+    lines: Vec<String>,
+}
+
+/// What a figure is measured in.
+#[derive(Clone, Copy)]
+pub(crate) enum Unit {
+    Time,
+    Bytes,
+    Factor,
+    Percent,
+    Count,
+}
+
+impl Table {
+    pub(crate) fn new(curator: HashMap<String, f64>) -> Table {
+        let lines = Vec::new();
+        Table { curator, lines }
+    }
+
+    /// Returns what Curator took.
+    pub(crate) fn curator(&self, name: &str) -> f64 {
+        self.curator[name]
+    }
+
+    /// Adds a figure of ours that must be at most `most`, beside one of Curator's.
+    pub(crate) fn beside(&mut self, title: &str, unit: Unit, ours: f64, name: &str, most: f64) {
+        let theirs = self.curator[name];
+        self.row(
+            title,
+            unit,
+            ours,
+            Some(theirs),
+            ours <= most,
+            &format!("≤ {}", shown(unit, most)),
+        );
+    }
+
+    /// Adds a figure that must be at most `most`.
+    pub(crate) fn alone(&mut self, title: &str, unit: Unit, ours: f64, most: f64) {
+        self.row(
+            title,
+            unit,
+            ours,
+            None,
+            ours <= most,
+            &format!("≤ {}", shown(unit, most)),
+        );
+    }
+
+    /// Adds a figure without a bound.
+    pub(crate) fn note(&mut self, title: &str, unit: Unit, ours: f64) {
+        self.row(title, unit, ours, None, true, "–");
+    }
+
+    pub(crate) fn row(
+        &mut self,
+        title: &str,
+        unit: Unit,
+        ours: f64,
+        theirs: Option<f64>,
+        holds: bool,
+        bound: &str,
+    ) {
+        let dash = || "–".to_owned();
+        let ratio = theirs.map_or_else(dash, |theirs| format!("{:.2}", ours / theirs));
+        let theirs = theirs.map_or_else(dash, |theirs| shown(unit, theirs));
+        let held = if holds { "yes" } else { "**no**" };
+        let line = format!(
+            "| {title} | {} | {theirs} | {ratio} | {bound} | {held} |",
+            shown(unit, ours)
+        );
+        println!("{line}");
+        self.lines.push(line);
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "| figure | party | Curator | ratio | bound | holds |\n|---|---|---|---|---|---|"
+        )?;
+        self.lines.iter().try_for_each(|line| write!(f, "\n{line}"))
+    }
+}
+
+fn shown(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Time if value < 1e3 => format!("{value:.0} ns"),
+        Unit::Time if value < 1e6 => format!("{:.2} µs", value / 1e3),
+        Unit::Time if value < 1e9 => format!("{:.2} ms", value / 1e6),
+        Unit::Time => format!("{:.2} s", value / 1e9),
+        Unit::Bytes => format!("{:.1} MB", value / 1e6),
+        Unit::Factor => format!("{value:.2}"),
+        Unit::Percent => format!("{value:.2} %"),
+        Unit::Count => format!("{value:.0}"),
+    }
+}
+
+/// Returns the time in nanoseconds that one call takes on each of so many threads: the median of several rounds.
+pub(crate) fn per_call(threads: usize, call: impl Fn() + Sync) -> f64 {
+    const ROUNDS: usize = 7;
+    const ROUND: Duration = Duration::from_millis(300);
+    let round = || {
+        let barrier = Barrier::new(threads);
+        let times = thread::scope(|scope| {
+            let running: Vec<_> = (0..threads)
+                .map(|_| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        let (began, mut calls) = (Instant::now(), 0_u32);
+                        while began.elapsed() < ROUND {
+                            (0..64).for_each(|_| call());
+                            calls += 64;
+                        }
+                        began.elapsed().as_nanos() as f64 / f64::from(calls)
+                    })
+                })
+                .collect();
+            let times = running.into_iter().map(|thread| thread.join().unwrap());
+            times.collect::<Vec<f64>>()
+        });
+        times.iter().sum::<f64>() / threads as f64
+    };
+    round();
+    percentile((0..ROUNDS).map(|_| round()).collect(), 0.5)
+}
+
+/// Returns how long it takes, in nanoseconds.
+pub(crate) fn time(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_nanos() as f64
+}
+
+pub(crate) fn percentile(mut values: Vec<f64>, part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(part * (values.len() - 1) as f64).round() as usize]
+}
+
+/// Counts the bytes that are held, in a process that asks for it: counting costs more than what is timed in others.
+pub(crate) struct Counting;
+
+static COUNTING: AtomicBool = AtomicBool::new(false);
+static HELD: AtomicIsize = AtomicIsize::new(0);
+
+impl Counting {
+    pub(crate) fn begin() {
+        COUNTING.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns how many bytes are held more than when counting began.
+    pub(crate) fn held() -> isize {
+        HELD.load(Ordering::Relaxed)
+    }
+
+    fn count(bytes: isize) {
+        if COUNTING.load(Ordering::Relaxed) {
+            HELD.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "an allocator is unsafe; this one hands everything on"
+)]
+// SAFETY: every call goes to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Counting::count(layout.size() as isize);
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        Counting::count(-(layout.size() as isize));
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
+}

@@ -1,0 +1,143 @@
+//! What registering and leaving cost, and how soon others know.
+
+use crate::peer::{Peer, config, now, service};
+use crate::rows::{Table, Unit, percentile, time};
+use party::{discovery, registration};
+use party_testing::{process, until};
+use std::thread;
+use std::time::Duration;
+
+pub(crate) fn measure(table: &mut Table, connection: &str) {
+    discovery::connect_with(config(connection)).unwrap();
+    visible(table, connection);
+    many(table, connection);
+    leaving(table, connection);
+    discovery::disconnect().unwrap();
+    idle(table, connection);
+}
+
+/// Waits until the service has so many instances, and returns when that was.
+fn seen(provider: &party::ServiceProvider, instances: usize) -> f64 {
+    while provider.instances().unwrap().len() != instances {
+        std::hint::spin_loop();
+    }
+    now()
+}
+
+fn visible(table: &mut Table, connection: &str) {
+    let mut writer = Peer::start("writer", connection);
+    let provider = discovery::service_provider("visible").unwrap();
+    let (mut visible, mut calls) = (Vec::new(), Vec::new());
+    for round in 0..600 {
+        let times = writer.ask("register");
+        let at = seen(&provider, 1);
+        if round >= 100 {
+            visible.push((at - times[1]).max(0.0));
+            calls.push(times[1] - times[0]);
+        }
+        writer.ask("unregister");
+        seen(&provider, 0);
+    }
+    let title =
+        "a registration is visible in another process, 500 times, median after `register` returned";
+    table.beside(
+        title,
+        Unit::Time,
+        percentile(visible.clone(), 0.5),
+        "visible_median",
+        1e6,
+    );
+    table.beside(
+        "the same, p99",
+        Unit::Time,
+        percentile(visible, 0.99),
+        "visible_p99",
+        5e6,
+    );
+    let most = table.curator("register");
+    table.beside(
+        "`register`, median",
+        Unit::Time,
+        percentile(calls, 0.5),
+        "register",
+        most,
+    );
+}
+
+fn many(table: &mut Table, connection: &str) {
+    registration::connect_with(config(connection)).unwrap();
+    let services: Vec<_> = (0..10_000).map(|_| service("many", 80)).collect();
+    let ours = time(|| drop(registration::register_all(services).unwrap()));
+    registration::disconnect().unwrap();
+    table.beside(
+        "`register_all`, 10,000 services",
+        Unit::Time,
+        ours,
+        "register_many",
+        1.5e9,
+    );
+}
+
+fn leaving(table: &mut Table, connection: &str) {
+    let provider = discovery::service_provider("busy").unwrap();
+    let (mut calls, mut gone) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let mut writer = Peer::start("writer", connection);
+        writer.ask("load 500");
+        seen(&provider, 500);
+        let (asked, at) = thread::scope(|scope| {
+            let watching = scope.spawn(|| seen(&provider, 0));
+            (writer.ask("leave"), watching.join().unwrap())
+        });
+        calls.push(asked[1] - asked[0]);
+        gone.push(at - asked[0]);
+    }
+    table.beside(
+        "`disconnect` with 500 registrations",
+        Unit::Time,
+        percentile(calls, 0.5),
+        "close_call",
+        3e7,
+    );
+    let title = "the same, until they are gone for others";
+    table.beside(title, Unit::Time, percentile(gone, 0.5), "close_gone", 1e7);
+}
+
+fn idle(table: &mut Table, connection: &str) {
+    const LOOK: Duration = Duration::from_secs(30);
+    let (mut empty, mut peer) = (
+        Peer::start("empty", connection),
+        Peer::start("idle", connection),
+    );
+    empty.answer();
+    peer.answer();
+    // The threads that made the calls end after a second without any.
+    until("it is at rest", Duration::from_secs(30), || {
+        process::threads(peer.pid()) <= 17
+    });
+    thread::sleep(Duration::from_secs(3));
+    let before = process::cpu_time(peer.pid());
+    thread::sleep(LOOK);
+    let used = process::cpu_time(peer.pid()) - before;
+    let percent = 100.0 * used.as_secs_f64() / LOOK.as_secs_f64();
+    table.alone(
+        "idle, 100 services watched and registered: CPU of a core",
+        Unit::Percent,
+        percent,
+        0.1,
+    );
+    let threads = process::threads(peer.pid()) as f64 - 1.0;
+    table.alone(
+        "the same, threads of both sides",
+        Unit::Count,
+        threads,
+        16.0,
+    );
+    let more = process::rss(peer.pid()) as f64 - process::rss(empty.pid()) as f64;
+    table.alone(
+        "the same, memory above that of an empty program",
+        Unit::Bytes,
+        more,
+        8e6,
+    );
+}
