@@ -1,0 +1,315 @@
+//! How cost grows, and what a mass restart does to an ensemble: the figures of `docs/scale.md`.
+//!
+//! ```text
+//! cargo bench --bench scale
+//! ```
+//!
+//! What one program does is measured on a real server, see `growth`. Ten thousand of them are simulated.
+//!
+//! A server answers requests in the order in which they come, so many in a second. It comes back at the time 0 to
+//! clients that have all waited for it. Each connects, reads what it follows with so many requests under way, and gives
+//! up a server that says nothing for a while, as the library does: then it begins anew, and what it had asked is still
+//! answered, in vain.
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
+
+use party::{Config, Service, discovery, registration};
+use party_testing::process;
+use party_testing::server::Server;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+/// After so many seconds without an answer a server is given up.
+const SILENCE: f64 = 5.0;
+/// A client that has waited for a server for long looks again after such a time.
+const SHORTEST: f64 = 0.25;
+const LONGEST: f64 = 0.5;
+/// A restart that takes longer has failed.
+const FOREVER: f64 = 600.0;
+
+#[derive(Clone, Copy)]
+struct Plan {
+    clients: usize,
+    /// Of each client: one watch and one list for each service, one read for each instance.
+    services: usize,
+    instances: usize,
+    /// Requests that the server answers in a second.
+    rate: f64,
+    in_flight: usize,
+    jitter: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Client {
+    /// Which of its attempts this is, so that what belongs to an earlier one is told from it.
+    attempt: u32,
+    unasked: usize,
+    under_way: usize,
+    heard: f64,
+}
+
+#[derive(Debug, Default)]
+struct Outcome {
+    /// When the last client had read everything.
+    done: f64,
+    /// For how long a request waited at most.
+    waited: f64,
+    given_up: u64,
+    in_vain: u64,
+    /// Connections begun within the worst tenth of a second.
+    burst: usize,
+}
+
+/// What happens next: at a time in nanoseconds, to a client in one of its attempts.
+type Event = Reverse<(u64, usize, u32, Kind)>;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Connect,
+    Answer,
+    Silence,
+}
+
+struct Simulation {
+    plan: Plan,
+    clients: Vec<Client>,
+    events: BinaryHeap<Event>,
+    random: StdRng,
+    /// When the server is through with what it was asked.
+    free: f64,
+    connects: Vec<f64>,
+    unfinished: usize,
+    outcome: Outcome,
+}
+
+impl Simulation {
+    fn run(plan: Plan) -> Outcome {
+        let mut simulation = Simulation {
+            plan,
+            clients: vec![Client::default(); plan.clients],
+            events: BinaryHeap::new(),
+            random: StdRng::seed_from_u64(1),
+            free: 0.0,
+            connects: Vec::new(),
+            unfinished: plan.clients,
+            outcome: Outcome::default(),
+        };
+        (0..plan.clients).for_each(|client| simulation.look_again(client, 0.0));
+        while let Some(Reverse((at, client, attempt, kind))) = simulation.events.pop() {
+            let now = at as f64 / 1e9;
+            if simulation.unfinished == 0 || now > FOREVER {
+                break;
+            }
+            simulation.happen(now, client, attempt, kind);
+        }
+        simulation.finish()
+    }
+
+    fn later(&mut self, at: f64, client: usize, kind: Kind) {
+        let attempt = self.clients[client].attempt;
+        self.events
+            .push(Reverse(((at * 1e9) as u64, client, attempt, kind)));
+    }
+
+    fn look_again(&mut self, client: usize, now: f64) {
+        let wait = if self.plan.jitter {
+            self.random.random_range(SHORTEST..LONGEST)
+        } else {
+            LONGEST
+        };
+        self.later(now + wait, client, Kind::Connect);
+    }
+
+    fn happen(&mut self, now: f64, client: usize, attempt: u32, kind: Kind) {
+        if self.clients[client].attempt != attempt {
+            self.outcome.in_vain += u64::from(kind == Kind::Answer);
+            return;
+        }
+        match kind {
+            Kind::Connect => {
+                self.connects.push(now);
+                let Plan {
+                    services,
+                    instances,
+                    ..
+                } = self.plan;
+                // A probe and a handshake come first, and nothing else is asked before they are answered.
+                self.clients[client].unasked = services * (2 + instances);
+                self.clients[client].heard = now;
+                self.ask(now, client, 2);
+                self.later(now + SILENCE, client, Kind::Silence);
+            }
+            Kind::Answer => {
+                self.clients[client].heard = now;
+                self.clients[client].under_way -= 1;
+                let Client {
+                    unasked, under_way, ..
+                } = self.clients[client];
+                let more = unasked.min(self.plan.in_flight - under_way.min(self.plan.in_flight));
+                self.clients[client].unasked -= more;
+                self.ask(now, client, more);
+                if self.clients[client].under_way == 0 {
+                    self.clients[client].attempt += 1;
+                    self.unfinished -= 1;
+                    self.outcome.done = now;
+                }
+            }
+            Kind::Silence if now - self.clients[client].heard >= SILENCE - 1e-6 => {
+                self.outcome.given_up += 1;
+                self.clients[client].attempt += 1;
+                self.clients[client].under_way = 0;
+                self.look_again(client, now);
+            }
+            Kind::Silence => {
+                let heard = self.clients[client].heard;
+                self.later(heard + SILENCE, client, Kind::Silence);
+            }
+        }
+    }
+
+    fn ask(&mut self, now: f64, client: usize, requests: usize) {
+        for _ in 0..requests {
+            self.free = self.free.max(now) + 1.0 / self.plan.rate;
+            self.outcome.waited = self.outcome.waited.max(self.free - now);
+            self.later(self.free, client, Kind::Answer);
+        }
+        self.clients[client].under_way += requests;
+    }
+
+    fn finish(mut self) -> Outcome {
+        self.connects.sort_by(f64::total_cmp);
+        let within = |from: usize| {
+            let end = self.connects[from] + 0.1;
+            self.connects.partition_point(|at| *at < end) - from
+        };
+        let burst = (0..self.connects.len()).map(within).max();
+        Outcome {
+            burst: burst.unwrap_or(0),
+            done: if self.unfinished == 0 {
+                self.outcome.done
+            } else {
+                f64::INFINITY
+            },
+            ..self.outcome
+        }
+    }
+}
+
+fn main() {
+    growth();
+    restarts();
+}
+
+/// Registers ever more instances of one service, and reads them.
+fn growth() {
+    let server = Server::start();
+    let config = Config::new()
+        .connection_string(server.address())
+        .environment("scale")
+        .address("10.0.0.1")
+        .session_timeout(Duration::from_secs(30))
+        .connection_timeout(Duration::from_secs(120));
+    println!(
+        "| instances | `register_all` | first answer | bytes of the list | memory of the process |"
+    );
+    println!("|---|---|---|---|---|");
+    for instances in [1, 10, 100, 1_000, 10_000, 25_000, 50_000, 100_000] {
+        registration::connect_with(config.clone()).unwrap();
+        discovery::connect_with(config.clone()).unwrap();
+        let name = format!("service{instances}");
+        let service = || Service::new(&name, 8080).uri_spec("/1.x/{territory}/users/{userid}");
+        let began = Instant::now();
+        registration::register_all((0..instances).map(|_| service())).unwrap();
+        let (registered, began) = (began.elapsed(), Instant::now());
+        let provider = discovery::service_provider(&name).unwrap();
+        let read = began.elapsed();
+        assert_eq!(provider.instances().unwrap().len(), instances);
+        // Each name is 36 bytes and its length.
+        let (list, rss) = (4 + 40 * instances, process::rss(std::process::id()) / 1024);
+        println!("| {instances} | {registered:.1?} | {read:.1?} | {list} | {rss} kB |");
+        // The server may take longer to delete so many than a disconnect waits for.
+        let _ = registration::disconnect();
+    }
+    println!();
+}
+
+fn restarts() {
+    println!(
+        "| clients | services × instances | requests in a second | under way | jitter | all have read | longest wait | given up | answered in vain | connections in the worst 0.1 s |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    let plan = Plan {
+        clients: 10_000,
+        services: 10,
+        instances: 10,
+        rate: 50_000.0,
+        in_flight: 12,
+        jitter: true,
+    };
+    for plan in [
+        Plan {
+            clients: 10,
+            ..plan
+        },
+        Plan {
+            clients: 100,
+            ..plan
+        },
+        Plan {
+            clients: 1_000,
+            ..plan
+        },
+        plan,
+        Plan {
+            jitter: false,
+            ..plan
+        },
+        Plan {
+            in_flight: usize::MAX,
+            ..plan
+        },
+        Plan {
+            in_flight: usize::MAX,
+            jitter: false,
+            ..plan
+        },
+        Plan {
+            clients: 20_000,
+            ..plan
+        },
+        Plan {
+            clients: 30_000,
+            ..plan
+        },
+        Plan {
+            rate: 20_000.0,
+            ..plan
+        },
+    ] {
+        let outcome = Simulation::run(plan);
+        let done = if outcome.done.is_finite() {
+            format!("{:.1} s", outcome.done)
+        } else {
+            "never".into()
+        };
+        let under_way = if plan.in_flight == usize::MAX {
+            "all".into()
+        } else {
+            plan.in_flight.to_string()
+        };
+        println!(
+            "| {} | {} × {} | {} | {under_way} | {} | {done} | {:.1} s | {} | {} | {} |",
+            plan.clients,
+            plan.services,
+            plan.instances,
+            plan.rate,
+            if plan.jitter { "yes" } else { "no" },
+            outcome.waited,
+            outcome.given_up,
+            outcome.in_vain,
+            outcome.burst,
+        );
+    }
+}
