@@ -565,22 +565,6 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_one_instance_costs_one_read() {
-        let (registry, directory, writer) = connected("one-read");
-        (0..500).for_each(|id| put(&writer, &id.to_string(), 1));
-        assert!(url(&directory).is_ok());
-        assert_eq!((known(&directory), registry.calls().get), (500, 500));
-        let changed = br#"{"address":"h","port":2}"#;
-        writer.set("/test/instances/foo/7", changed, -1).unwrap();
-        until("the change is seen", || {
-            let view = directory.view();
-            let ports = view["foo"].listed.iter().map(|instance| instance.port());
-            ports.filter(|port| *port == Some(2)).count() == 1
-        });
-        assert_eq!((registry.calls().children, registry.calls().get), (1, 501));
-    }
-
-    #[test]
     fn racing_first_lookups_share_one_read() {
         let (registry, directory, writer) = connected("racing");
         put(&writer, "1", 1);
