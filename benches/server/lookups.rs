@@ -41,7 +41,8 @@ fn url(name: &str) {
 }
 
 fn one_size(table: &mut Table, name: &str, instances: usize, most: f64) {
-    let title = |what: &str| format!("{what}, {instances} instances");
+    let many = if instances == 1 { "" } else { "s" };
+    let title = |what: &str| format!("{what}, {instances} instance{many}");
     let provider = discovery::service_provider(name).unwrap();
     let floor = floor(instances);
     table.note(
