@@ -12,6 +12,7 @@ use crate::wanted::{Outcome, Wanted};
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::{Event, Supervisor};
 use crate::zk::{self, Failure};
+use once_cell::unsync::OnceCell;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -124,18 +125,14 @@ impl Registrar {
                 return Err(Error::invalid_service("id", id.as_str(), expected));
             }
         }
-        let (mut own_address, now) = (None, now_millis());
+        let (own_address, now) = (OnceCell::new(), now_millis());
         let instance = |(service, id): &(Service, String)| {
+            let own = || self.own_address(service, deadline);
             let address = match service.address_or_none() {
-                Some(address) => address.to_owned(),
-                None => match &own_address {
-                    Some(address) => String::clone(address),
-                    None => own_address
-                        .insert(self.own_address(service, deadline)?)
-                        .clone(),
-                },
+                Some(address) => address,
+                None => own_address.get_or_try_init(own)?,
             };
-            let instance = service.instance(id, &address, now)?;
+            let instance = service.instance(id, address, now)?;
             Ok((self.path_of(&instance), instance))
         };
         services.iter().map(instance).collect()

@@ -73,8 +73,8 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// # Errors
 /// [`InvalidService`](crate::ErrorKind::InvalidService) before anything is written,
 /// [`NotConnected`](crate::ErrorKind::NotConnected), [`Timeout`](crate::ErrorKind::Timeout), or
-/// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no, or another live program keeps the id. After an error the service is not registered, and
-/// will not appear later; where the same id was registered before, that stays.
+/// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no, or another live program keeps the id. After an error
+/// the service is not registered, and will not appear later; where the same id was registered before, that stays.
 pub fn register(service: Service) -> Result<String> {
     let registrar = registrar()?;
     let id = id_of(&service);
