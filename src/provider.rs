@@ -117,12 +117,22 @@ pub(crate) fn with_instance(
     name: &str,
     build: impl Fn(&ServiceInstance) -> Result<String>,
 ) -> Result<String> {
-    if let Some(instance) = pick(&directory.view(), name) {
-        return build(instance);
+    if let Some(snapshot) = directory.view().get(name) {
+        snapshot.look_up();
+        return build(pick_or_say_why(directory, name, snapshot)?);
     }
     check_name(name)?;
     let snapshot = directory.follow(name)?;
-    build(pick_one(&snapshot).ok_or_else(|| no_instance(directory, name, &snapshot))?)
+    build(pick_or_say_why(directory, name, &snapshot)?)
+}
+
+fn pick_or_say_why<'a>(
+    directory: &Directory,
+    name: &str,
+    snapshot: &'a Snapshot,
+) -> Result<&'a ServiceInstance> {
+    let picked = pick_one(snapshot).ok_or_else(|| no_instance(directory, name, snapshot));
+    picked.map(|instance| &**instance)
 }
 
 /// Returns the base URL of an instance that can be picked, and the suffix.

@@ -226,8 +226,8 @@ impl ServiceInstance {
 
     /// Returns the base URL followed by the uri spec, with the values of its variables.
     ///
-    /// `params` are as for [`build_uri_spec`](ServiceInstance::build_uri_spec). A uri spec that begins with
-    /// `{scheme}://` is a whole URL, as Spring Cloud writes it, and is used alone. A path that begins without a `/` gets one, or it
+    /// `params` are as for [`build_uri_spec`](ServiceInstance::build_uri_spec). A uri spec that begins with `{scheme}://`
+    /// is a whole URL, as Spring Cloud writes it, and is used alone. A path that begins without a `/` gets one, or it
     /// would change the port.
     ///
     /// # Errors
