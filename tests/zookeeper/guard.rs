@@ -77,7 +77,10 @@ fn proceed() {
 
 /// Starts a process that registers, and returns once it has.
 fn start(address: &str, environment: &str, ending: &str) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    // A program that was started in the background may have SIGINT ignored, and so would its children.
+    let mut child = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(std::env::current_exe().unwrap())
         .args([
             "guard::child",
             "--exact",
