@@ -4,18 +4,15 @@
 //! inside: see `scripts/instructions`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use party::{Config, Service, ServiceProvider, discovery, registration};
+mod memory;
+
+use party::{Service, ServiceProvider, discovery, registration};
 use std::hint::black_box;
 
 const TIMES: usize = 1000;
 
 fn main() {
-    let config = Config::new()
-        .connection_string("memory:bench")
-        .environment("bench")
-        .address("10.0.0.1");
-    registration::connect_with(config.clone()).unwrap();
-    discovery::connect_with(config).unwrap();
+    memory::connect("bench");
     for id in 0..100 {
         let service = Service::new("users", 8080).id(id.to_string());
         registration::register(service.uri_spec("/1.x/{territory}/users/{userid}")).unwrap();

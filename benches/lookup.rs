@@ -5,17 +5,14 @@
 //! ```
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod memory;
+
 use criterion::{Criterion, criterion_group, criterion_main};
-use party::{Config, Service, discovery, registration};
+use party::{Service, discovery, registration};
 use std::hint::black_box;
 
 fn lookup(criterion: &mut Criterion) {
-    let config = Config::new()
-        .connection_string("memory:bench")
-        .environment("bench")
-        .address("10.0.0.1");
-    registration::connect_with(config.clone()).unwrap();
-    discovery::connect_with(config).unwrap();
+    memory::connect("bench");
     for instances in [1, 100, 10_000] {
         let name = format!("service-{instances}");
         for id in 0..instances {

@@ -5,23 +5,14 @@
 //! ```
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod memory;
+
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use party::{Config, Service, ServiceProvider, UriSpec, discovery, registration};
+use memory::{config, connect};
+use party::{Service, ServiceProvider, UriSpec, discovery, registration};
 use std::hint::black_box;
 
 const TEMPLATE: &str = "/1.x/{territory}/users/{userid}/sessions?from={from}";
-
-fn config(name: &str) -> Config {
-    Config::new()
-        .connection_string(format!("memory:{name}"))
-        .environment("bench")
-        .address("10.0.0.1")
-}
-
-fn connect(name: &str) {
-    registration::connect_with(config(name)).unwrap();
-    discovery::connect_with(config(name)).unwrap();
-}
 
 fn service(id: usize, port: u16) -> Service {
     Service::new("users", port)

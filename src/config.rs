@@ -1,7 +1,7 @@
 //! Settings: explicit ones, the environment, and defaults, in this order. The only file that reads the environment.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::path;
+use crate::model::{self, path};
 use serde::Deserialize;
 use std::env;
 use std::fmt;
@@ -249,11 +249,10 @@ impl Config {
         let Some((source, address)) = first(candidates) else {
             return Ok(None);
         };
-        let expected = "an IP address or a host name";
-        let valid = crate::model::address_to_register(address);
+        let valid = model::address_to_register(address);
         valid
             .map(Some)
-            .ok_or_else(|| Error::invalid_configuration(source, address, expected))
+            .ok_or_else(|| Error::invalid_configuration(source, address, model::ADDRESS_EXPECTED))
     }
 }
 

@@ -25,7 +25,7 @@ use crate::config::{Config, Side};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
-use crate::overrides::{self, Override};
+use crate::overrides;
 use crate::provider::{self, ServiceProvider};
 use crate::registrar::DISCONNECT_WITHIN;
 use crate::slot::Slot;
@@ -91,7 +91,7 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// [`NotConnected`](crate::ErrorKind::NotConnected), and [`Timeout`](crate::ErrorKind::Timeout) where the service was
 /// never seen and cannot be read.
 pub fn url(name: &str, params: &[(&str, &dyn std::fmt::Display)]) -> Result<String> {
-    match find_override(name)? {
+    match overrides::find(name)? {
         Some(found) => found.url(name, params),
         None => with_instance(name, |instance| instance.url(params)),
     }
@@ -118,7 +118,7 @@ pub fn url_with_suffix(
 /// As [`url_with_suffix`].
 pub fn base_url(name: &str, suffix: &str) -> Result<String> {
     provider::check_suffix(suffix)?;
-    match find_override(name)? {
+    match overrides::find(name)? {
         Some(found) => Ok(provider::append(found.base(), suffix)),
         None => with_instance(name, |instance| provider::base_url(instance, suffix)),
     }
@@ -185,16 +185,6 @@ pub fn set_override(name: &str, url: &str) -> Result<()> {
 /// Ends the override of the service, one from the environment too.
 pub fn clear_override(name: &str) {
     overrides::clear(name);
-}
-
-#[inline]
-fn find_override(name: &str) -> Result<Option<Arc<Override>>> {
-    // Most programs have none, and pay for no more than this question.
-    if overrides::any() {
-        overrides::find(name)
-    } else {
-        Ok(None)
-    }
 }
 
 /// Builds something of one live instance of the service.

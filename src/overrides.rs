@@ -50,16 +50,20 @@ impl Override {
 }
 
 /// Returns the override of a service, if it has one.
+#[inline]
 pub(crate) fn find(name: &str) -> Result<Option<Arc<Override>>> {
-    let overrides = OVERRIDES.load();
-    overrides.get(&fold(name)).cloned().transpose()
+    Lazy::force(&OVERRIDES);
+    // Most programs have none, and pay for no more than this question.
+    if ANY.load(Ordering::Acquire) {
+        find_among(&OVERRIDES.load(), name)
+    } else {
+        Ok(None)
+    }
 }
 
-/// Whether there may be overrides, without looking for one.
-#[inline]
-pub(crate) fn any() -> bool {
-    Lazy::force(&OVERRIDES);
-    ANY.load(Ordering::Acquire)
+#[cold]
+fn find_among(overrides: &Overrides, name: &str) -> Result<Option<Arc<Override>>> {
+    overrides.get(&fold(name)).cloned().transpose()
 }
 
 pub(crate) fn set(name: &str, url: &str) -> Result<()> {

@@ -136,4 +136,4 @@ pub fn override_url(text: &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -40,13 +40,7 @@ impl ServiceProvider {
     /// # Errors
     /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew.
     pub fn instance(&self) -> Result<Option<Arc<ServiceInstance>>> {
-        self.directory.check_open()?;
-        Ok(self
-            .directory
-            .view()
-            .get(&self.name)
-            .and_then(|snapshot| pick_one(snapshot))
-            .cloned())
+        self.read(|snapshot| pick_one(snapshot).cloned())
     }
 
     /// Returns all instances that are registered, those that are never picked among them: without an address or port,
@@ -55,12 +49,7 @@ impl ServiceProvider {
     /// # Errors
     /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew.
     pub fn instances(&self) -> Result<Vec<Arc<ServiceInstance>>> {
-        self.directory.check_open()?;
-        Ok(self
-            .directory
-            .view()
-            .get(&self.name)
-            .map_or_else(Vec::new, |snapshot| snapshot.listed.clone()))
+        self.read(|snapshot| snapshot.listed.clone())
     }
 
     /// Returns the nodes below the service whose data are not used, each with the reason: no JSON, a port that is no
@@ -81,12 +70,16 @@ impl ServiceProvider {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn rejected(&self) -> Result<Vec<RejectedInstance>> {
+        self.read(|snapshot| snapshot.rejected.clone())
+    }
+
+    /// Reads the snapshot of the service, of which there may be none for a moment.
+    fn read<T: Default>(&self, read: impl FnOnce(&Snapshot) -> T) -> Result<T> {
         self.directory.check_open()?;
-        Ok(self
-            .directory
-            .view()
+        let view = self.directory.view();
+        Ok(view
             .get(&self.name)
-            .map_or_else(Vec::new, |snapshot| snapshot.rejected.clone()))
+            .map_or_else(T::default, |snapshot| read(snapshot)))
     }
 }
 

@@ -1,30 +1,18 @@
 //! What Curator takes for the same, see `benches/curator/Bench.java`.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::process::Command;
 
 /// Runs the Java program on a server, and returns its figures: nanoseconds or bytes, by name.
 pub(crate) fn figures(connection: &str) -> HashMap<String, f64> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let compiled = Command::new(here.join("scripts/curator"))
-        .arg("compile")
-        .arg(here.join("benches/curator"))
-        .output()
-        .unwrap();
-    let why = String::from_utf8_lossy(&compiled.stderr);
-    assert!(
-        compiled.status.success(),
-        "run scripts/curator install: {why}"
-    );
-    let classpath = String::from_utf8(compiled.stdout).unwrap();
+    let classpath = party_testing::curator::classpath("benches/curator");
     let measured = Command::new("java")
         .args([
             "-Xmx1g",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
             "-cp",
         ])
-        .args([classpath.trim(), "Bench", connection])
+        .args([&classpath, "Bench", connection])
         .output()
         .unwrap();
     let why = String::from_utf8_lossy(&measured.stderr);

@@ -14,6 +14,7 @@ mod service;
 mod uri_spec;
 mod wire;
 
+pub(crate) use host::EXPECTED as ADDRESS_EXPECTED;
 pub(crate) use instance::{Common, Fields};
 pub use instance::{ServiceInstance, ServiceType};
 pub use service::Service;

@@ -370,11 +370,8 @@ mod tests {
 
     #[test]
     fn templates_are_parsed_as_is_recorded_of_curator() {
-        let file = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/golden/uri_spec/templates.jsonl"
-        );
-        let recorded = std::fs::read_to_string(file).unwrap();
+        let recorded = crate::properties::tests::golden("uri_spec").remove(0);
+        let recorded = String::from_utf8(recorded).unwrap();
         for line in recorded.lines() {
             let recorded: Value = serde_json::from_str(line).unwrap();
             let parsed = UriSpec::parse(recorded["template"].as_str().unwrap());

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
 
-fn golden(name: &str) -> Vec<Vec<u8>> {
+/// Returns the files of a folder of `tests/golden`.
+pub(crate) fn golden(name: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name);

@@ -1,8 +1,10 @@
 //! A Java program with Apache Curator in it, see `Peer.java`.
 
+use party_testing::client::{Client, Kind};
+use party_testing::server::shared;
+use party_testing::unique;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -143,6 +145,17 @@ impl Drop for Peer {
     }
 }
 
+/// Returns places that must be kept apart, as a connection string and a namespace: two namespaces, and the first of them
+/// once more below a chroot.
+pub(crate) fn places() -> [(String, String); 3] {
+    let (one, other) = (unique("one"), unique("other"));
+    let chroot = format!("/{}", unique("chroot"));
+    let client = Client::connect(shared()).unwrap();
+    client.create_all(&chroot, b"", Kind::Persistent).unwrap();
+    let (root, below) = (shared().to_owned(), format!("{}{chroot}", shared()));
+    [(root.clone(), one.clone()), (root, other), (below, one)]
+}
+
 fn sort(stdout: impl BufRead, answers: &Sender<Value>, events: &Sender<Value>) {
     for line in stdout.lines() {
         let Ok(line) = line else { return };
@@ -163,21 +176,5 @@ fn list(value: Value) -> Vec<Value> {
 }
 
 /// The class path of the peer, which is compiled for it.
-static CLASSPATH: LazyLock<String> = LazyLock::new(|| {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let compiled = Command::new(here.join("scripts/curator"))
-        .arg("compile")
-        .arg(here.join("tests/curator"))
-        .output()
-        .unwrap();
-    assert!(
-        compiled.status.success(),
-        "these tests need Apache Curator and a Java compiler: run `scripts/curator install`, or run all of it through \
-         `scripts/test` ({})",
-        String::from_utf8_lossy(&compiled.stderr).trim()
-    );
-    String::from_utf8(compiled.stdout)
-        .unwrap()
-        .trim()
-        .to_owned()
-});
+static CLASSPATH: LazyLock<String> =
+    LazyLock::new(|| party_testing::curator::classpath("tests/curator"));

@@ -2,10 +2,10 @@
 
 use crate::described::{REGISTERED, all, described};
 use crate::golden;
-use crate::peer::{Peer, Session};
+use crate::peer::{Peer, Session, places};
 use crate::support::{Party, config};
 use party::{ErrorKind, discovery};
-use party_testing::client::{Client, Kind};
+use party_testing::client::Client;
 use party_testing::server::{Options, Server, shared};
 use party_testing::{unique, until};
 use serde_json::{Value, json};
@@ -150,20 +150,17 @@ fn a_service_whose_container_is_reaped_and_comes_back_is_followed() {
 
 #[test]
 fn namespaces_and_a_chroot_are_kept_apart() {
-    let (one, other) = (unique("one"), unique("other"));
-    let chroot = format!("/{}", unique("chroot"));
-    let client = Client::connect(shared()).unwrap();
-    client.create_all(&chroot, b"", Kind::Persistent).unwrap();
-    let below = format!("{}{chroot}", shared());
-    let places = [(shared(), &one), (shared(), &other), (below.as_str(), &one)];
-    let mut peers = places.map(|(connection, namespace)| Peer::connected(connection, namespace));
+    let places = places();
+    let mut peers = places
+        .each_ref()
+        .map(|(connection, namespace)| Peer::connected(connection, namespace));
     for (port, peer) in (1..).zip(&mut peers) {
         peer.register(&described("users", "1", json!({"port": port})));
     }
     let _party = Party::unconnected();
     for (port, (connection, namespace)) in (1..).zip(places) {
         // An environment has no case, and a namespace does: the lower case is what both mean.
-        let config = config(connection, &namespace.to_uppercase());
+        let config = config(&connection, &namespace.to_uppercase());
         discovery::connect_with(config).unwrap();
         let expected = [described("users", "1", json!({"port": port}))];
         assert_eq!(

@@ -1,10 +1,10 @@
 //! We write, Curator reads.
 
 use crate::described::{all, describe, described};
-use crate::peer::Peer;
+use crate::peer::{Peer, places};
 use crate::support::{Party, config};
 use party::{Service, discovery, registration};
-use party_testing::client::{Client, Kind};
+use party_testing::client::Client;
 use party_testing::server::shared;
 use party_testing::unique;
 use serde_json::{Value, json};
@@ -233,16 +233,13 @@ fn a_restored_registration_is_found_again() {
 
 #[test]
 fn namespaces_and_a_chroot_are_where_curator_looks() {
-    let (one, other) = (unique("one"), unique("other"));
-    let chroot = format!("/{}", unique("chroot"));
-    let client = Client::connect(shared()).unwrap();
-    client.create_all(&chroot, b"", Kind::Persistent).unwrap();
-    let below = format!("{}{chroot}", shared());
-    let places = [(shared(), &one), (shared(), &other), (below.as_str(), &one)];
-    let mut peers = places.map(|(connection, namespace)| Peer::connected(connection, namespace));
+    let places = places();
+    let mut peers = places
+        .each_ref()
+        .map(|(connection, namespace)| Peer::connected(connection, namespace));
     let _party = Party::unconnected();
     for (port, (connection, namespace)) in (1_u16..).zip(places) {
-        let config = config(connection, &namespace.to_uppercase());
+        let config = config(&connection, &namespace.to_uppercase());
         discovery::connect_with(config.clone()).unwrap();
         registration::connect_with(config).unwrap();
         let ours = registered("users", Service::new("users", port).id("1"));

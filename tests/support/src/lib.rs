@@ -14,6 +14,7 @@
 //! | send signals, and measure CPU time, memory, threads and file descriptors | [`process`] |
 //! | wait for something | [`until`], [`eventually`] |
 //! | have a name or a port of one's own | [`unique`], [`free_port`] |
+//! | run a Java program with Apache Curator in it | [`curator`] |
 //! | put measured figures into the README | [`readme`] |
 //!
 //! # A fault test
@@ -53,6 +54,7 @@
 )]
 
 pub mod client;
+pub mod curator;
 pub mod dead;
 pub mod observer;
 pub mod process;
