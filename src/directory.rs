@@ -8,17 +8,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::follower::{Follower, Message};
 use crate::model::path;
 use crate::registrar::no_thread;
+use crate::shared::{Follow, Shared};
 use crate::slot::Slot;
 use crate::snapshot::{Snapshot, View};
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::{Event, Supervisor};
 use crate::zk::{self, Failure};
-use arc_swap::ArcSwap;
-use parking_lot::{Condvar, Mutex};
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,33 +28,6 @@ pub(crate) struct Directory {
     supervisor: Arc<Supervisor>,
     shared: Arc<Shared>,
     inbox: SyncSender<Message>,
-}
-
-/// What the directory's thread and its callers share.
-pub(crate) struct Shared {
-    pub(crate) instances: String,
-    pub(crate) view: ArcSwap<View>,
-    /// The services to follow. Held briefly, never across I/O.
-    follows: Mutex<Follows>,
-    loaded: Condvar,
-    overflow: AtomicBool,
-    closed: AtomicBool,
-}
-
-#[derive(Default)]
-struct Follows {
-    services: HashMap<String, Follow>,
-    /// Where the view is shown as well, so that a lookup of the whole process finds it in one step.
-    shown: Option<&'static Slot<View>>,
-}
-
-/// Why a service is followed.
-#[derive(Default)]
-struct Follow {
-    /// Asked for by name: followed until discovery is disconnected.
-    pinned: bool,
-    providers: usize,
-    failure: Option<Failure>,
 }
 
 impl Directory {
@@ -257,88 +227,6 @@ impl fmt::Debug for Directory {
             .field("instances", &self.shared.instances)
             .field("state", &self.state())
             .finish()
-    }
-}
-
-impl Shared {
-    pub(crate) fn new(instances: String) -> Shared {
-        let view = ArcSwap::from_pointee(View::default());
-        let (follows, loaded) = (Mutex::default(), Condvar::new());
-        Shared {
-            instances,
-            view,
-            follows,
-            loaded,
-            overflow: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-        }
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    fn close(&self) {
-        // Under the lock, so that nothing is shown and nobody begins to wait once this is done.
-        let mut follows = self.follows.lock();
-        self.closed.store(true, Ordering::Release);
-        self.hide(&mut follows);
-    }
-
-    fn hide(&self, follows: &mut Follows) {
-        if let Some(slot) = follows.shown.take() {
-            drop(slot.take());
-        }
-    }
-
-    /// Follows a service without waiting for it, or does so no more.
-    #[cfg(test)]
-    pub(crate) fn set_followed(&self, name: &str, followed: bool) {
-        let mut follows = self.follows.lock();
-        if followed {
-            follows.services.entry(name.to_owned()).or_default().pinned = true;
-        } else {
-            follows.services.remove(name);
-        }
-    }
-
-    /// Returns the names of the services to follow.
-    pub(crate) fn followed(&self) -> Vec<String> {
-        self.follows.lock().services.keys().cloned().collect()
-    }
-
-    /// Notes that a message was lost.
-    pub(crate) fn overflowed(&self) {
-        self.overflow.store(true, Ordering::Release);
-    }
-
-    /// Whether messages were lost since the last call.
-    pub(crate) fn take_overflow(&self) -> bool {
-        self.overflow.swap(false, Ordering::AcqRel)
-    }
-
-    /// Swaps the view and wakes those who wait for a first snapshot. What is followed and left out keeps its snapshot:
-    /// it was followed no more for a moment, and whoever follows it now may have relied on that already.
-    pub(crate) fn publish(&self, mut view: View) {
-        let follows = self.follows.lock();
-        for (name, snapshot) in self.view.load().iter() {
-            if follows.services.contains_key(name) && !view.contains_key(name) {
-                view.insert(name.clone(), snapshot.clone());
-            }
-        }
-        let view = Arc::new(view);
-        self.view.store(view.clone());
-        let replaced = follows.shown.and_then(|slot| slot.replace(view));
-        drop(follows);
-        // Outside of the lock: a view may be large.
-        drop(replaced);
-        self.loaded.notify_all();
-    }
-
-    pub(crate) fn failed(&self, name: &str, failure: &Failure) {
-        if let Some(follow) = self.follows.lock().services.get_mut(name) {
-            follow.failure = Some(failure.clone());
-        }
     }
 }
 

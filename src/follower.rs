@@ -1,8 +1,8 @@
 //! The thread that keeps the snapshots of the followed services equal to what ZooKeeper holds.
 
-use crate::directory::Shared;
 use crate::followed::{Data, Followed};
 use crate::model::path;
+use crate::shared::Shared;
 use crate::snapshot::View;
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;

@@ -19,6 +19,7 @@ mod provider;
 mod reconciler;
 mod registrar;
 pub mod registration;
+mod shared;
 mod slot;
 mod snapshot;
 mod sync;

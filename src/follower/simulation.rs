@@ -5,7 +5,7 @@
 //! ZooKeeper holds.
 
 use super::{Follower, Message};
-use crate::directory::Shared;
+use crate::shared::Shared;
 use crate::zk::generation::{self, Generation};
 use crate::zk::memory::interrupted::{Interrupted, Interruption};
 use crate::zk::memory::{Registry, connector_to};

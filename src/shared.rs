@@ -1,0 +1,119 @@
+//! What a directory's thread and its callers share: the services to follow, and the view of them.
+
+use crate::slot::Slot;
+use crate::snapshot::View;
+use crate::zk::Failure;
+use arc_swap::ArcSwap;
+use parking_lot::{Condvar, Mutex};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the directory's thread and its callers share.
+pub(crate) struct Shared {
+    pub(crate) instances: String,
+    pub(crate) view: ArcSwap<View>,
+    /// The services to follow. Held briefly, never across I/O.
+    pub(crate) follows: Mutex<Follows>,
+    pub(crate) loaded: Condvar,
+    overflow: AtomicBool,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+pub(crate) struct Follows {
+    pub(crate) services: HashMap<String, Follow>,
+    /// Where the view is shown as well, so that a lookup of the whole process finds it in one step.
+    pub(crate) shown: Option<&'static Slot<View>>,
+}
+
+/// Why a service is followed.
+#[derive(Default)]
+pub(crate) struct Follow {
+    /// Asked for by name: followed until discovery is disconnected.
+    pub(crate) pinned: bool,
+    pub(crate) providers: usize,
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Shared {
+    pub(crate) fn new(instances: String) -> Shared {
+        let view = ArcSwap::from_pointee(View::default());
+        let (follows, loaded) = (Mutex::default(), Condvar::new());
+        Shared {
+            instances,
+            view,
+            follows,
+            loaded,
+            overflow: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn close(&self) {
+        // Under the lock, so that nothing is shown and nobody begins to wait once this is done.
+        let mut follows = self.follows.lock();
+        self.closed.store(true, Ordering::Release);
+        self.hide(&mut follows);
+    }
+
+    pub(crate) fn hide(&self, follows: &mut Follows) {
+        if let Some(slot) = follows.shown.take() {
+            drop(slot.take());
+        }
+    }
+
+    /// Follows a service without waiting for it, or does so no more.
+    #[cfg(test)]
+    pub(crate) fn set_followed(&self, name: &str, followed: bool) {
+        let mut follows = self.follows.lock();
+        if followed {
+            follows.services.entry(name.to_owned()).or_default().pinned = true;
+        } else {
+            follows.services.remove(name);
+        }
+    }
+
+    /// Returns the names of the services to follow.
+    pub(crate) fn followed(&self) -> Vec<String> {
+        self.follows.lock().services.keys().cloned().collect()
+    }
+
+    /// Notes that a message was lost.
+    pub(crate) fn overflowed(&self) {
+        self.overflow.store(true, Ordering::Release);
+    }
+
+    /// Whether messages were lost since the last call.
+    pub(crate) fn take_overflow(&self) -> bool {
+        self.overflow.swap(false, Ordering::AcqRel)
+    }
+
+    /// Swaps the view and wakes those who wait for a first snapshot. What is followed and left out keeps its snapshot:
+    /// it was followed no more for a moment, and whoever follows it now may have relied on that already.
+    pub(crate) fn publish(&self, mut view: View) {
+        let follows = self.follows.lock();
+        for (name, snapshot) in self.view.load().iter() {
+            if follows.services.contains_key(name) && !view.contains_key(name) {
+                view.insert(name.clone(), snapshot.clone());
+            }
+        }
+        let view = Arc::new(view);
+        self.view.store(view.clone());
+        let replaced = follows.shown.and_then(|slot| slot.replace(view));
+        drop(follows);
+        // Outside of the lock: a view may be large.
+        drop(replaced);
+        self.loaded.notify_all();
+    }
+
+    pub(crate) fn failed(&self, name: &str, failure: &Failure) {
+        if let Some(follow) = self.follows.lock().services.get_mut(name) {
+            follow.failure = Some(failure.clone());
+        }
+    }
+}
