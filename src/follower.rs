@@ -7,13 +7,15 @@ use crate::snapshot::View;
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{Failure, Session};
+use crate::zk::{Failure, Node, Session};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 const RETRY: Duration = Duration::from_millis(100);
+/// So many nodes are read in one request: more are hardly faster, and one of a mebibyte each is not too long an answer.
+const BATCH: usize = 32;
 const IDLE: Duration = Duration::from_secs(60);
 /// The last instances of a service are picked for so long after they went: one that is replaced is back sooner.
 const LINGER: Duration = Duration::from_secs(1);
@@ -191,10 +193,7 @@ impl Follower {
                     .map(|znode| (name.clone(), znode.clone()))
             })
             .collect();
-        let (nodes, root) = (Arc::new(nodes), self.shared.instances.clone());
-        let results = generation.call_all(nodes.clone(), move |session, (name, znode)| {
-            get(session, &root, name, znode)
-        });
+        let results = get_all(generation, &self.shared.instances, &nodes);
         let mut complete = true;
         for ((name, znode), result) in nodes.iter().zip(results) {
             let Some(service) = self.services.get_mut(name) else {
@@ -279,9 +278,28 @@ fn watch_and_list(
         .collect())
 }
 
-fn get(session: &dyn Session, root: &str, name: &str, znode: &str) -> Result<Data, Failure> {
-    let path = path::instance(&path::service(root, name), znode);
-    Ok(session.get(&path)?.map(|(data, _)| data))
+/// Reads nodes, named by their service and their own name, so many at a time.
+fn get_all(
+    generation: &Generation,
+    root: &str,
+    nodes: &[(String, String)],
+) -> Vec<Result<Data, Failure>> {
+    let path = |(name, znode): &(String, String)| path::instance(&path::service(root, name), znode);
+    let batches = nodes.chunks(BATCH);
+    let batches: Vec<Vec<String>> = batches
+        .map(|batch| batch.iter().map(path).collect())
+        .collect();
+    let batches = Arc::new(batches);
+    let read = generation.call_all(batches.clone(), |session, paths: &Vec<String>| {
+        session.get_all(paths)
+    });
+    let data = |read: Result<Option<Node>, Failure>| read.map(|node| node.map(|(data, _)| data));
+    let read = read.into_iter().zip(&*batches);
+    read.flat_map(|(read, paths)| match read {
+        Ok(nodes) => nodes.into_iter().map(data).collect(),
+        Err(failure) => vec![Err(failure); paths.len()],
+    })
+    .collect()
 }
 
 #[cfg(test)]

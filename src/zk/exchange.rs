@@ -5,7 +5,11 @@ use super::frames::{self, Frame};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
+
+/// The first xid of a request that did not come from the client: it counts from 1, and will not get here.
+const FIRST_XID: i32 = 1 << 30;
 
 /// Requests and replies between a client and the server it has at the moment, if any.
 pub(super) struct Exchange {
@@ -16,6 +20,7 @@ pub(super) struct Exchange {
     pub(super) local_address: Option<IpAddr>,
     /// What the server owes an answer to, in the order in which it was asked.
     in_flight: VecDeque<Pending>,
+    next_xid: i32,
     /// The requests that a new connection has to begin with: credentials and watches.
     lasting: Vec<Vec<u8>>,
     /// The last transaction seen. Only a server that has seen it too takes the session.
@@ -33,10 +38,19 @@ struct Pending {
     xid: i32,
     operation: i32,
     sent: Instant,
-    /// Whether the client asked, and not the relay.
-    for_client: bool,
+    asker: Asker,
     /// The request, where it is one that lasts.
     lasting: Option<Vec<u8>>,
+}
+
+/// Whom an answer is for.
+enum Asker {
+    /// The client of the crate.
+    Client,
+    /// The relay itself, to keep the session.
+    Relay,
+    /// A caller that went past the crate. The sender is dropped where there will be no answer.
+    Caller(SyncSender<Vec<u8>>),
 }
 
 /// Why a connection is not used any more.
@@ -56,6 +70,7 @@ impl Exchange {
             connections: 0,
             local_address: None,
             in_flight: VecDeque::new(),
+            next_xid: FIRST_XID,
             lasting: Vec::new(),
             zxid: 0,
             sent: now,
@@ -77,7 +92,7 @@ impl Exchange {
         self.heard = Instant::now();
         let lasting = self.lasting.concat();
         for request in frames::split(&lasting) {
-            self.expect(request, false);
+            self.expect(request, Asker::Relay);
         }
         self.send(&lasting);
         if self.closing.is_some() {
@@ -88,30 +103,38 @@ impl Exchange {
     /// Takes requests of the client.
     pub(super) fn take(&mut self, requests: &[u8]) {
         for request in frames::split(requests) {
-            self.expect(request, true);
+            self.expect(request, Asker::Client);
         }
         self.send(requests);
     }
 
-    fn expect(&mut self, request: Frame<'_>, for_client: bool) {
+    /// Takes a request that goes past the client. What is answered is the whole frame.
+    pub(super) fn take_past(&mut self, operation: i32, body: &[u8], answer: SyncSender<Vec<u8>>) {
+        let request = frames::request(self.next_xid, operation, body);
+        self.next_xid = self.next_xid.checked_add(1).unwrap_or(FIRST_XID);
+        self.expect(Frame(&request), Asker::Caller(answer));
+        self.send(&request);
+    }
+
+    fn expect(&mut self, request: Frame<'_>, asker: Asker) {
         let (xid, operation) = (request.xid(), request.operation());
         if operation == frames::CLOSE {
             self.closing.get_or_insert_with(Instant::now);
         }
-        let lasts = for_client && frames::lasts(operation);
+        let lasts = matches!(asker, Asker::Client) && frames::lasts(operation);
         self.in_flight.push_back(Pending {
             xid,
             operation,
             sent: Instant::now(),
-            for_client,
+            asker,
             lasting: lasts.then(|| request.0.to_vec()),
         });
     }
 
     /// Asks the server something on the relay's own behalf.
     fn ask(&mut self, xid: i32, operation: i32) {
-        let request = frames::request(xid, operation);
-        self.expect(Frame(&request), false);
+        let request = frames::request(xid, operation, &[]);
+        self.expect(Frame(&request), Asker::Relay);
         self.send(&request);
     }
 
@@ -134,7 +157,8 @@ impl Exchange {
             let _ = server.shutdown(Shutdown::Both);
         }
         let unanswered = std::mem::take(&mut self.in_flight);
-        let losses = unanswered.iter().filter(|pending| pending.for_client);
+        let of_client = |pending: &&Pending| matches!(pending.asker, Asker::Client);
+        let losses = unanswered.iter().filter(of_client);
         let losses: Vec<u8> = losses
             .flat_map(|pending| frames::loss(pending.xid))
             .collect();
@@ -148,7 +172,7 @@ impl Exchange {
 
     /// Passes on the server's replies and events.
     pub(super) fn answer(&mut self, replies: &[u8]) -> Result<(), Parting> {
-        let (mut passed, mut closed) = (Vec::with_capacity(replies.len()), false);
+        let (mut passed, mut closed) = (Vec::new(), false);
         let outcome = frames::split(replies).try_for_each(|reply| {
             if reply.xid() == frames::EVENT_XID || self.settle(reply, &mut closed)? {
                 passed.extend_from_slice(reply.0);
@@ -178,12 +202,18 @@ impl Exchange {
         match reply.error() {
             0 => self.lasting.extend(pending.lasting),
             // A connection without our credentials or watches is none.
-            _ if frames::lasts(pending.operation) && !pending.for_client => {
+            _ if frames::lasts(pending.operation) && matches!(pending.asker, Asker::Relay) => {
                 return Err(Parting::Lost(ErrorKind::PermissionDenied.into()));
             }
             _ => {}
         }
-        Ok(pending.for_client)
+        match pending.asker {
+            Asker::Client => return Ok(true),
+            Asker::Relay => {}
+            // There is room for the one answer, and nobody left to take it where the caller waits no more.
+            Asker::Caller(answer) => drop(answer.try_send(reply.0.to_vec())),
+        }
+        Ok(false)
     }
 
     /// Until when the server may stay silent.

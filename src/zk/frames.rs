@@ -15,7 +15,8 @@ pub(super) const CLOSE: i32 = -11;
 /// The xid of a watch event, which answers no request.
 pub(super) const EVENT_XID: i32 = -1;
 pub(super) const PING_XID: i32 = -2;
-const CONNECTION_LOSS: i32 = -4;
+/// The error of a request whose connection was lost before it was answered.
+pub(super) const CONNECTION_LOSS: i32 = -4;
 
 const LENGTH: usize = 4;
 /// So many session timeouts pass for our client where one does.
@@ -92,7 +93,7 @@ pub(super) fn split(mut bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
     })
 }
 
-impl Frame<'_> {
+impl<'a> Frame<'a> {
     pub(super) fn xid(self) -> i32 {
         self.int(0)
     }
@@ -109,6 +110,11 @@ impl Frame<'_> {
         self.int(12)
     }
 
+    /// What a reply says beside its head.
+    pub(super) fn body(self) -> &'a [u8] {
+        self.0.get(LENGTH + 16..).unwrap_or_default()
+    }
+
     /// A number at an offset behind the length, 0 where the frame is too short for it.
     fn int(self, at: usize) -> i32 {
         let bytes = self.0.get(LENGTH + at..).and_then(<[u8]>::first_chunk);
@@ -121,9 +127,9 @@ pub(super) fn lasts(operation: i32) -> bool {
     matches!(operation, AUTH | ADD_WATCH)
 }
 
-/// A request of the relay's own.
-pub(super) fn request(xid: i32, operation: i32) -> Vec<u8> {
-    framed(&[&xid.to_be_bytes(), &operation.to_be_bytes()])
+/// A request that does not come from the client.
+pub(super) fn request(xid: i32, operation: i32, body: &[u8]) -> Vec<u8> {
+    framed(&[&xid.to_be_bytes(), &operation.to_be_bytes(), body])
 }
 
 /// The reply to a request that there is no connection for any more.

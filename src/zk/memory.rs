@@ -3,10 +3,10 @@
 //! It keeps the rules of ZooKeeper that this library depends on: sessions outlive their connections until they expire,
 //! watched trees stay watched, watches of one node are lost with the connection.
 
-use super::{Connector, Failure, Link, Mode, Session, Signals, Stat, Unreachable};
+use super::{Connector, Failure, Link, Mode, Node, Session, Signals, Stat, Unreachable};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use state::{Call, Node, State, lost};
+use state::{Call, State, lost};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -111,8 +111,11 @@ impl Session for Handle {
         })
     }
 
-    fn get(&self, path: &str) -> Result<Option<Node>, Failure> {
-        self.call(Call::Get, |state| Ok(state.nodes.get(path).cloned()))
+    fn get_all(&self, paths: &[String]) -> Result<Vec<Result<Option<Node>, Failure>>, Failure> {
+        self.call(Call::Get, |state| {
+            let read = paths.iter().map(|path| Ok(state.nodes.get(path).cloned()));
+            Ok(read.collect())
+        })
     }
 
     fn set(&self, path: &str, data: &[u8], version: i32) -> Result<Stat, Failure> {

@@ -20,6 +20,7 @@ pub(crate) mod generation;
 pub(crate) mod hosts;
 mod keeper;
 pub(crate) mod memory;
+mod records;
 mod relay;
 mod resolver;
 pub(crate) mod supervisor;
@@ -72,8 +73,14 @@ pub(crate) trait Session: Send + Sync {
     /// of the node is signalled once, whether or not it exists now, unless the connection is lost before.
     fn exists(&self, path: &str, watch: bool) -> Result<Option<Stat>, Failure>;
 
+    /// Reads nodes in one request, and returns for each what it holds, `None` where it is missing.
+    fn get_all(&self, paths: &[String]) -> Result<Vec<Result<Option<Node>, Failure>>, Failure>;
+
     /// Reads a node, `None` where it is missing.
-    fn get(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>, Failure>;
+    fn get(&self, path: &str) -> Result<Option<Node>, Failure> {
+        let read = self.get_all(&[path.to_owned()])?;
+        read.into_iter().next().unwrap_or(Ok(None))
+    }
 
     fn set(&self, path: &str, data: &[u8], version: i32) -> Result<Stat, Failure>;
 
@@ -119,6 +126,9 @@ pub(crate) enum Signal {
     /// The node at this path was created, changed or deleted.
     Changed(String),
 }
+
+/// The data of a node, and its status.
+pub(crate) type Node = (Vec<u8>, Stat);
 
 /// How a node is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

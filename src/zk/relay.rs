@@ -11,13 +11,14 @@
 use super::backoff::Backoff;
 use super::dialer::{Dialer, is_timeout, phrase};
 use super::exchange::{Exchange, Parting};
-use super::frames::{Frames, Granted, Greeting};
+use super::frames::{self, Frame, Frames, Granted, Greeting};
 use super::{Link, Signal, Signals, Unreachable};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,20 @@ impl Relay {
 
     pub(super) fn local_address(&self) -> Option<IpAddr> {
         self.0.exchange.lock().local_address
+    }
+
+    /// Asks the server past the client, and returns the body of the answer or the code of an error. Blocks until the
+    /// connection is lost, as calls of the client do.
+    pub(super) fn ask(&self, operation: i32, body: &[u8]) -> Result<Vec<u8>, i32> {
+        let (answer, answers) = sync_channel(1);
+        self.0.exchange.lock().take_past(operation, body, answer);
+        let reply = answers.recv_timeout(self.0.session.timeout);
+        let reply = reply.map_err(|_| frames::CONNECTION_LOSS)?;
+        let frame = Frame(&reply);
+        match frame.error() {
+            0 => Ok(frame.body().to_vec()),
+            code => Err(code),
+        }
     }
 }
 
@@ -255,7 +270,6 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zk::frames::{self, Frame};
     use crate::zk::hosts::{Target, parse};
     use std::net::Shutdown;
     use std::sync::mpsc::{Receiver, channel};
@@ -367,7 +381,7 @@ mod tests {
         let (sender, signals) = channel();
         let connect = |address| {
             let mut client = TcpStream::connect(address).unwrap();
-            client.write_all(&frames::request(0, 0)).unwrap();
+            client.write_all(&frames::request(0, 0, &[])).unwrap();
             client.set_read_timeout(Some(SOON)).unwrap();
             Ok(client)
         };
@@ -386,7 +400,7 @@ mod tests {
 
     impl Kept {
         fn ask(&mut self, xid: i32, operation: i32) {
-            let request = frames::request(xid, operation);
+            let request = frames::request(xid, operation, &[]);
             self.client.write_all(&request).unwrap();
         }
 
@@ -423,6 +437,42 @@ mod tests {
         assert_eq!(kept.answered(), (1, 0));
         assert_eq!(kept.answered(), (frames::EVENT_XID, 0));
         assert_eq!(kept.answered(), (2, 0));
+    }
+
+    #[test]
+    fn what_is_asked_past_the_client_is_not_answered_to_it() {
+        let mut kept = kept(&Server::new(), TIMEOUT);
+        thread::scope(|scope| {
+            let relay = &kept.relay;
+            let asked = scope.spawn(|| (relay.ask(CREATE, b"one"), relay.ask(CREATE, b"two")));
+            let mut server = kept.server.try_clone().unwrap();
+            let (xid, operation) = next(&mut server);
+            assert_eq!(operation, CREATE);
+            let mut answer = reply(xid, 0);
+            answer.extend(b"body");
+            answer[3] += 4;
+            server.write_all(&answer).unwrap();
+            let (xid, _) = next(&mut server);
+            server.write_all(&frames::loss(xid)).unwrap();
+            let (first, second) = asked.join().unwrap();
+            assert_eq!((first, second), (Ok(b"body".to_vec()), Err(-4)));
+        });
+        kept.have_answered(1, 1);
+    }
+
+    #[test]
+    fn what_is_asked_past_the_client_fails_where_the_connection_is_lost() {
+        let listener = Server::new();
+        let mut kept = kept(&listener, TIMEOUT);
+        let lost = Err(frames::CONNECTION_LOSS);
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| kept.relay.ask(CREATE, b""));
+            assert_eq!(next(&mut kept.server).1, CREATE);
+            drop((listener, kept.server.shutdown(Shutdown::Both)));
+            assert_eq!(asked.join().unwrap(), lost);
+        });
+        kept.until(|link| matches!(link, Link::Down(_)));
+        assert_eq!(kept.relay.ask(CREATE, b""), lost);
     }
 
     #[test]

@@ -3,17 +3,19 @@
 //! The crate is a thin client that blocks without a deadline, tries one address for as long as it pleases, loses its
 //! watches and credentials on every reconnect, gives its session up while that still lives, and unwraps what it cannot
 //! handle. So all it ever connects to is a [`Relay`], which always answers and never goes away; every call is guarded
-//! against panics, and its callbacks do nothing but report.
+//! against panics, and its callbacks do nothing but report. What it cannot do, or is slow at, is asked of the relay past
+//! it: see [`records`].
 //!
 //! What cannot be helped here: its threads are called `io` and `event`, it logs (`zookeeper=off` silences it), and a
 //! panic in it goes through the panic hook.
 
 use super::dialer::Dialer;
 use super::hosts::Hosts;
+use super::records::{self, Acl, CREATE, MULTI_READ, OPEN, PROTECTED};
 use super::relay::{self, Relay};
-use super::{Connector, Failure, Link, Mode, Session, Signal, Signals, Stat, Unreachable};
+use super::{Connector, Failure, Link, Mode, Node, Session, Signal, Signals, Stat, Unreachable};
 use crate::config::Settings;
-use ::zookeeper::{Acl, AddWatchMode, CreateMode, WatchedEvent, Watcher};
+use ::zookeeper::{AddWatchMode, WatchedEvent, Watcher};
 use ::zookeeper::{ZkError, ZkResult, ZooKeeper};
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -61,7 +63,11 @@ impl Ensemble {
             zookeeper,
             relay,
             reports,
-            access: access(&self.credentials),
+            access: if self.credentials.is_empty() {
+                OPEN
+            } else {
+                PROTECTED
+            },
             watched: Mutex::default(),
         })
     }
@@ -82,13 +88,6 @@ impl Connector for Ensemble {
         }
         Ok(Arc::new(client))
     }
-}
-
-fn access(credentials: &[(String, Vec<u8>)]) -> Vec<Acl> {
-    if credentials.is_empty() {
-        return Acl::open_unsafe().clone();
-    }
-    [Acl::creator_all().as_slice(), Acl::read_unsafe()].concat()
 }
 
 /// Where the callbacks of one client report.
@@ -129,7 +128,7 @@ struct Client {
     zookeeper: ZooKeeper,
     relay: Relay,
     reports: Arc<Reports>,
-    access: Vec<Acl>,
+    access: &'static [Acl],
     /// The trees that are watched: the relay keeps them watched, and the crate would call a second watcher as well.
     watched: Mutex<HashSet<String>>,
 }
@@ -163,13 +162,11 @@ impl Session for Client {
 
     fn create(&self, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure> {
         fits(path, data)?;
-        let mode = match mode {
-            Mode::Ephemeral => CreateMode::Ephemeral,
-            Mode::Persistent => CreateMode::Persistent,
-        };
-        let (data, access) = (data.to_vec(), self.access.clone());
-        let created = self.call("create", path, |zk| zk.create(path, data, access, mode));
-        created.map(drop)
+        let request = records::create(path, data, self.access, mode);
+        let created = self.relay.ask(CREATE, &request);
+        created
+            .map(drop)
+            .map_err(|code| refusal("create", path, code))
     }
 
     fn exists(&self, path: &str, watch: bool) -> Result<Option<Stat>, Failure> {
@@ -177,9 +174,19 @@ impl Session for Client {
         Ok(status.as_ref().map(stat))
     }
 
-    fn get(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>, Failure> {
-        let node = found(self.call("read", path, |zk| zk.get_data(path, false)))?;
-        Ok(node.map(|(data, status)| (data, stat(&status))))
+    fn get_all(&self, paths: &[String]) -> Result<Vec<Result<Option<Node>, Failure>>, Failure> {
+        let [first, ..] = paths else {
+            return Ok(Vec::new());
+        };
+        let refused = |path: &str, code| refusal("read", path, code);
+        let answer = self.relay.ask(MULTI_READ, &records::multi_read(paths));
+        let answer = answer.map_err(|code| refused(first, code))?;
+        let read = records::read(&answer, paths.len())
+            .ok_or_else(|| Failure::Refused(format!("the answer to reading {first} is none")))?;
+        let read = paths.iter().zip(read);
+        Ok(read
+            .map(|(path, node)| found(node.map_err(|code| refused(path, code))))
+            .collect())
     }
 
     fn set(&self, path: &str, data: &[u8], version: i32) -> Result<Stat, Failure> {
@@ -246,6 +253,10 @@ fn stat(status: &::zookeeper::Stat) -> Stat {
         owner: status.ephemeral_owner,
         version: status.version,
     }
+}
+
+fn refusal(doing: &str, path: &str, code: i32) -> Failure {
+    failure(doing, path, Some(ZkError::from(code)))
 }
 
 fn failure(doing: &str, path: &str, error: Option<ZkError>) -> Failure {

@@ -1,6 +1,6 @@
 //! A session whose calls are interrupted, each as a test says.
 
-use crate::zk::{Failure, Link, Mode, Session, Stat};
+use crate::zk::{Failure, Link, Mode, Node, Session, Stat};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -111,9 +111,9 @@ impl<A: Send + 'static> Session for Interrupted<A> {
         self.call(move |session| session.exists(&path, watch))
     }
 
-    fn get(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>, Failure> {
-        let path = path.to_owned();
-        self.call(move |session| session.get(&path))
+    fn get_all(&self, paths: &[String]) -> Result<Vec<Result<Option<Node>, Failure>>, Failure> {
+        let paths = paths.to_vec();
+        self.call(move |session| session.get_all(&paths))
     }
 
     fn set(&self, path: &str, data: &[u8], version: i32) -> Result<Stat, Failure> {

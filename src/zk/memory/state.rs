@@ -1,7 +1,7 @@
 //! The tree of a registry, and the sessions on it.
 
 use crate::zk::hosts::is_path;
-use crate::zk::{Failure, Link, Mode, Signal, Signals, Stat, Unreachable};
+use crate::zk::{Failure, Link, Mode, Node, Signal, Signals, Stat, Unreachable};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
@@ -17,9 +17,6 @@ pub(super) struct State {
     pub(super) calls: HashMap<Call, usize>,
     pub(super) faults: Faults,
 }
-
-/// The data of a node, and its status.
-pub(super) type Node = (Vec<u8>, Stat);
 
 /// One session, and the client that has it.
 pub(super) struct Client {
