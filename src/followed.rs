@@ -81,17 +81,24 @@ impl Followed {
         self.unpublished = true;
     }
 
-    /// Takes up what a child holds. Returns a warning where that cannot be used, once for the same reason.
-    pub(crate) fn apply(&mut self, name: &str, znode: &str, data: Data) -> Option<String> {
+    /// Takes up what a child holds, or why it may not be read. Returns a warning where that cannot be used, once for
+    /// the same reason.
+    pub(crate) fn apply(
+        &mut self,
+        name: &str,
+        znode: &str,
+        read: Result<Data, String>,
+    ) -> Option<String> {
         self.changed.remove(znode);
         self.unpublished = true;
         let before = self.rejected.remove(znode);
-        let Some(data) = data else {
-            self.instances.remove(znode);
-            return None;
-        };
-        match ServiceInstance::from_json(name, znode, &data) {
-            Ok(mut instance) => {
+        let instance = |data: Vec<u8>| ServiceInstance::from_json(name, znode, &data);
+        match read.and_then(|data| data.map(instance).transpose()) {
+            Ok(None) => {
+                self.instances.remove(znode);
+                None
+            }
+            Ok(Some(mut instance)) => {
                 instance.share(&mut self.common);
                 self.instances.insert(znode.to_owned(), Arc::new(instance));
                 None
@@ -111,7 +118,7 @@ impl Followed {
         } else {
             "it is left out"
         };
-        format!("the data of {name}/{znode} cannot be used, {then}: {reason}")
+        format!("{name}/{znode} cannot be used, {then}: {reason}")
     }
 }
 
@@ -134,7 +141,8 @@ mod tests {
     }
 
     fn apply(followed: &mut Followed, znode: &str, data: Option<&str>) -> Option<String> {
-        followed.apply("foo", znode, data.map(|data| data.as_bytes().to_vec()))
+        let data = data.map(|data| data.as_bytes().to_vec());
+        followed.apply("foo", znode, Ok(data))
     }
 
     fn snapshot(followed: &mut Followed, before: Option<&Arc<Snapshot>>) -> Arc<Snapshot> {
@@ -174,7 +182,7 @@ mod tests {
         let mut followed = followed(&[("a", GOOD)]);
         let warning = apply(&mut followed, "a", Some("")).unwrap();
         let kept = "its last good value is kept until it goes: the data is empty";
-        assert_eq!(warning, format!("the data of foo/a cannot be used, {kept}"));
+        assert_eq!(warning, format!("foo/a cannot be used, {kept}"));
         assert_eq!(apply(&mut followed, "a", Some("")), None);
         assert!(apply(&mut followed, "a", Some("[]")).is_some());
         let warning = apply(&mut followed, "b", Some("")).unwrap();

@@ -199,21 +199,21 @@ impl Follower {
             let Some(service) = self.services.get_mut(name) else {
                 continue;
             };
-            match result {
-                Ok(data) => {
-                    if let Some(warning) = service.apply(name, znode, data) {
-                        let others = self
-                            .rejected
-                            .take()
-                            .map(|(first, count)| (first, count + 1));
-                        self.rejected = others.or(Some((warning, 0)));
-                    }
-                }
+            let read = match result {
+                Ok(data) => Ok(data),
+                // Asking again does not help, and no other node is to suffer from it.
+                Err(Failure::Refused(why)) => Err(why),
                 Err(failure) => {
                     complete = false;
                     log::debug!("{name}/{znode} cannot be read yet: {failure}");
                     self.shared.failed(name, &failure);
+                    continue;
                 }
+            };
+            if let Some(warning) = service.apply(name, znode, read) {
+                let others = self.rejected.take();
+                let others = others.map(|(first, count)| (first, count + 1));
+                self.rejected = others.or(Some((warning, 0)));
             }
         }
         complete

@@ -53,7 +53,9 @@ impl ServiceProvider {
     }
 
     /// Returns the nodes below the service whose data are not used, each with the reason: no JSON, a port that is no
-    /// port, an address that is neither an IP nor a host name, a uri spec that would make a URL to somewhere else.
+    /// port, an address that is neither an IP nor a host name, a uri spec that would make a URL to somewhere else. Or
+    /// ZooKeeper does not let this program read the node; that is tried again when its data change, and on every new
+    /// connection.
     ///
     /// One that held a usable instance before is listed and picked as that until it goes. Each is a warning in the log
     /// when it is first seen.

@@ -182,7 +182,7 @@ impl Session for Client {
         let answer = self.relay.ask(MULTI_READ, &records::multi_read(paths));
         let answer = answer.map_err(|code| refused(first, code))?;
         let read = records::read(&answer, paths.len())
-            .ok_or_else(|| Failure::Refused(format!("the answer to reading {first} is none")))?;
+            .ok_or_else(|| Failure::Lost("zookeeper gave no answer to a read".into()))?;
         let read = paths.iter().zip(read);
         Ok(read
             .map(|(path, node)| found(node.map_err(|code| refused(path, code))))

@@ -278,6 +278,38 @@ fn broken_data_costs_only_its_own_node_and_keeps_the_last_good_value() {
 }
 
 #[test]
+fn a_node_that_may_not_be_read_costs_only_itself() {
+    let environment = unique("closed");
+    let _party = Party::connected(&config(shared(), &environment));
+    let client = Client::connect(shared()).unwrap();
+    let node = |id: &str| format!("/{environment}/instances/users/{id}");
+    let create = |id: &str, data: &str| create(&client, &node(id), data);
+    let everybody = |permissions| [(permissions, "world".to_owned(), "anyone".to_owned())];
+    create("closed", r#"{"address":"10.0.0.1","port":1}"#);
+    let all_but_reading = 30;
+    let acl = everybody(all_but_reading);
+    client.set_acl(&node("closed"), &acl).unwrap();
+    create("open", r#"{"address":"10.0.0.1","port":2}"#);
+    assert_eq!(discovery::url("users", &[]).unwrap(), "http://10.0.0.1:2");
+    let provider = discovery::service_provider("users").unwrap();
+    let rejected = provider.rejected().unwrap();
+    assert_eq!(rejected.len(), 1);
+    let reason = format!("zookeeper refused to read {}: NoAuth", node("closed"));
+    assert_eq!(
+        (rejected[0].znode(), rejected[0].reason()),
+        ("closed", &*reason)
+    );
+    create("later", r#"{"address":"10.0.0.1","port":3}"#);
+    let known = || provider.instances().unwrap().len();
+    until("the later one is seen", SOON, || known() == 2);
+    // Its data are not changed, but written.
+    client.set_acl(&node("closed"), &everybody(31)).unwrap();
+    let data = br#"{"address":"10.0.0.1","port":1}"#;
+    client.set(&node("closed"), data).unwrap();
+    until("it is seen once it may be read", SOON, || known() == 3);
+}
+
+#[test]
 fn what_would_lead_elsewhere_is_rejected_with_the_reason() {
     let environment = unique("hostile");
     let _party = Party::connected(&config(shared(), &environment));

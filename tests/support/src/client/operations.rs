@@ -152,6 +152,20 @@ impl Client {
         Ok(In(&reply.body).vector(entry)?)
     }
 
+    /// Says who may do what with a node from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoNode`] where there is no such node.
+    pub fn set_acl(&self, path: &str, acl: &[Acl]) -> Result<(), Error> {
+        let body = Out::default().string(path).int(acl.len() as i32);
+        let entry = |body: Out, (permissions, scheme, id): &Acl| {
+            body.int(*permissions).string(scheme).string(id)
+        };
+        let body = acl.iter().fold(body, entry).int(ANY_VERSION);
+        self.call(wire::SET_ACL, body).map(drop)
+    }
+
     /// Has the server catch up with its leader, so that what is read next is not older than this call.
     ///
     /// # Errors
