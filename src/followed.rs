@@ -21,6 +21,8 @@ pub(crate) struct Followed {
     rejected: BTreeMap<String, String>,
     /// The children to read again.
     pub(crate) changed: BTreeSet<String>,
+    /// How many bytes the largest that was ever read had, `None` before the first.
+    pub(crate) largest: Option<usize>,
     /// Whether the view does not show it as it is.
     pub(crate) unpublished: bool,
     /// Until when the instances that could be picked last are picked, although they are gone.
@@ -91,6 +93,8 @@ impl Followed {
     ) -> Option<String> {
         self.changed.remove(znode);
         self.unpublished = true;
+        let size = read.iter().flatten().next().map_or(0, Vec::len);
+        self.largest = self.largest.max(Some(size));
         let before = self.rejected.remove(znode);
         let instance = |data: Vec<u8>| ServiceInstance::from_json(name, znode, &data);
         match read.and_then(|data| data.map(instance).transpose()) {

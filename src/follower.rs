@@ -1,5 +1,6 @@
 //! The thread that keeps the snapshots of the followed services equal to what ZooKeeper holds.
 
+use crate::batches::{Batches, Child};
 use crate::followed::{Data, Followed};
 use crate::model::path;
 use crate::shared::Shared;
@@ -14,8 +15,6 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 const RETRY: Duration = Duration::from_millis(100);
-/// So many nodes are read in one request: more are hardly faster, and one of a mebibyte each is not too long an answer.
-const BATCH: usize = 32;
 const IDLE: Duration = Duration::from_secs(60);
 /// The last instances of a service are picked for so long after they went: one that is replaced is back sooner.
 const LINGER: Duration = Duration::from_secs(1);
@@ -38,6 +37,7 @@ pub(crate) struct Follower {
     shared: Arc<Shared>,
     messages: Receiver<Message>,
     services: HashMap<String, Followed>,
+    batches: Batches,
     /// The generation that was last seen, and when the time after it in which others come back ends.
     seen: u64,
     settled_at: Instant,
@@ -52,6 +52,7 @@ impl Follower {
             shared,
             messages,
             services: HashMap::new(),
+            batches: Batches::default(),
             seen: 0,
             settled_at: Instant::now(),
             rejected: None,
@@ -181,42 +182,49 @@ impl Follower {
 
     /// Reads every changed child. Returns whether all could be read.
     fn read(&mut self, generation: &Generation) -> bool {
-        let listed = self
-            .services
-            .iter()
-            .filter(|(_, service)| service.generation == generation.number());
-        let nodes: Vec<(String, String)> = listed
-            .flat_map(|(name, service)| {
-                service
-                    .changed
-                    .iter()
-                    .map(|znode| (name.clone(), znode.clone()))
-            })
-            .collect();
-        let results = get_all(generation, &self.shared.instances, &nodes);
-        let mut complete = true;
-        for ((name, znode), result) in nodes.iter().zip(results) {
-            let Some(service) = self.services.get_mut(name) else {
-                continue;
-            };
-            let read = match result {
-                Ok(data) => Ok(data),
-                // Asking again does not help, and no other node is to suffer from it.
-                Err(Failure::Refused(why)) => Err(why),
-                Err(failure) => {
-                    complete = false;
-                    log::debug!("{name}/{znode} cannot be read yet: {failure}");
-                    self.shared.failed(name, &failure);
-                    continue;
-                }
-            };
-            if let Some(warning) = service.apply(name, znode, read) {
-                let others = self.rejected.take();
-                let others = others.map(|(first, count)| (first, count + 1));
-                self.rejected = others.or(Some((warning, 0)));
+        loop {
+            let listed = self
+                .services
+                .iter()
+                .filter(|(_, service)| service.generation == generation.number());
+            let batches = self.batches.of(listed);
+            if batches.is_empty() {
+                self.batches.went(true);
+                return true;
+            }
+            let results = get_all(generation, &self.shared.instances, &batches);
+            let children = batches.iter().flatten().zip(results);
+            let complete = children.fold(true, |complete, (child, result)| {
+                self.take_up(child, result) && complete
+            });
+            if !complete {
+                self.batches.went(false);
+                return false;
             }
         }
-        complete
+    }
+
+    /// Takes up what was read of a child. Returns whether that is its end.
+    fn take_up(&mut self, (name, znode): &Child, result: Result<Data, Failure>) -> bool {
+        let Some(service) = self.services.get_mut(name) else {
+            return true;
+        };
+        let read = match result {
+            Ok(data) => Ok(data),
+            // Asking again does not help, and no other node is to suffer from it.
+            Err(Failure::Refused(why)) => Err(why),
+            Err(failure) => {
+                log::debug!("{name}/{znode} cannot be read yet: {failure}");
+                self.shared.failed(name, &failure);
+                return false;
+            }
+        };
+        if let Some(warning) = service.apply(name, znode, read) {
+            let others = self.rejected.take();
+            let others = others.map(|(first, count)| (first, count + 1));
+            self.rejected = others.or(Some((warning, 0)));
+        }
+        true
     }
 
     /// Warns of what cannot be used, in one line for all of it.
@@ -278,23 +286,20 @@ fn watch_and_list(
         .collect())
 }
 
-/// Reads nodes, named by their service and their own name, so many at a time.
+/// Reads the nodes of each batch in one request, and returns what they hold, in their order.
 fn get_all(
     generation: &Generation,
     root: &str,
-    nodes: &[(String, String)],
+    batches: &[Vec<Child>],
 ) -> Vec<Result<Data, Failure>> {
-    let path = |(name, znode): &(String, String)| path::instance(&path::service(root, name), znode);
-    let batches = nodes.chunks(BATCH);
-    let batches: Vec<Vec<String>> = batches
-        .map(|batch| batch.iter().map(path).collect())
-        .collect();
-    let batches = Arc::new(batches);
-    let read = generation.call_all(batches.clone(), |session, paths: &Vec<String>| {
+    let path = |(name, znode): &Child| path::instance(&path::service(root, name), znode);
+    let paths = batches.iter().map(|batch| batch.iter().map(path).collect());
+    let paths: Arc<Vec<Vec<String>>> = Arc::new(paths.collect());
+    let read = generation.call_all(paths.clone(), |session, paths: &Vec<String>| {
         session.get_all(paths)
     });
     let data = |read: Result<Option<Node>, Failure>| read.map(|node| node.map(|(data, _)| data));
-    let read = read.into_iter().zip(&*batches);
+    let read = read.into_iter().zip(&*paths);
     read.flat_map(|(read, paths)| match read {
         Ok(nodes) => nodes.into_iter().map(data).collect(),
         Err(failure) => vec![Err(failure); paths.len()],

@@ -409,6 +409,26 @@ fn a_thousand_instances_are_read() {
 }
 
 #[test]
+fn many_instances_of_almost_a_megabyte_are_read_and_the_server_stands_it() {
+    // A server of its own, since an answer that is too long for its memory would end it.
+    let server = Server::start();
+    let environment = unique("large");
+    let _party = Party::connected(&config(&server.address(), &environment));
+    let client = Client::connect(&server.address()).unwrap();
+    let payload = "x".repeat(990_000);
+    for n in 1..=40 {
+        let node = format!("/{environment}/instances/users/{n}");
+        let data = format!(r#"{{"address":"h","port":{n},"payload":"{payload}"}}"#);
+        create(&client, &node, &data);
+    }
+    let provider = discovery::service_provider("users").unwrap();
+    let found = provider.instances().unwrap();
+    assert_eq!(found.len(), 40);
+    let whole = |one: &party::ServiceInstance| one.payload().unwrap() == &*payload;
+    assert!(found.iter().all(|one| whole(one)));
+}
+
+#[test]
 fn an_ensemble_of_three_is_used_through_any_server() {
     let mut ensemble = Ensemble::start();
     let environment = unique("ensemble");
