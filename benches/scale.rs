@@ -6,10 +6,11 @@
 //!
 //! What one program does is measured on a real server, see `growth`. Ten thousand of them are simulated.
 //!
-//! A server answers requests in the order in which they come, so many in a second. It comes back at the time 0 to
-//! clients that have all waited for it. Each connects, reads what it follows with so many requests under way, and gives
-//! up a server that says nothing for a while, as the library does: then it begins anew, and what it had asked is still
-//! answered, in vain.
+//! A server answers requests in the order in which they come, so many in a second, and a read of many nodes as fast as
+//! it answers one request and a twentieth of one for each node. It comes back at the time 0 to clients that have all
+//! waited for it. Each connects, reads what it follows with so many requests under way, and gives up a server that says
+//! nothing for a while: then it begins anew, and what it had asked is still answered, in vain. Where its patience grows,
+//! as that of the library does, the next server has twice the time, until one answers quickly.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
 use party::{Config, Service, discovery, registration};
@@ -18,11 +19,15 @@ use party_testing::server::Server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// After so many seconds without an answer a server is given up.
 const SILENCE: f64 = 5.0;
+/// Where patience grows, at most after so many: two thirds of a session timeout of 30 s.
+const LONGEST_SILENCE: f64 = 20.0;
+/// What a node in a read of many costs, in requests.
+const NODE: f64 = 0.05;
 /// A client that has waited for a server for long looks again after such a time.
 const SHORTEST: f64 = 0.25;
 const LONGEST: f64 = 0.5;
@@ -32,22 +37,27 @@ const FOREVER: f64 = 600.0;
 #[derive(Clone, Copy)]
 struct Plan {
     clients: usize,
-    /// Of each client: one watch and one list for each service, one read for each instance.
+    /// Of each client: one watch and one list for each service, and the reads of its instances.
     services: usize,
     instances: usize,
+    /// Nodes in one read.
+    batch: usize,
+    grows: bool,
     /// Requests that the server answers in a second.
     rate: f64,
     in_flight: usize,
     jitter: bool,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Client {
     /// Which of its attempts this is, so that what belongs to an earlier one is told from it.
     attempt: u32,
     unasked: usize,
-    under_way: usize,
+    /// When it asked what is not answered yet.
+    under_way: VecDeque<f64>,
     heard: f64,
+    patience: f64,
 }
 
 #[derive(Debug, Default)]
@@ -84,11 +94,41 @@ struct Simulation {
     outcome: Outcome,
 }
 
+impl Client {
+    fn new() -> Client {
+        Client {
+            patience: SILENCE,
+            ..Client::default()
+        }
+    }
+}
+
+impl Plan {
+    /// Reads of many nodes. The first node of each service is read alone.
+    fn batches(&self) -> usize {
+        (self.services * (self.instances - 1)).div_ceil(self.batch)
+    }
+
+    /// A watch, a list and a read of one node for each service, and the reads of many.
+    fn requests(&self) -> usize {
+        3 * self.services + self.batches()
+    }
+
+    /// What a request costs when so many are still to be asked, it among them: the reads of many come last.
+    fn cost(&self, unasked: usize) -> f64 {
+        if unasked > self.batches() || self.batch == 1 {
+            1.0
+        } else {
+            1.0 + NODE * self.batch as f64
+        }
+    }
+}
+
 impl Simulation {
     fn run(plan: Plan) -> Outcome {
         let mut simulation = Simulation {
             plan,
-            clients: vec![Client::default(); plan.clients],
+            clients: vec![Client::new(); plan.clients],
             events: BinaryHeap::new(),
             random: StdRng::seed_from_u64(1),
             free: 0.0,
@@ -130,52 +170,60 @@ impl Simulation {
         match kind {
             Kind::Connect => {
                 self.connects.push(now);
-                let Plan {
-                    services,
-                    instances,
-                    ..
-                } = self.plan;
                 // A probe and a handshake come first, and nothing else is asked before they are answered.
-                self.clients[client].unasked = services * (2 + instances);
+                self.clients[client].unasked = 2 + self.plan.requests();
                 self.clients[client].heard = now;
                 self.ask(now, client, 2);
-                self.later(now + SILENCE, client, Kind::Silence);
+                self.expect(now, client);
             }
             Kind::Answer => {
-                self.clients[client].heard = now;
-                self.clients[client].under_way -= 1;
-                let Client {
-                    unasked, under_way, ..
-                } = self.clients[client];
-                let more = unasked.min(self.plan.in_flight - under_way.min(self.plan.in_flight));
-                self.clients[client].unasked -= more;
-                self.ask(now, client, more);
-                if self.clients[client].under_way == 0 {
+                let this = &mut self.clients[client];
+                this.heard = now;
+                if let Some(asked) = this.under_way.pop_front()
+                    && now - asked < SILENCE / 2.0
+                {
+                    this.patience = SILENCE;
+                }
+                let room = self.plan.in_flight.saturating_sub(this.under_way.len());
+                self.ask(now, client, room);
+                if self.clients[client].under_way.is_empty() {
                     self.clients[client].attempt += 1;
                     self.unfinished -= 1;
                     self.outcome.done = now;
                 }
             }
-            Kind::Silence if now - self.clients[client].heard >= SILENCE - 1e-6 => {
-                self.outcome.given_up += 1;
-                self.clients[client].attempt += 1;
-                self.clients[client].under_way = 0;
-                self.look_again(client, now);
-            }
             Kind::Silence => {
-                let heard = self.clients[client].heard;
-                self.later(heard + SILENCE, client, Kind::Silence);
+                let this = &mut self.clients[client];
+                if now - this.heard < this.patience - 1e-6 {
+                    let heard = this.heard;
+                    return self.expect(heard, client);
+                }
+                this.attempt += 1;
+                this.under_way.clear();
+                if self.plan.grows {
+                    this.patience = (this.patience * 2.0).min(LONGEST_SILENCE);
+                }
+                self.outcome.given_up += 1;
+                self.look_again(client, now);
             }
         }
     }
 
+    fn expect(&mut self, heard: f64, client: usize) {
+        let patience = self.clients[client].patience;
+        self.later(heard + patience, client, Kind::Silence);
+    }
+
+    /// Asks so many requests, or as many as there still are.
     fn ask(&mut self, now: f64, client: usize, requests: usize) {
-        for _ in 0..requests {
-            self.free = self.free.max(now) + 1.0 / self.plan.rate;
+        for _ in 0..requests.min(self.clients[client].unasked) {
+            let cost = self.plan.cost(self.clients[client].unasked);
+            self.free = self.free.max(now) + cost / self.plan.rate;
             self.outcome.waited = self.outcome.waited.max(self.free - now);
             self.later(self.free, client, Kind::Answer);
+            self.clients[client].unasked -= 1;
+            self.clients[client].under_way.push_back(now);
         }
-        self.clients[client].under_way += requests;
     }
 
     fn finish(mut self) -> Outcome {
@@ -237,57 +285,43 @@ fn growth() {
 
 fn restarts() {
     println!(
-        "| clients | services × instances | requests in a second | under way | jitter | all have read | longest wait | given up | answered in vain | connections in the worst 0.1 s |"
+        "| clients | requests in a second | nodes in a read | under way | patience | jitter | all have read | longest wait | given up | answered in vain | connections in the worst 0.1 s |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let plan = Plan {
         clients: 10_000,
         services: 10,
         instances: 10,
+        batch: 32,
+        grows: true,
         rate: 50_000.0,
         in_flight: 12,
         jitter: true,
     };
-    for plan in [
-        Plan {
-            clients: 10,
-            ..plan
-        },
-        Plan {
-            clients: 100,
-            ..plan
-        },
-        Plan {
-            clients: 1_000,
-            ..plan
-        },
-        plan,
+    let sizes = [10, 100, 1_000, 10_000, 20_000, 30_000, 50_000, 100_000];
+    let sizes = sizes.map(|clients| Plan { clients, ..plan });
+    let one_by_one = Plan { batch: 1, ..plan };
+    let slow = Plan {
+        rate: 20_000.0,
+        ..one_by_one
+    };
+    let without = [
         Plan {
             jitter: false,
             ..plan
         },
+        one_by_one,
         Plan {
             in_flight: usize::MAX,
-            ..plan
+            ..one_by_one
         },
+        slow,
         Plan {
-            in_flight: usize::MAX,
-            jitter: false,
-            ..plan
+            grows: false,
+            ..slow
         },
-        Plan {
-            clients: 20_000,
-            ..plan
-        },
-        Plan {
-            clients: 30_000,
-            ..plan
-        },
-        Plan {
-            rate: 20_000.0,
-            ..plan
-        },
-    ] {
+    ];
+    for plan in sizes.into_iter().chain(without) {
         let outcome = Simulation::run(plan);
         let done = if outcome.done.is_finite() {
             format!("{:.1} s", outcome.done)
@@ -300,11 +334,11 @@ fn restarts() {
             plan.in_flight.to_string()
         };
         println!(
-            "| {} | {} × {} | {} | {under_way} | {} | {done} | {:.1} s | {} | {} | {} |",
+            "| {} | {} | {} | {under_way} | {} | {} | {done} | {:.1} s | {} | {} | {} |",
             plan.clients,
-            plan.services,
-            plan.instances,
             plan.rate,
+            plan.batch,
+            if plan.grows { "grows" } else { "5 s" },
             if plan.jitter { "yes" } else { "no" },
             outcome.waited,
             outcome.given_up,

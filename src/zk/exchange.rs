@@ -2,6 +2,7 @@
 
 use super::Link;
 use super::frames::{self, Frame};
+use super::patience::Patience;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
@@ -30,8 +31,7 @@ pub(super) struct Exchange {
     heard: Instant,
     /// Since when the session is to be ended.
     pub(super) closing: Option<Instant>,
-    /// A server that owes an answer and says nothing for this long is given up. So often it is asked for one.
-    silence: Duration,
+    patience: Patience,
 }
 
 struct Pending {
@@ -61,7 +61,7 @@ pub(super) enum Parting {
 }
 
 impl Exchange {
-    pub(super) fn new(client: TcpStream, server: TcpStream, silence: Duration) -> Exchange {
+    pub(super) fn new(client: TcpStream, server: TcpStream, patience: Patience) -> Exchange {
         let now = Instant::now();
         let mut exchange = Exchange {
             client,
@@ -76,7 +76,7 @@ impl Exchange {
             sent: now,
             heard: now,
             closing: None,
-            silence,
+            patience,
         };
         exchange.connect(server);
         exchange
@@ -84,7 +84,7 @@ impl Exchange {
 
     /// Begins with a new connection: what lasts is asked for again before anything else.
     pub(super) fn connect(&mut self, server: TcpStream) {
-        let _ = server.set_write_timeout(Some(self.silence));
+        let _ = server.set_write_timeout(Some(self.patience.least()));
         self.local_address = server.local_addr().ok().map(|address| address.ip());
         self.server = Some(server);
         self.connections += 1;
@@ -197,6 +197,7 @@ impl Exchange {
             return Err(Parting::Lost(ErrorKind::InvalidData.into()));
         };
         self.heard = Instant::now();
+        self.patience.answered(self.heard - pending.sent);
         self.zxid = self.zxid.max(reply.zxid());
         *closed |= pending.operation == frames::CLOSE;
         match reply.error() {
@@ -218,14 +219,13 @@ impl Exchange {
 
     /// Until when the server may stay silent.
     fn silent_until(&self) -> Instant {
-        let since = match self.in_flight.front() {
-            Some(oldest) => oldest.sent.max(self.heard),
-            None => self.sent,
-        };
-        since + self.silence
+        match self.in_flight.front() {
+            Some(oldest) => oldest.sent.max(self.heard) + self.patience.now(),
+            None => self.sent + self.patience.least(),
+        }
     }
 
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn time_left(&self) -> Duration {
         let left = self
             .silent_until()
             .saturating_duration_since(Instant::now());
@@ -238,6 +238,7 @@ impl Exchange {
             return Ok(());
         }
         if !self.in_flight.is_empty() {
+            self.patience.ended();
             return Err(Parting::Lost(ErrorKind::TimedOut.into()));
         }
         self.ask(frames::PING_XID, frames::PING);

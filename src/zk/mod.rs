@@ -20,6 +20,7 @@ pub(crate) mod generation;
 pub(crate) mod hosts;
 mod keeper;
 pub(crate) mod memory;
+mod patience;
 mod records;
 mod relay;
 mod resolver;

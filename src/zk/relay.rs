@@ -12,6 +12,7 @@ use super::backoff::Backoff;
 use super::dialer::{Dialer, is_timeout, phrase};
 use super::exchange::{Exchange, Parting};
 use super::frames::{self, Frame, Frames, Granted, Greeting};
+use super::patience::Patience;
 use super::{Link, Signal, Signals, Unreachable};
 use parking_lot::Mutex;
 use std::cell::Cell;
@@ -25,7 +26,6 @@ use std::time::{Duration, Instant};
 const GREET_WITHIN: Duration = Duration::from_secs(2);
 /// How long the crate may take to connect to a port of this process.
 const JOIN_WITHIN: Duration = Duration::from_secs(2);
-const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 /// How long a session is tried to be ended that cannot be, because no server answers.
 const CLOSE_FOR: Duration = Duration::from_secs(300);
 
@@ -82,12 +82,12 @@ impl Relay {
         let made = connect(port.local_addr().map_err(phrase)?)?;
         let client = join(&port, &granted).map_err(phrase)?;
         let (requests, replies) = (client.try_clone(), server.try_clone());
-        let silence = (granted.timeout / 3).min(LONGEST_SILENCE);
+        let patience = Patience::new(granted.timeout);
         let shared = Arc::new(Shared {
             dialer,
             session: granted,
             signals,
-            exchange: Mutex::new(Exchange::new(client, server, silence)),
+            exchange: Mutex::new(Exchange::new(client, server, patience)),
         });
         let (up, down) = (shared.clone(), shared.clone());
         let (requests, replies) = (requests.map_err(phrase)?, replies.map_err(phrase)?);
@@ -178,8 +178,8 @@ impl Shared {
     fn take_replies(&self, mut server: TcpStream) -> Parting {
         let mut frames = Frames::default();
         loop {
-            let patience = self.exchange.lock().patience();
-            if let Err(error) = server.set_read_timeout(Some(patience)) {
+            let left = self.exchange.lock().time_left();
+            if let Err(error) = server.set_read_timeout(Some(left)) {
                 return Parting::Lost(error);
             }
             let outcome = match frames.read(&mut server) {
@@ -580,8 +580,12 @@ mod tests {
         assert_eq!(kept.relay.link(), Link::Up(1), "it has answered once");
         let mut server = listener.granted(TIMEOUT).0;
         kept.until(|link| link == Link::Up(2));
+        let asked = Instant::now();
         kept.ask(1, CREATE);
         assert_eq!(next(&mut server), (1, CREATE));
+        let _server = listener.granted(TIMEOUT);
+        let twice = Duration::from_millis(200);
+        assert!(asked.elapsed() >= twice, "the next one is given more time");
     }
 
     #[test]
