@@ -150,18 +150,16 @@ impl Reconciler {
 
     /// Writes what is missing and deletes what is not wanted. Returns whether all of it could be done.
     fn act(&mut self, generation: &Generation, open: Vec<Task>, now: Instant) -> bool {
-        let owner = generation.owner();
+        let (owner, wanted) = (generation.owner(), self.wanted.clone());
         let tasks = Arc::new(open);
-        let results =
-            generation.call_all(tasks.clone(), move |session, task: &Task| match task.goal {
-                Goal::Present => place(session, task, owner).map(Some),
-                Goal::Absent => remove(session, task, owner).map(|()| None),
-            });
+        let results = generation.call_all(tasks.clone(), move |session, task: &Task| {
+            carry_out(session, &wanted, task, owner, now)
+        });
         let mut done = true;
         for (task, result) in tasks.iter().zip(results) {
             match result {
-                Ok(Some(placed)) => self.placed(task, &placed, owner, now),
-                Ok(None) => self.wanted.agreed(task, None, now),
+                Ok(None) => {}
+                Ok(Some(placed)) => self.displaced(task, &placed, owner, now),
                 Err(failure) => {
                     done = false;
                     self.failed(task, &failure, now);
@@ -171,9 +169,9 @@ impl Reconciler {
         done
     }
 
-    fn placed(&mut self, task: &Task, placed: &Placed, owner: i64, now: Instant) {
+    /// Notes that our node has taken the place of another one.
+    fn displaced(&mut self, task: &Task, placed: &Placed, owner: i64, now: Instant) {
         let Placed { version, displaced } = placed;
-        log::debug!("registered {}", task.path);
         if displaced.is_some_and(|by| task.is_foreign(by, owner)) {
             self.fought(task, now);
         }
@@ -227,6 +225,33 @@ fn look(session: &dyn Session, task: &Task, owner: i64) -> Result<Option<Found>,
         stat,
         data: Some(data),
     }))
+}
+
+/// Does what a task wants, and has it noted at once: nobody who waits for it is to wait for the other tasks. Only what
+/// became of a node that took the place of another is returned, since that may have been a fight.
+fn carry_out(
+    session: &dyn Session,
+    wanted: &Wanted,
+    task: &Task,
+    owner: i64,
+    now: Instant,
+) -> Result<Option<Placed>, Failure> {
+    let written = match task.goal {
+        Goal::Absent => {
+            remove(session, task, owner)?;
+            None
+        }
+        Goal::Present => {
+            let placed = place(session, task, owner)?;
+            log::debug!("registered {}", task.path);
+            if placed.displaced.is_some() {
+                return Ok(Some(placed));
+            }
+            Some((owner, placed.version))
+        }
+    };
+    wanted.agreed(task, written, now);
+    Ok(None)
 }
 
 /// Puts our node in place, whatever stands there: one of another session is deleted and created again back to back.

@@ -582,4 +582,28 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Cancelled);
         assert_eq!(node(&registry), None);
     }
+
+    #[test]
+    fn a_registration_does_not_wait_for_others_that_are_written_at_the_same_time() {
+        let (registry, registrar) = connected("at-once");
+        register(&registrar, &service()).unwrap();
+        let before = registry.calls().create;
+        registry.delay(Duration::from_millis(20));
+        let others: Vec<_> = (0..1200)
+            .map(|n| (service(), format!("other-{n}")))
+            .collect();
+        let instances = registrar.instances_of(&others, Instant::now()).unwrap();
+        let tickets = registrar.wanted.want(instances, &|| true).unwrap().unwrap();
+        registrar.look();
+        let placed = |ticket| {
+            registrar
+                .wanted
+                .wait(std::slice::from_ref(ticket), Instant::now())
+        };
+        until("one is placed", || {
+            tickets.iter().any(|ticket| placed(ticket).is_ok())
+        });
+        assert!(registry.calls().create - before < others.len());
+        registry.delay(Duration::ZERO);
+    }
 }
