@@ -1,15 +1,18 @@
 //! What a lookup costs.
 
-use crate::peer::{Peer, config, service};
+use crate::peer::{ENVIRONMENT, Peer, config, service};
 use crate::rows::{Table, Unit, per_call, percentile, time};
 use party::{discovery, registration};
+use party_testing::client::{Client, Kind};
+use party_testing::server::Server;
 use party_testing::until;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-pub(crate) fn measure(table: &mut Table, connection: &str) {
+pub(crate) fn measure(table: &mut Table, server: &Server) {
+    let connection = &server.address();
     registration::connect_with(config(connection)).unwrap();
     discovery::connect_with(config(connection)).unwrap();
     for (instances, most) in [(1_usize, 80.0), (100, 80.0), (10_000, 130.0)] {
@@ -21,6 +24,7 @@ pub(crate) fn measure(table: &mut Table, connection: &str) {
     first_answer(table, connection);
     memory(table, connection);
     registration::disconnect().unwrap();
+    one_change(table, server);
     under_change(table, connection);
 }
 
@@ -117,6 +121,52 @@ fn first_answer(table: &mut Table, connection: &str) {
     let title = "first answer, 10,000 instances";
     let most = 6e8_f64.min(table.curator("first_answer") / 2.0);
     table.beside(title, Unit::Time, ours, "first_answer", most);
+}
+
+/// Changes one instance of many, again and again, and waits each time until that is seen.
+fn one_change(table: &mut Table, server: &Server) {
+    const TIMES: usize = 200;
+    let client = Client::connect(&server.address()).unwrap();
+    let node = |name: &str, n: usize| format!("/{ENVIRONMENT}/instances/{name}/{n:05}");
+    let data = |port: usize| format!(r#"{{"address":"h","port":{port}}}"#).into_bytes();
+    let medians = [1, 10_000].map(|instances| {
+        let name = format!("changing{instances}");
+        for n in 0..instances {
+            let node = node(&name, n);
+            client
+                .create_all(&node, &data(80), Kind::Ephemeral)
+                .unwrap();
+        }
+        let provider = discovery::service_provider(&name).unwrap();
+        let before = received(server);
+        let times = (1..=TIMES).map(|port| {
+            time(|| {
+                client.set(&node(&name, 0), &data(port)).unwrap();
+                while provider.instances().unwrap()[0].port() != Some(port as u16) {
+                    thread::sleep(Duration::from_micros(20));
+                }
+            })
+        });
+        let median = percentile(times.collect(), 0.5);
+        let requests = (received(server) - before) as f64 / TIMES as f64;
+        // One of them is the change itself. Signs of life are few beside them.
+        (median, (requests - 1.0).round())
+    });
+    let (_, reads) = medians[1];
+    let title = "one change among 10,000 instances: reads";
+    table.alone(title, Unit::Count, reads, 1.0);
+    let longer = medians[1].0 - medians[0].0;
+    let title = "the same, longer until it is seen than the change of a lone instance";
+    table.alone(title, Unit::Time, longer, 1e6);
+    let title = "the same, until it is seen, in all";
+    table.note(title, Unit::Time, medians[1].0);
+}
+
+/// Returns how many requests the server was ever sent.
+fn received(server: &Server) -> u64 {
+    let figures = server.word("mntr");
+    let line = |line: &str| line.strip_prefix("zk_packets_received\t")?.parse().ok();
+    figures.lines().find_map(line).unwrap()
 }
 
 /// Lookups of a service of 10,000 instances, of which a hundred change every tenth of a second.

@@ -28,7 +28,7 @@ fn main() {
     }
     let server = Server::start();
     let mut table = Table::new(curator::figures(&server.address()));
-    lookups::measure(&mut table, &server.address());
+    lookups::measure(&mut table, &server);
     writes::measure(&mut table, &server.address());
     build::measure(&mut table);
     let table = table.to_string();
