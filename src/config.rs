@@ -1,9 +1,11 @@
-//! Settings: explicit ones, the environment, and defaults, in this order. The only file that reads the environment.
+//! Settings: explicit ones, the environment, and defaults, in this order.
 
+use crate::environment::{
+    ADDRESS, ATTEMPTS, CONNECTION_TIMEOUT, DRAIN, ENVIRONMENT, SESSION_TIMEOUT,
+    SHARED_CONNECTION_STRINGS, Variables,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{self, path};
-use serde::Deserialize;
-use std::env;
 use std::fmt;
 use std::time::Duration;
 
@@ -13,30 +15,6 @@ const LONGEST: Duration = Duration::from_secs(600);
 const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
 const SHORTEST_SESSION: Duration = Duration::from_secs(1);
 const SHORTEST_CONNECT: Duration = Duration::from_millis(100);
-
-const OVERRIDE_PREFIX: &str = "DISCOVERY_OVERRIDE_";
-const ENVIRONMENT: &str = "ENVIRONMENT_NAME";
-const SHARED_CONNECTION_STRINGS: [&str; 2] = [
-    "ZOOKEEPER_CONNECTIONSTRING",
-    "ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING",
-];
-const ATTEMPTS: &str = "PARTY_REGISTRATION_ATTEMPTS";
-const DRAIN: &str = "SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS";
-const SESSION_TIMEOUT: &str = "PARTY_SESSION_TIMEOUT_MILLIS";
-const CONNECTION_TIMEOUT: &str = "PARTY_CONNECTION_TIMEOUT_MILLIS";
-const ADDRESS: &str = "PARTY_ADDRESS";
-const OF_INTEREST: [&str; 10] = [
-    "ZOOKEEPER_REGISTRATION_CONNECTIONSTRING",
-    "ZOOKEEPER_DISCOVERY_CONNECTIONSTRING",
-    SHARED_CONNECTION_STRINGS[0],
-    SHARED_CONNECTION_STRINGS[1],
-    ENVIRONMENT,
-    ATTEMPTS,
-    DRAIN,
-    SESSION_TIMEOUT,
-    CONNECTION_TIMEOUT,
-    ADDRESS,
-];
 
 /// Settings of a connection. What is not set here comes from the environment, and what is not set there either has a
 /// default.
@@ -211,7 +189,7 @@ impl Config {
         side: Side,
         variables: &Variables,
     ) -> Result<(String, String)> {
-        let own = (side.variable(), variables.of_side(side));
+        let own = variables.of_side(side);
         let [shared, environment] = SHARED_CONNECTION_STRINGS;
         let candidates = [
             ("connection_string", &self.connection_string),
@@ -284,15 +262,6 @@ pub(crate) enum Side {
     Discovery,
 }
 
-impl Side {
-    fn variable(self) -> &'static str {
-        match self {
-            Side::Registration => "ZOOKEEPER_REGISTRATION_CONNECTIONSTRING",
-            Side::Discovery => "ZOOKEEPER_DISCOVERY_CONNECTIONSTRING",
-        }
-    }
-}
-
 /// What one connection is made with.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -307,72 +276,6 @@ pub(crate) struct Settings {
     pub(crate) address: Option<String>,
     pub(crate) auth: Vec<(String, Vec<u8>)>,
     pub(crate) in_background: bool,
-}
-
-/// The variables this library reads, as they are.
-#[derive(Debug, Default, Deserialize)]
-struct Variables {
-    #[serde(rename = "zookeeper_registration_connectionstring")]
-    registration: Option<String>,
-    #[serde(rename = "zookeeper_discovery_connectionstring")]
-    discovery: Option<String>,
-    #[serde(rename = "zookeeper_connectionstring")]
-    connection_string: Option<String>,
-    #[serde(rename = "environment_zookeeper_connectionstring")]
-    environment_connection_string: Option<String>,
-    #[serde(rename = "environment_name")]
-    environment: Option<String>,
-    #[serde(rename = "party_registration_attempts")]
-    attempts: Option<String>,
-    #[serde(rename = "service_curator_gracefulunregister_millis")]
-    drain: Option<String>,
-    #[serde(rename = "party_session_timeout_millis")]
-    session_timeout: Option<String>,
-    #[serde(rename = "party_connection_timeout_millis")]
-    connection_timeout: Option<String>,
-    #[serde(rename = "party_address")]
-    address: Option<String>,
-}
-
-impl Variables {
-    fn of_process() -> Result<Variables> {
-        // `env::vars` would panic over any variable that is not Unicode, ours or not.
-        Variables::of(env::vars_os().filter_map(|(name, value)| {
-            Some((
-                name.into_string().ok()?,
-                value.to_string_lossy().into_owned(),
-            ))
-        }))
-    }
-
-    fn of(variables: impl Iterator<Item = (String, String)>) -> Result<Variables> {
-        // Envy folds names to lower case, and would refuse `environment_name` beside `ENVIRONMENT_NAME`.
-        let of_interest = variables.filter(|(name, _)| OF_INTEREST.contains(&name.as_str()));
-        envy::from_iter(of_interest).map_err(|error| {
-            Error::new(
-                ErrorKind::InvalidConfiguration,
-                "the environment cannot be read",
-            )
-            .caused_by(error)
-        })
-    }
-
-    fn of_side(&self, side: Side) -> &Option<String> {
-        match side {
-            Side::Registration => &self.registration,
-            Side::Discovery => &self.discovery,
-        }
-    }
-}
-
-/// Returns all variables that override the URL of a service: the variable, the name it is for, and the URL.
-pub(crate) fn override_variables() -> Vec<(String, String, String)> {
-    let with_prefix = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        let variable = name.into_string().ok()?;
-        let service = variable.strip_prefix(OVERRIDE_PREFIX)?.to_owned();
-        Some((variable, service, value.to_string_lossy().into_owned()))
-    };
-    env::vars_os().filter_map(with_prefix).collect()
 }
 
 fn first<'a>(candidates: [(&'a str, &'a Option<String>); 2]) -> Option<(&'a str, &'a String)> {

@@ -5,6 +5,7 @@ mod config;
 mod directory;
 pub mod discovery;
 mod entry;
+mod environment;
 mod error;
 mod followed;
 mod follower;

@@ -1,6 +1,6 @@
 //! Override URLs: from the environment, read once, and from the program at any time.
 
-use crate::config;
+use crate::environment;
 use crate::error::{Error, Result};
 use crate::model::{Fields, Params, ServiceInstance, UriSpec, path};
 use arc_swap::ArcSwap;
@@ -90,7 +90,7 @@ fn from_environment() -> Overrides {
     let parsed = |(variable, name, url): (String, String, String)| {
         (fold(&name), parse(&variable, &url).map(Arc::new))
     };
-    config::override_variables()
+    environment::override_variables()
         .into_iter()
         .map(parsed)
         .collect()
