@@ -189,14 +189,17 @@ pub fn clear_override(name: &str) {
 
 /// Builds something of one live instance of the service.
 fn with_instance(name: &str, build: impl Fn(&ServiceInstance) -> Result<String>) -> Result<String> {
-    let built = VIEW.with(|view| provider::pick(view, name).map(&build));
+    // Returned from in here, not out of a closure: to move what was just written takes as long as to find the instance.
+    if let Some(view) = VIEW.load().as_deref()
+        && let Some(instance) = provider::pick(view, name)
+    {
+        return build(instance);
+    }
     // Not known yet, nothing to pick, or not connected: the directory knows what to do or to say.
-    built.flatten().unwrap_or_else(|| {
-        let slow = |directory: &Directory| provider::with_instance(directory, name, &build);
-        DIRECTORY
-            .with(slow)
-            .unwrap_or_else(|| Err(Error::not_connected("discovery")))
-    })
+    match DIRECTORY.load().as_deref() {
+        Some(directory) => provider::with_instance(directory, name, build),
+        None => Err(Error::not_connected("discovery")),
+    }
 }
 
 fn connected() -> Result<Arc<Directory>> {

@@ -1,6 +1,6 @@
 //! The process-wide slot behind the free functions of one side.
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use once_cell::sync::OnceCell;
 use std::sync::Arc;
 
@@ -17,22 +17,24 @@ impl<T> Slot<T> {
     }
 
     pub(crate) fn replace(&self, value: Arc<T>) -> Option<Arc<T>> {
-        self.cell
-            .get_or_init(ArcSwapOption::empty)
-            .swap(Some(value))
+        self.cell().swap(Some(value))
     }
 
     pub(crate) fn take(&self) -> Option<Arc<T>> {
-        self.cell.get()?.swap(None)
+        self.cell().swap(None)
     }
 
     pub(crate) fn get(&self) -> Option<Arc<T>> {
-        self.cell.get()?.load_full()
+        self.cell().load_full()
     }
 
-    /// Calls `f` with the value, without touching its reference count.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&T) -> R) -> Option<R> {
-        self.cell.get()?.load().as_deref().map(f)
+    /// Guards the value without touching its reference count. For a moment: what is replaced lives as long as its guards.
+    pub(crate) fn load(&self) -> Guard<Option<Arc<T>>> {
+        self.cell().load()
+    }
+
+    fn cell(&self) -> &ArcSwapOption<T> {
+        self.cell.get_or_init(ArcSwapOption::empty)
     }
 }
 
@@ -45,12 +47,12 @@ mod tests {
         let slot = Slot::new();
         assert!(slot.get().is_none());
         assert!(slot.take().is_none());
-        assert!(slot.with(|_| ()).is_none());
+        assert!(slot.load().is_none());
         assert!(slot.replace(Arc::new(1)).is_none());
         assert_eq!(slot.replace(Arc::new(2)).as_deref(), Some(&1));
         assert_eq!(slot.get().as_deref(), Some(&2));
-        assert_eq!(slot.with(|value| *value), Some(2));
+        assert_eq!(slot.load().as_deref(), Some(&2));
         assert_eq!(slot.take().as_deref(), Some(&2));
-        assert!(slot.with(|_| ()).is_none());
+        assert!(slot.load().is_none());
     }
 }
