@@ -168,9 +168,12 @@ impl<'a> Expansion<'a> {
     }
 
     /// Returns what went wrong.
-    pub(super) fn finish(mut self) -> Option<Failure<'a>> {
-        self.close_segment(self.out.len());
-        self.failure
+    #[inline]
+    pub(super) fn finish(&mut self) -> Option<Failure<'a>> {
+        if self.open.is_some() {
+            self.close_segment(self.out.len());
+        }
+        self.failure.take()
     }
 
     /// Looks at what was written for a variable, in a place or of a kind that is not plain.
@@ -221,7 +224,7 @@ impl<'a> Expansion<'a> {
     }
 
     // Looks at what was composed, not at values: `{a}{b}` and `.{a}` can make `..` of harmless ones.
-    #[inline]
+    #[cold]
     fn close_segment(&mut self, end: usize) {
         if let Some((begin, name)) = self.open.take() {
             let path = self.out.get(begin..end).unwrap_or_default();
