@@ -49,6 +49,7 @@ public final class Bench {
       memory("hot10000");
     }
     visible(500);
+    register(500);
     registerMany(10_000);
     close(500);
     System.exit(0);
@@ -213,20 +214,32 @@ public final class Bench {
       ServiceCache<Void> cache = discovery(reader).serviceCacheBuilder().name("visible").build();
       cache.start();
       double[] visible = new double[times];
-      double[] calls = new double[times];
       for (int n = -100; n < times; n++) {
         ServiceInstance<Void> instance = instance("visible", n & 65_535);
-        long begin = System.nanoTime();
         registration.registerService(instance);
         long returned = System.nanoTime();
         until(() -> !cache.getInstances().isEmpty());
         visible[Math.max(n, 0)] = System.nanoTime() - returned;
-        calls[Math.max(n, 0)] = returned - begin;
         registration.unregisterService(instance);
         until(() -> cache.getInstances().isEmpty());
       }
       say("visible_median", percentile(visible, 0.5));
       say("visible_p99", percentile(visible, 0.99));
+    }
+  }
+
+  /** Registers what nobody watches. */
+  private static void register(int times) throws Exception {
+    try (CuratorFramework client = client()) {
+      ServiceDiscovery<Void> discovery = discovery(client);
+      double[] calls = new double[times];
+      for (int n = -100; n < times; n++) {
+        ServiceInstance<Void> instance = instance("alone", n & 65_535);
+        long begin = System.nanoTime();
+        discovery.registerService(instance);
+        calls[Math.max(n, 0)] = System.nanoTime() - begin;
+        discovery.unregisterService(instance);
+      }
       say("register", percentile(calls, 0.5));
     }
   }

@@ -109,11 +109,10 @@ fn obey(line: &str) {
     let (command, number) = (words.next().unwrap(), words.next());
     let number: u16 = number.map_or(0, |number| number.parse().unwrap());
     match command {
-        // One instance, and when that began and ended.
+        // One instance, and when that was done.
         "register" => {
-            let began = now();
             registration::register(service("visible", 80).id("1")).unwrap();
-            say(&[began, now()]);
+            say(&[now()]);
         }
         "unregister" => {
             registration::unregister(&Service::new("visible", 80)).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::peer::{Peer, config, now, service};
 use crate::rows::{Table, Unit, percentile, time};
-use party::{discovery, registration};
+use party::{Service, discovery, registration};
 use party_testing::{process, until};
 use std::thread;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 pub(crate) fn measure(table: &mut Table, connection: &str) {
     discovery::connect_with(config(connection)).unwrap();
     visible(table, connection);
+    register(table, connection);
     many(table, connection);
     leaving(table, connection);
     discovery::disconnect().unwrap();
@@ -28,13 +29,12 @@ fn seen(provider: &party::ServiceProvider, instances: usize) -> f64 {
 fn visible(table: &mut Table, connection: &str) {
     let mut writer = Peer::start("writer", connection);
     let provider = discovery::service_provider("visible").unwrap();
-    let (mut visible, mut calls) = (Vec::new(), Vec::new());
+    let mut visible = Vec::new();
     for round in 0..600 {
-        let times = writer.ask("register");
+        let returned = writer.ask("register")[0];
         let at = seen(&provider, 1);
         if round >= 100 {
-            visible.push((at - times[1]).max(0.0));
-            calls.push(times[1] - times[0]);
+            visible.push((at - returned).max(0.0));
         }
         writer.ask("unregister");
         seen(&provider, 0);
@@ -55,6 +55,19 @@ fn visible(table: &mut Table, connection: &str) {
         "visible_p99",
         5e6,
     );
+}
+
+/// Registers what nobody watches.
+fn register(table: &mut Table, connection: &str) {
+    registration::connect_with(config(connection)).unwrap();
+    let once = |_| {
+        let service = service("alone", 80).id("1");
+        let took = time(|| drop(registration::register(service).unwrap()));
+        registration::unregister(&Service::new("alone", 80)).unwrap();
+        took
+    };
+    let calls: Vec<f64> = (0..600).map(once).skip(100).collect();
+    registration::disconnect().unwrap();
     let most = table.curator("register");
     table.beside(
         "`register`, median",
