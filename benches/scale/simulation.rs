@@ -1,26 +1,15 @@
-//! How cost grows, and what a mass restart does to an ensemble: the figures of `docs/scale.md`.
-//!
-//! ```text
-//! cargo bench --bench scale
-//! ```
-//!
-//! What one program does is measured on a real server, see `growth`. Ten thousand of them are simulated.
+//! Ten thousand programs at once.
 //!
 //! A server answers requests in the order in which they come, so many in a second, and a read of many nodes as fast as
 //! it answers one request and a twentieth of one for each node. It comes back at the time 0 to clients that have all
 //! waited for it. Each connects, reads what it follows with so many requests under way, and gives up a server that says
 //! nothing for a while: then it begins anew, and what it had asked is still answered, in vain. Where its patience grows,
 //! as that of the library does, the next server has twice the time, until one answers quickly.
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
-use party::{Config, Service, discovery, registration};
-use party_testing::process;
-use party_testing::server::Server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::time::{Duration, Instant};
 
 /// After so many seconds without an answer a server is given up.
 const SILENCE: f64 = 5.0;
@@ -245,45 +234,7 @@ impl Simulation {
     }
 }
 
-fn main() {
-    growth();
-    restarts();
-}
-
-/// Registers ever more instances of one service, and reads them.
-fn growth() {
-    let server = Server::start();
-    let config = Config::new()
-        .connection_string(server.address())
-        .environment("scale")
-        .address("10.0.0.1")
-        .session_timeout(Duration::from_secs(30))
-        .connection_timeout(Duration::from_secs(120));
-    println!(
-        "| instances | `register_all` | first answer | bytes of the list | memory of the process |"
-    );
-    println!("|---|---|---|---|---|");
-    for instances in [1, 10, 100, 1_000, 10_000, 25_000, 50_000, 100_000] {
-        registration::connect_with(config.clone()).unwrap();
-        discovery::connect_with(config.clone()).unwrap();
-        let name = format!("service{instances}");
-        let service = || Service::new(&name, 8080).uri_spec("/1.x/{territory}/users/{userid}");
-        let began = Instant::now();
-        registration::register_all((0..instances).map(|_| service())).unwrap();
-        let (registered, began) = (began.elapsed(), Instant::now());
-        let provider = discovery::service_provider(&name).unwrap();
-        let read = began.elapsed();
-        assert_eq!(provider.instances().unwrap().len(), instances);
-        // Each name is 36 bytes and its length.
-        let (list, rss) = (4 + 40 * instances, process::rss(std::process::id()) / 1024);
-        println!("| {instances} | {registered:.1?} | {read:.1?} | {list} | {rss} kB |");
-        // The server may take longer to delete so many than a disconnect waits for.
-        let _ = registration::disconnect();
-    }
-    println!();
-}
-
-fn restarts() {
+pub(crate) fn restarts() {
     println!(
         "| clients | requests in a second | nodes in a read | under way | patience | jitter | all have read | longest wait | given up | answered in vain | connections in the worst 0.1 s |"
     );
