@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a child holds, `None` where it is gone.
-pub(crate) type Data = Option<Vec<u8>>;
+/// What a child holds, `None` where it is gone, or why it may not be read.
+pub(crate) type Read = Result<Option<Vec<u8>>, String>;
 
 /// What the thread knows of one service.
 #[derive(Default)]
@@ -83,14 +83,8 @@ impl Followed {
         self.unpublished = true;
     }
 
-    /// Takes up what a child holds, or why it may not be read. Returns a warning where that cannot be used, once for
-    /// the same reason.
-    pub(crate) fn apply(
-        &mut self,
-        name: &str,
-        znode: &str,
-        read: Result<Data, String>,
-    ) -> Option<String> {
+    /// Takes up what was read of a child. Returns a warning where that cannot be used, once for the same reason.
+    pub(crate) fn apply(&mut self, name: &str, znode: &str, read: Read) -> Option<String> {
         self.changed.remove(znode);
         self.unpublished = true;
         let size = read.iter().flatten().next().map_or(0, Vec::len);

@@ -1,7 +1,7 @@
 //! The thread that keeps the snapshots of the followed services equal to what ZooKeeper holds.
 
 use crate::batches::{Batches, Child};
-use crate::followed::{Data, Followed};
+use crate::followed::{Followed, Read};
 use crate::model::path;
 use crate::shared::Shared;
 use crate::snapshot::View;
@@ -205,26 +205,25 @@ impl Follower {
     }
 
     /// Takes up what was read of a child. Returns whether that is its end.
-    fn take_up(&mut self, (name, znode): &Child, result: Result<Data, Failure>) -> bool {
+    fn take_up(&mut self, (name, znode): &Child, result: Result<Read, Failure>) -> bool {
         let Some(service) = self.services.get_mut(name) else {
             return true;
         };
-        let read = match result {
-            Ok(data) => Ok(data),
-            // Asking again does not help, and no other node is to suffer from it.
-            Err(Failure::Refused(why)) => Err(why),
+        match result {
+            Ok(read) => {
+                if let Some(warning) = service.apply(name, znode, read) {
+                    let others = self.rejected.take();
+                    let others = others.map(|(first, count)| (first, count + 1));
+                    self.rejected = others.or(Some((warning, 0)));
+                }
+                true
+            }
             Err(failure) => {
                 log::debug!("{name}/{znode} cannot be read yet: {failure}");
                 self.shared.failed(name, &failure);
-                return false;
+                false
             }
-        };
-        if let Some(warning) = service.apply(name, znode, read) {
-            let others = self.rejected.take();
-            let others = others.map(|(first, count)| (first, count + 1));
-            self.rejected = others.or(Some((warning, 0)));
         }
-        true
     }
 
     /// Warns of what cannot be used, in one line for all of it.
@@ -291,17 +290,22 @@ fn get_all(
     generation: &Generation,
     root: &str,
     batches: &[Vec<Child>],
-) -> Vec<Result<Data, Failure>> {
+) -> Vec<Result<Read, Failure>> {
     let path = |(name, znode): &Child| path::instance(&path::service(root, name), znode);
     let paths = batches.iter().map(|batch| batch.iter().map(path).collect());
     let paths: Arc<Vec<Vec<String>>> = Arc::new(paths.collect());
     let read = generation.call_all(paths.clone(), |session, paths: &Vec<String>| {
         session.get_all(paths)
     });
-    let data = |read: Result<Option<Node>, Failure>| read.map(|node| node.map(|(data, _)| data));
+    let read_of = |node: Result<Option<Node>, Failure>| match node {
+        Ok(node) => Ok(Ok(node.map(|(data, _)| data))),
+        // This node alone: to ask again does not help, and no other is to suffer from it.
+        Err(Failure::Refused(why)) => Ok(Err(why)),
+        Err(failure) => Err(failure),
+    };
     let read = read.into_iter().zip(&*paths);
     read.flat_map(|(read, paths)| match read {
-        Ok(nodes) => nodes.into_iter().map(data).collect(),
+        Ok(nodes) => nodes.into_iter().map(read_of).collect(),
         Err(failure) => vec![Err(failure); paths.len()],
     })
     .collect()
