@@ -299,9 +299,16 @@ fn create(session: &dyn Session, task: &Task) -> Result<(), Failure> {
     }
 }
 
+/// Creates what is missing above a node. What is right above it, its service, goes with the last of its instances.
 fn create_parents(session: &dyn Session, node: &str) -> Result<(), Failure> {
+    let service = node.rsplit_once('/').map(|(service, _)| service);
     for parent in path::parents(node) {
-        match session.create(parent, b"", Mode::Persistent) {
+        let mode = if Some(parent) == service {
+            Mode::Container
+        } else {
+            Mode::Persistent
+        };
+        match session.create(parent, b"", mode) {
             Ok(()) | Err(Failure::NodeExists) => {}
             Err(failure) => return Err(failure),
         }

@@ -136,6 +136,8 @@ pub(crate) type Node = (Vec<u8>, Stat);
 pub(crate) enum Mode {
     Ephemeral,
     Persistent,
+    /// Persistent until the last of its children is gone: then the ensemble deletes it some time later.
+    Container,
 }
 
 /// The part of a node's status that this library looks at.

@@ -1,11 +1,12 @@
-//! The requests that are sent past the client crate: reading many nodes at once, which it does not know, and creating
-//! one, which takes four changes of thread less than through it.
+//! The requests that are sent past the client crate: reading many nodes at once and creating containers, which it cannot
+//! do, and creating other nodes, which takes four changes of thread less than through it.
 //!
 //! Records are written as ZooKeeper's jute does: numbers big-endian, bytes and texts behind their length.
 
 use super::{Mode, Node, Stat};
 
-pub(super) const CREATE: i32 = 1;
+const CREATE: i32 = 1;
+const CREATE_CONTAINER: i32 = 19;
 
 /// Reads in one request what would take one each. Known to servers since 3.6.
 pub(super) const MULTI_READ: i32 = 22;
@@ -25,11 +26,12 @@ pub(super) const OPEN: &[Acl] = &[(ALL, "world", "anyone")];
 /// Who created it may do anything, anybody else may read.
 pub(super) const PROTECTED: &[Acl] = &[(ALL, "auth", ""), (READ, "world", "anyone")];
 
-/// Returns the request that creates a node.
-pub(super) fn create(path: &str, data: &[u8], access: &[Acl], mode: Mode) -> Vec<u8> {
-    let flags = match mode {
-        Mode::Persistent => 0_u32,
-        Mode::Ephemeral => 1,
+/// Returns the operation that creates a node, and the request.
+pub(super) fn create(path: &str, data: &[u8], access: &[Acl], mode: Mode) -> (i32, Vec<u8>) {
+    let (operation, flags) = match mode {
+        Mode::Persistent => (CREATE, 0_u32),
+        Mode::Ephemeral => (CREATE, 1),
+        Mode::Container => (CREATE_CONTAINER, 4),
     };
     let mut request = Vec::with_capacity(path.len() + data.len() + 64);
     bytes(&mut request, path.as_bytes());
@@ -41,7 +43,7 @@ pub(super) fn create(path: &str, data: &[u8], access: &[Acl], mode: Mode) -> Vec
         bytes(&mut request, id.as_bytes());
     }
     request.extend(flags.to_be_bytes());
-    request
+    (operation, request)
 }
 
 /// Returns the request that reads these nodes, without watching them.
@@ -155,9 +157,13 @@ mod tests {
             b"\0\0\0\x01",
         ];
         let request = create("/a", b"{}", PROTECTED, Mode::Ephemeral);
-        assert_eq!(request, expected.concat());
-        let request = create("/a", b"", OPEN, Mode::Persistent);
+        assert_eq!(request, (CREATE, expected.concat()));
+        let (operation, request) = create("/a", b"", OPEN, Mode::Persistent);
+        assert_eq!(operation, CREATE);
         assert!(request.ends_with(b"anyone\0\0\0\0"));
+        let (operation, request) = create("/a", b"", OPEN, Mode::Container);
+        assert_eq!(operation, CREATE_CONTAINER);
+        assert!(request.ends_with(b"anyone\0\0\0\x04"));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 
 use super::dialer::Dialer;
 use super::hosts::Hosts;
-use super::records::{self, Acl, CREATE, MULTI_READ, OPEN, PROTECTED};
+use super::records::{self, Acl, MULTI_READ, OPEN, PROTECTED};
 use super::relay::{self, Relay};
 use super::{Connector, Failure, Link, Mode, Node, Session, Signal, Signals, Stat, Unreachable};
 use crate::config::Settings;
@@ -162,8 +162,8 @@ impl Session for Client {
 
     fn create(&self, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure> {
         fits(path, data)?;
-        let request = records::create(path, data, self.access, mode);
-        let created = self.relay.ask(CREATE, &request);
+        let (operation, request) = records::create(path, data, self.access, mode);
+        let created = self.relay.ask(operation, &request);
         created
             .map(drop)
             .map_err(|code| refusal("create", path, code))

@@ -3,7 +3,7 @@
 use crate::support::{Party, config};
 use party::{ErrorKind, Service, registration};
 use party_testing::client::{Acl, Client, Kind};
-use party_testing::server::{Server, shared};
+use party_testing::server::{Options, Server, shared};
 use party_testing::{unique, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -98,6 +98,32 @@ fn nodes_are_open_to_the_world_unless_credentials_are_configured() {
     let acl = acl("closed").unwrap();
     let ours = |(_, scheme, id): &Acl| scheme == "digest" && id.starts_with("user:");
     assert!(acl.iter().any(ours), "{acl:?}");
+}
+
+#[test]
+fn the_node_of_a_service_goes_after_its_last_instance_and_is_made_anew() {
+    let server = Server::with(Options {
+        java_properties: vec!["znode.container.checkIntervalMs=20".into()],
+        ..Options::default()
+    });
+    let _party = Party::connected(&config(&server.address(), "reaped"));
+    let client = Client::connect(&server.address()).unwrap();
+    let service = Service::new("users", 5000).id("1");
+    for _ in 0..3 {
+        registration::register(service.clone()).unwrap();
+        assert!(exists(&client, "/reaped/instances/users/1"));
+        registration::unregister(&service).unwrap();
+        until("the service is gone", SOON, || {
+            !exists(&client, "/reaped/instances/users")
+        });
+    }
+    assert!(exists(&client, "/reaped/instances"));
+    assert!(registration::healthy());
+    // However the one gets in the way of the other.
+    for _ in 0..200 {
+        registration::register(service.clone()).unwrap();
+        registration::unregister(&service).unwrap();
+    }
 }
 
 #[test]
