@@ -21,7 +21,7 @@ pub(crate) struct Followed {
     rejected: BTreeMap<String, String>,
     /// The children to read again.
     pub(crate) changed: BTreeSet<String>,
-    /// How many bytes the largest that was ever read had, `None` before the first.
+    /// How many bytes the largest had that was read lately, `None` before the first.
     pub(crate) largest: Option<usize>,
     /// Whether the view does not show it as it is.
     pub(crate) unpublished: bool,
@@ -79,6 +79,8 @@ impl Followed {
     pub(crate) fn list(&mut self, children: BTreeSet<String>) {
         self.instances.retain(|znode, _| children.contains(znode));
         self.rejected.retain(|znode, _| children.contains(znode));
+        // What was large once may be gone. What still is makes itself known again.
+        self.largest = self.largest.map(|largest| largest / 2);
         self.changed = children;
         self.unpublished = true;
     }
@@ -173,6 +175,18 @@ mod tests {
         followed.list(["a".to_owned()].into());
         apply(&mut followed, "a", Some(GOOD));
         assert_eq!(rejected(&mut followed), [""; 0]);
+    }
+
+    #[test]
+    fn how_large_the_largest_is_follows_what_is_read() {
+        let mut followed = followed(&[("a", GOOD)]);
+        assert_eq!(followed.largest, Some(GOOD.len()));
+        apply(&mut followed, "b", Some(&"x".repeat(1000)));
+        apply(&mut followed, "c", None);
+        assert_eq!(followed.largest, Some(1000));
+        (0..9).for_each(|_| followed.list(["a".to_owned()].into()));
+        apply(&mut followed, "a", Some(GOOD));
+        assert_eq!(followed.largest, Some(GOOD.len()));
     }
 
     #[test]
