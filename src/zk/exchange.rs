@@ -3,6 +3,7 @@
 use super::Link;
 use super::frames::{self, Frame};
 use super::patience::Patience;
+use super::records;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
@@ -170,11 +171,17 @@ impl Exchange {
         let _ = self.client.write_all(replies);
     }
 
-    /// Passes on the server's replies and events.
-    pub(super) fn answer(&mut self, replies: &[u8]) -> Result<(), Parting> {
+    /// Passes on the server's replies, and notes the paths of nodes that it reports to have changed.
+    pub(super) fn answer(
+        &mut self,
+        replies: &[u8],
+        changed: &mut Vec<String>,
+    ) -> Result<(), Parting> {
         let (mut passed, mut closed) = (Vec::new(), false);
         let outcome = frames::split(replies).try_for_each(|reply| {
-            if reply.xid() == frames::EVENT_XID || self.settle(reply, &mut closed)? {
+            if reply.xid() == frames::EVENT_XID {
+                changed.extend(records::event(reply.body()));
+            } else if self.settle(reply, &mut closed)? {
                 passed.extend_from_slice(reply.0);
             }
             Ok(())

@@ -1,5 +1,5 @@
-//! The requests that are sent past the client crate: reading many nodes at once and creating containers, which it cannot
-//! do, and creating other nodes, which takes four changes of thread less than through it.
+//! What goes past the client crate: reading many nodes at once and creating containers, which it cannot do; creating
+//! other nodes and hearing of changes, which takes several changes of thread less than through it.
 //!
 //! Records are written as ZooKeeper's jute does: numbers big-endian, bytes and texts behind their length.
 
@@ -86,6 +86,14 @@ pub(super) fn read(answer: &[u8], count: usize) -> Option<Vec<Read>> {
         }
     }
     (read.len() == count).then_some(read)
+}
+
+/// Returns the path of the node that an event is about, `None` for one that is about no node.
+pub(super) fn event(body: &[u8]) -> Option<String> {
+    let mut event = Answer(body);
+    let _kind_and_state = event.take::<8>()?;
+    let path = String::from_utf8(event.bytes()?).ok()?;
+    (!path.is_empty()).then_some(path)
 }
 
 /// What is left of an answer.
@@ -202,6 +210,19 @@ mod tests {
             version: 0,
         };
         assert_eq!(read(&answer, 1), Some(vec![Ok((Vec::new(), stat))]));
+    }
+
+    #[test]
+    fn an_event_names_its_node() {
+        let named = |path: &[u8]| {
+            let mut event = vec![0, 0, 0, 3, 0, 0, 0, 3];
+            bytes(&mut event, path);
+            super::event(&event)
+        };
+        assert_eq!(named(b"/a/b").as_deref(), Some("/a/b"));
+        assert_eq!(named(b""), None);
+        assert_eq!(named(b"/\xff"), None);
+        assert_eq!(event(&[0; 11]), None);
     }
 
     #[test]

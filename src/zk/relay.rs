@@ -2,7 +2,7 @@
 //!
 //! The crate is connected to a port of this process and sees a server there that never goes away and always answers.
 //! Behind it the relay has a connection to one server of the ensemble. While that stands it carries requests one way
-//! and replies the other. When it ends, or the server stays silent, the relay answers what is under way with a
+//! and replies the other; events it reports itself. When it ends, or the server stays silent, the relay answers what is under way with a
 //! connection loss, looks for another server and takes the session there, with its credentials and watches. Only when
 //! the ensemble says that the session has expired is it over.
 //!
@@ -183,7 +183,7 @@ impl Shared {
                 return Parting::Lost(error);
             }
             let outcome = match frames.read(&mut server) {
-                Ok(replies) => self.exchange.lock().answer(replies),
+                Ok(replies) => self.answer(replies),
                 Err(error) if is_timeout(&error) => Ok(()),
                 Err(error) => Err(Parting::Lost(error)),
             };
@@ -191,6 +191,15 @@ impl Shared {
                 return parting;
             }
         }
+    }
+
+    fn answer(&self, replies: &[u8]) -> Result<(), Parting> {
+        let mut changed = Vec::new();
+        let outcome = self.exchange.lock().answer(replies, &mut changed);
+        for path in changed {
+            (self.signals)(Signal::Changed(path));
+        }
+        outcome
     }
 
     fn lost(&self, error: io::Error) {
@@ -355,6 +364,17 @@ mod tests {
         reply
     }
 
+    /// Tells that a node was deleted.
+    fn event(path: &str) -> Vec<u8> {
+        let mut event = reply(frames::EVENT_XID, -1);
+        event.extend([0, 0, 0, 2, 0, 0, 0, 3]);
+        event.extend((path.len() as u32).to_be_bytes());
+        event.extend(path.as_bytes());
+        let length = event.len() as u32 - 4;
+        event[..4].copy_from_slice(&length.to_be_bytes());
+        event
+    }
+
     /// Reads one frame and returns the first two numbers of it.
     fn next(stream: &mut TcpStream) -> (i32, i32) {
         let mut length = [0; 4];
@@ -425,18 +445,19 @@ mod tests {
     }
 
     #[test]
-    fn requests_replies_and_events_pass() {
+    fn requests_and_replies_pass_and_events_are_signals() {
         let mut kept = kept(&Server::new(), TIMEOUT);
         assert_eq!((kept.relay.id(), kept.relay.link()), (ID, Link::Up(1)));
         kept.ask(1, CREATE);
         kept.ask(2, CREATE);
         assert_eq!(next(&mut kept.server), (1, CREATE));
         assert_eq!(next(&mut kept.server), (2, CREATE));
-        let replies = [reply(1, 5), reply(frames::EVENT_XID, -1), reply(2, 6)].concat();
+        let replies = [reply(1, 5), event("/a/b"), reply(2, 6)].concat();
         kept.server.write_all(&replies).unwrap();
         assert_eq!(kept.answered(), (1, 0));
-        assert_eq!(kept.answered(), (frames::EVENT_XID, 0));
         assert_eq!(kept.answered(), (2, 0));
+        let signal = kept.signals.recv_timeout(SOON);
+        assert_eq!(signal, Ok(Signal::Changed("/a/b".into())));
     }
 
     #[test]

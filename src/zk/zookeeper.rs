@@ -3,8 +3,8 @@
 //! The crate is a thin client that blocks without a deadline, tries one address for as long as it pleases, loses its
 //! watches and credentials on every reconnect, gives its session up while that still lives, and unwraps what it cannot
 //! handle. So all it ever connects to is a [`Relay`], which always answers and never goes away; every call is guarded
-//! against panics, and its callbacks do nothing but report. What it cannot do, or is slow at, is asked of the relay past
-//! it: see [`records`].
+//! against panics, and nothing of ours is called back by it. What it cannot do, or is slow at, goes past it: see
+//! [`records`].
 //!
 //! What cannot be helped here: its threads are called `io` and `event`, it logs (`zookeeper=off` silences it), and a
 //! panic in it goes through the panic hook.
@@ -48,21 +48,21 @@ impl Ensemble {
     }
 
     fn client(&self, opening: relay::Opening, signals: Signals) -> Result<Client, String> {
-        let reports = Arc::new(Reports {
+        let broken = Arc::new(AtomicBool::new(false));
+        let threads = Threads {
+            broken: broken.clone(),
             signals: signals.clone(),
-            broken: AtomicBool::new(false),
-        });
-        let events = Events(reports.clone());
+        };
         let connect = |address: SocketAddr| {
             let address = address.to_string();
-            guarded(|| ZooKeeper::connect(&address, self.session_timeout, events))
+            guarded(|| ZooKeeper::connect(&address, self.session_timeout, threads))
                 .map_err(|error| failure("connect to", &address, error).to_string())
         };
         let (relay, zookeeper) = Relay::start(self.dialer.clone(), opening, signals, connect)?;
         Ok(Client {
             zookeeper,
             relay,
-            reports,
+            broken,
             access: if self.credentials.is_empty() {
                 OPEN
             } else {
@@ -90,36 +90,22 @@ impl Connector for Ensemble {
     }
 }
 
-/// Where the callbacks of one client report.
-struct Reports {
+/// The client's default watcher, which lives as long as the crate's threads do. It watches nothing: what has changed is
+/// heard of by the relay.
+struct Threads {
+    broken: Arc<AtomicBool>,
     signals: Signals,
-    /// Whether the crate's threads have ended, so that no call and no event gets through any more.
-    broken: AtomicBool,
 }
 
-impl Reports {
-    fn changed(&self, event: WatchedEvent) {
-        if let Some(path) = event.path.filter(|path| !path.is_empty()) {
-            (self.signals)(Signal::Changed(path));
-        }
-    }
+impl Watcher for Threads {
+    fn handle(&self, _: WatchedEvent) {}
 }
 
-/// The client's default watcher. One-shot watches come here, since the crate would keep a closure of their own for as
-/// long as their node is missing, and so do events of a recursive watch that the crate fails to match.
-struct Events(Arc<Reports>);
-
-impl Watcher for Events {
-    fn handle(&self, event: WatchedEvent) {
-        self.0.changed(event);
-    }
-}
-
-impl Drop for Events {
+impl Drop for Threads {
     /// The crate's event thread ends after its io thread, even where that panicked, or panics itself.
     fn drop(&mut self) {
-        self.0.broken.store(true, Ordering::Release);
-        (self.0.signals)(Signal::Link);
+        self.broken.store(true, Ordering::Release);
+        (self.signals)(Signal::Link);
     }
 }
 
@@ -127,9 +113,10 @@ impl Drop for Events {
 struct Client {
     zookeeper: ZooKeeper,
     relay: Relay,
-    reports: Arc<Reports>,
+    /// Whether the crate's threads have ended, so that no call gets through any more.
+    broken: Arc<AtomicBool>,
     access: &'static [Acl],
-    /// The trees that are watched: the relay keeps them watched, and the crate would call a second watcher as well.
+    /// The trees that are watched: the relay keeps them watched, and once is enough.
     watched: Mutex<HashSet<String>>,
 }
 
@@ -150,7 +137,7 @@ impl Session for Client {
     }
 
     fn link(&self) -> Link {
-        if self.reports.broken.load(Ordering::Acquire) {
+        if self.broken.load(Ordering::Acquire) {
             return Link::Over;
         }
         self.relay.link()
@@ -208,10 +195,8 @@ impl Session for Client {
         if self.watched.lock().contains(path) {
             return Ok(());
         }
-        let reports = self.reports.clone();
-        let watcher = move |event| reports.changed(event);
         self.call(WATCH, path, |zk| {
-            zk.add_watch(path, AddWatchMode::PersistentRecursive, watcher)
+            zk.add_watch(path, AddWatchMode::PersistentRecursive, |_| {})
         })?;
         self.watched.lock().insert(path.to_owned());
         Ok(())
@@ -290,7 +275,6 @@ mod tests {
     use super::*;
     use crate::config::{Config, Side};
     use crate::zk::hosts::{Target, parse};
-    use ::zookeeper::{KeeperState, WatchedEventType};
     use std::net::TcpListener;
     use std::sync::mpsc::{Receiver, channel};
     use std::thread;
@@ -329,28 +313,12 @@ mod tests {
         )
     }
 
-    fn reports() -> (Arc<Reports>, Receiver<Signal>) {
-        let (signals, received) = signals();
-        let broken = AtomicBool::new(false);
-        (Arc::new(Reports { signals, broken }), received)
-    }
-
     fn ensemble(text: &str) -> Ensemble {
         let config = Config::new().connection_string(text).environment("test");
         let settings = config.resolve(Side::Discovery).unwrap();
         match parse(text).unwrap().0 {
             Target::Ensemble(hosts) => Ensemble::new(hosts, &settings),
             target => panic!("{target:?}"),
-        }
-    }
-
-    fn event(path: Option<&str>) -> WatchedEvent {
-        let (event_type, keeper_state) =
-            (WatchedEventType::NodeCreated, KeeperState::SyncConnected);
-        WatchedEvent {
-            event_type,
-            keeper_state,
-            path: path.map(Into::into),
         }
     }
 
@@ -432,29 +400,19 @@ mod tests {
     }
 
     #[test]
-    fn events_become_changes_of_their_path() {
-        let (reports, received) = reports();
-        let events = Events(reports);
-        events.handle(event(Some("/a/b")));
-        events.handle(event(Some("")));
-        events.handle(event(None));
-        assert_eq!(
-            received.try_iter().collect::<Vec<_>>(),
-            [Signal::Changed("/a/b".into())]
-        );
-    }
-
-    #[test]
     fn the_end_of_a_thread_of_the_crate_is_reported_even_where_it_panicked() {
-        let (reports, received) = reports();
-        let events = Events(reports.clone());
-        assert!(!reports.broken.load(Ordering::Acquire));
+        let (signals, received) = signals();
+        let broken = Arc::new(AtomicBool::new(false));
+        let threads = Threads {
+            broken: broken.clone(),
+            signals,
+        };
         let panicked = thread::spawn(move || {
-            let _events = events;
+            let _threads = threads;
             panic!("from_utf8");
         });
         assert!(panicked.join().is_err());
-        assert!(reports.broken.load(Ordering::Acquire));
+        assert!(broken.load(Ordering::Acquire));
         assert_eq!(received.try_iter().collect::<Vec<_>>(), [Signal::Link]);
     }
 
