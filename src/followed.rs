@@ -89,7 +89,10 @@ impl Followed {
     pub(crate) fn apply(&mut self, name: &str, znode: &str, read: Read) -> Option<String> {
         self.changed.remove(znode);
         self.unpublished = true;
-        let size = read.iter().flatten().next().map_or(0, Vec::len);
+        let size = match &read {
+            Ok(Some(data)) => data.len(),
+            _ => 0,
+        };
         self.largest = self.largest.max(Some(size));
         let before = self.rejected.remove(znode);
         let instance = |data: Vec<u8>| ServiceInstance::from_json(name, znode, &data);

@@ -47,11 +47,6 @@ pub(crate) fn services() {
     println!("|---|---|---|---|---|");
     for services in [1, 10, 100, 1_000] {
         let server = Server::start();
-        let figure = |name: &str| -> u64 {
-            let figures = server.word("mntr");
-            let line = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
-            figures.lines().find_map(line).unwrap()
-        };
         // Another process registers, so that its memory and watches are not counted.
         let client = Client::connect(&server.address()).unwrap();
         for instance in 0..services * 10 {
@@ -63,14 +58,14 @@ pub(crate) fn services() {
                 .unwrap();
         }
         discovery::connect_to(&server.address(), "scale").unwrap();
-        let (asked, began) = (figure("zk_packets_received"), Instant::now());
+        let (asked, began) = (server.figure("zk_packets_received"), Instant::now());
         for service in 0..services {
             discovery::url(&format!("service{service}"), &[]).unwrap();
         }
         let took = began.elapsed();
-        let asked = figure("zk_packets_received") - asked;
+        let asked = server.figure("zk_packets_received") - asked;
         let (watches, rss) = (
-            figure("zk_watch_count"),
+            server.figure("zk_watch_count"),
             process::rss(std::process::id()) / 1024,
         );
         println!("| {services} | {took:.1?} | {asked} | {watches} | {rss} kB |");

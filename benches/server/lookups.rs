@@ -126,6 +126,7 @@ fn first_answer(table: &mut Table, connection: &str) {
 /// Changes one instance of many, again and again, and waits each time until that is seen.
 fn one_change(table: &mut Table, server: &Server) {
     const TIMES: usize = 200;
+    const RECEIVED: &str = "zk_packets_received";
     let client = Client::connect(&server.address()).unwrap();
     let node = |name: &str, n: usize| format!("/{ENVIRONMENT}/instances/{name}/{n:05}");
     let data = |port: usize| format!(r#"{{"address":"h","port":{port}}}"#).into_bytes();
@@ -138,7 +139,7 @@ fn one_change(table: &mut Table, server: &Server) {
                 .unwrap();
         }
         let provider = discovery::service_provider(&name).unwrap();
-        let before = received(server);
+        let before = server.figure(RECEIVED);
         let times = (1..=TIMES).map(|port| {
             time(|| {
                 client.set(&node(&name, 0), &data(port)).unwrap();
@@ -148,7 +149,7 @@ fn one_change(table: &mut Table, server: &Server) {
             })
         });
         let median = percentile(times.collect(), 0.5);
-        let requests = (received(server) - before) as f64 / TIMES as f64;
+        let requests = (server.figure(RECEIVED) - before) as f64 / TIMES as f64;
         // One of them is the change itself. Signs of life are few beside them.
         (median, (requests - 1.0).round())
     });
@@ -160,13 +161,6 @@ fn one_change(table: &mut Table, server: &Server) {
     table.alone(title, Unit::Time, longer, 1e6);
     let title = "the same, until it is seen, in all";
     table.note(title, Unit::Time, medians[1].0);
-}
-
-/// Returns how many requests the server was ever sent.
-fn received(server: &Server) -> u64 {
-    let figures = server.word("mntr");
-    let line = |line: &str| line.strip_prefix("zk_packets_received\t")?.parse().ok();
-    figures.lines().find_map(line).unwrap()
 }
 
 /// Lookups of a service of 10,000 instances, of which a hundred change every tenth of a second.

@@ -51,8 +51,11 @@ enum Asker {
     /// The relay itself, to keep the session.
     Relay,
     /// A caller that went past the crate. The sender is dropped where there will be no answer.
-    Caller(SyncSender<Vec<u8>>),
+    Caller(SyncSender<Answer>),
 }
+
+/// What a caller is answered: the body of the reply, or the code of an error.
+pub(super) type Answer = Result<Vec<u8>, i32>;
 
 /// Why a connection is not used any more.
 pub(super) enum Parting {
@@ -97,7 +100,7 @@ impl Exchange {
         }
         self.send(&lasting);
         if self.closing.is_some() {
-            self.ask(0, frames::CLOSE);
+            self.ask(0, frames::CLOSE, &[], Asker::Relay);
         }
     }
 
@@ -109,12 +112,11 @@ impl Exchange {
         self.send(requests);
     }
 
-    /// Takes a request that goes past the client. What is answered is the whole frame.
-    pub(super) fn take_past(&mut self, operation: i32, body: &[u8], answer: SyncSender<Vec<u8>>) {
-        let request = frames::request(self.next_xid, operation, body);
-        self.next_xid = self.next_xid.checked_add(1).unwrap_or(FIRST_XID);
-        self.expect(Frame(&request), Asker::Caller(answer));
-        self.send(&request);
+    /// Takes a request that goes past the client.
+    pub(super) fn take_past(&mut self, operation: i32, body: &[u8], answer: SyncSender<Answer>) {
+        let xid = self.next_xid;
+        self.next_xid = xid.checked_add(1).unwrap_or(FIRST_XID);
+        self.ask(xid, operation, body, Asker::Caller(answer));
     }
 
     fn expect(&mut self, request: Frame<'_>, asker: Asker) {
@@ -132,10 +134,10 @@ impl Exchange {
         });
     }
 
-    /// Asks the server something on the relay's own behalf.
-    fn ask(&mut self, xid: i32, operation: i32) {
-        let request = frames::request(xid, operation, &[]);
-        self.expect(Frame(&request), Asker::Relay);
+    /// Asks the server something that the client does not.
+    fn ask(&mut self, xid: i32, operation: i32, body: &[u8], asker: Asker) {
+        let request = frames::request(xid, operation, body);
+        self.expect(Frame(&request), asker);
         self.send(&request);
     }
 
@@ -215,13 +217,15 @@ impl Exchange {
             }
             _ => {}
         }
-        match pending.asker {
-            Asker::Client => return Ok(true),
-            Asker::Relay => {}
+        if let Asker::Caller(caller) = &pending.asker {
+            let answer = match reply.error() {
+                0 => Ok(reply.body().to_vec()),
+                code => Err(code),
+            };
             // There is room for the one answer, and nobody left to take it where the caller waits no more.
-            Asker::Caller(answer) => drop(answer.try_send(reply.0.to_vec())),
+            let _ = caller.try_send(answer);
         }
-        Ok(false)
+        Ok(matches!(pending.asker, Asker::Client))
     }
 
     /// Until when the server may stay silent.
@@ -248,14 +252,14 @@ impl Exchange {
             self.patience.ended();
             return Err(Parting::Lost(ErrorKind::TimedOut.into()));
         }
-        self.ask(frames::PING_XID, frames::PING);
+        self.ask(frames::PING_XID, frames::PING, &[], Asker::Relay);
         Ok(())
     }
 
     /// Ends the session for a client that is gone.
     pub(super) fn close(&mut self) {
         if self.closing.is_none() {
-            self.ask(0, frames::CLOSE);
+            self.ask(0, frames::CLOSE, &[], Asker::Relay);
         }
     }
 }

@@ -10,8 +10,8 @@
 
 use super::backoff::Backoff;
 use super::dialer::{Dialer, is_timeout, phrase};
-use super::exchange::{Exchange, Parting};
-use super::frames::{self, Frame, Frames, Granted, Greeting};
+use super::exchange::{Answer, Exchange, Parting};
+use super::frames::{self, Frames, Granted, Greeting};
 use super::patience::Patience;
 use super::{Link, Signal, Signals, Unreachable};
 use parking_lot::Mutex;
@@ -110,16 +110,11 @@ impl Relay {
 
     /// Asks the server past the client, and returns the body of the answer or the code of an error. Blocks until the
     /// connection is lost, as calls of the client do.
-    pub(super) fn ask(&self, operation: i32, body: &[u8]) -> Result<Vec<u8>, i32> {
+    pub(super) fn ask(&self, operation: i32, body: &[u8]) -> Answer {
         let (answer, answers) = sync_channel(1);
         self.0.exchange.lock().take_past(operation, body, answer);
-        let reply = answers.recv_timeout(self.0.session.timeout);
-        let reply = reply.map_err(|_| frames::CONNECTION_LOSS)?;
-        let frame = Frame(&reply);
-        match frame.error() {
-            0 => Ok(frame.body().to_vec()),
-            code => Err(code),
-        }
+        let answered = answers.recv_timeout(self.0.session.timeout);
+        answered.unwrap_or(Err(frames::CONNECTION_LOSS))
     }
 }
 
@@ -279,6 +274,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zk::frames::Frame;
     use crate::zk::hosts::{Target, parse};
     use std::net::Shutdown;
     use std::sync::mpsc::{Receiver, channel};

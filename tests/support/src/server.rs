@@ -209,6 +209,13 @@ impl Server {
         self.ask(word).unwrap_or_default()
     }
 
+    /// Returns one of the figures that `mntr` lists, as in `zk_packets_received`.
+    pub fn figure(&self, name: &str) -> u64 {
+        let figures = self.word("mntr");
+        let of_name = |line: &str| line.strip_prefix(name)?.strip_prefix('\t')?.parse().ok();
+        figures.lines().find_map(of_name).unwrap()
+    }
+
     fn ask(&self, word: &str) -> io::Result<String> {
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let mut stream = TcpStream::connect_timeout(&address, WORD)?;
