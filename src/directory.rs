@@ -5,18 +5,18 @@
 
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::follower::{Follower, Message};
+use crate::follower::Follower;
+use crate::inbox::Inbox;
 use crate::model::path;
 use crate::registrar::no_thread;
 use crate::shared::{Follow, Shared};
 use crate::slot::Slot;
 use crate::snapshot::{Snapshot, View};
 use crate::zk::ConnectionState;
-use crate::zk::supervisor::{Event, Supervisor};
+use crate::zk::supervisor::Supervisor;
 use crate::zk::{self, Failure};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub(crate) struct Directory {
     settings: Settings,
     supervisor: Arc<Supervisor>,
     shared: Arc<Shared>,
-    inbox: SyncSender<Message>,
+    inbox: Arc<Inbox>,
 }
 
 impl Directory {
@@ -35,12 +35,12 @@ impl Directory {
     pub(crate) fn connect(settings: Settings) -> Result<Directory> {
         let (connector, chroot) = zk::connector(&settings)?;
         let shared = Arc::new(Shared::new(path::instances(&chroot, &settings.environment)));
-        let (inbox, messages) = sync_channel(Message::MOST);
-        let events = Message::sender(&inbox, &shared);
-        let supervisor = Supervisor::start(SIDE, connector, settings.session_timeout, events)
+        let (inbox, timeout) = (Arc::new(Inbox::default()), settings.session_timeout);
+        let supervisor = Supervisor::start(SIDE, connector, timeout, inbox.clone())
             .map_err(|error| no_thread().caused_by(error))?;
         let supervisor = Arc::new(supervisor);
-        let (follower, session) = (Follower::new(shared.clone(), messages), supervisor.clone());
+        let follower = Follower::new(shared.clone(), inbox.clone());
+        let session = supervisor.clone();
         thread::Builder::new()
             .name("party-discover".into())
             .spawn(move || follower.run(&session))
@@ -99,7 +99,7 @@ impl Directory {
         if !follow.pinned && !looked_up && follow.providers == 0 {
             follows.services.remove(name);
             drop(follows);
-            self.look();
+            self.inbox.wake();
         }
     }
 
@@ -108,7 +108,7 @@ impl Directory {
         let deadline = Instant::now() + limit;
         let mut follows = self.shared.follows.lock();
         claim(follows.services.entry(name.to_owned()).or_default());
-        self.look();
+        self.inbox.wake();
         loop {
             if self.shared.is_closed() {
                 return Err(Error::not_connected(SIDE));
@@ -200,16 +200,11 @@ impl Directory {
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
         self.shared.close();
         self.shared.loaded.notify_all();
-        self.look();
+        self.inbox.wake();
         if self.supervisor.close(Instant::now() + within) {
             return Ok(());
         }
         Err(Error::timeout("ending the session of discovery", within))
-    }
-
-    fn look(&self) {
-        // A full inbox means that the thread is going to look anyway.
-        let _ = self.inbox.try_send(Message::Look);
     }
 }
 
@@ -227,22 +222,6 @@ impl fmt::Debug for Directory {
             .field("instances", &self.shared.instances)
             .field("state", &self.state())
             .finish()
-    }
-}
-
-impl Message {
-    /// Turns what the supervisor reports into messages. Where the inbox is full everything is read again.
-    fn sender(inbox: &SyncSender<Message>, shared: &Arc<Shared>) -> zk::supervisor::Events {
-        let (inbox, shared) = (inbox.clone(), shared.clone());
-        Arc::new(move |event| {
-            let message = match event {
-                Event::Connected | Event::Disconnected => Message::Look,
-                Event::Changed(path) => Message::Changed(path),
-            };
-            if inbox.try_send(message).is_err() {
-                shared.overflowed();
-            }
-        })
     }
 }
 
@@ -273,8 +252,8 @@ mod tests {
             .session_timeout(Duration::from_secs(3))
             .connection_timeout(Duration::from_millis(500));
         let directory = Directory::connect(config.resolve(Side::Discovery).unwrap()).unwrap();
-        let connector = crate::zk::memory::connector(name);
-        let writer = connector.open(Arc::new(|_| {})).ok().unwrap();
+        let connector = crate::zk::memory::connector(name, Duration::from_secs(6));
+        let writer = connector.session(Arc::new(|_| {}));
         (registry(name), directory, writer)
     }
 

@@ -1,7 +1,7 @@
 //! One wanted registration: what is wanted at its path, and what is known to be there.
 
 use crate::model::ServiceInstance;
-use crate::zk::{Failure, Stat};
+use crate::zk::{Failure, Node, Stat};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,17 @@ pub(crate) struct Found {
     pub(crate) stat: Stat,
     /// The data, where the status does not tell enough.
     pub(crate) data: Option<Vec<u8>>,
+}
+
+impl Found {
+    pub(crate) fn seen(stat: Stat) -> Found {
+        Found { stat, data: None }
+    }
+
+    pub(crate) fn read((data, stat): Node) -> Found {
+        let data = Some(data);
+        Found { stat, data }
+    }
 }
 
 impl Task {

@@ -1,5 +1,6 @@
 //! One followed service: what was read of it, and what its snapshot shows.
 
+use crate::excerpt::excerpt;
 use crate::model::{Common, ServiceInstance};
 use crate::snapshot::{RejectedInstance, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -12,8 +13,10 @@ pub(crate) type Read = Result<Option<Vec<u8>>, String>;
 /// What the thread knows of one service.
 #[derive(Default)]
 pub(crate) struct Followed {
-    /// The generation in which it was read and is watched, 0 for none.
+    /// The generation in which it was read, 0 for none.
     pub(crate) generation: u64,
+    /// The generation in which it is watched, 0 for none.
+    pub(crate) watched: u64,
     /// By the name of the znode: what it held when that could last be used.
     instances: BTreeMap<String, Arc<ServiceInstance>>,
     common: Common,
@@ -121,6 +124,7 @@ impl Followed {
         } else {
             "it is left out"
         };
+        let (znode, reason) = (excerpt(znode), excerpt(reason));
         format!("{name}/{znode} cannot be used, {then}: {reason}")
     }
 }

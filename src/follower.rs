@@ -2,16 +2,16 @@
 
 use crate::batches::{Batches, Child};
 use crate::followed::{Followed, Read};
+use crate::inbox::Inbox;
 use crate::model::path;
 use crate::shared::Shared;
 use crate::snapshot::View;
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{Failure, Node, Session};
+use crate::zk::{Failure, ReadNode, Reply, Request};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 const RETRY: Duration = Duration::from_millis(100);
@@ -21,22 +21,13 @@ const LINGER: Duration = Duration::from_secs(1);
 /// So long after a new connection they are picked in any case: those who lost theirs with us may not be back yet.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// What makes the thread look.
-pub(crate) enum Message {
-    Look,
-    Changed(String),
-}
-
-impl Message {
-    /// Messages kept while the thread is busy.
-    pub(crate) const MOST: usize = 16 * 1024;
-}
-
 /// Keeps the snapshots of a directory.
 pub(crate) struct Follower {
     shared: Arc<Shared>,
-    messages: Receiver<Message>,
+    inbox: Arc<Inbox>,
     services: HashMap<String, Followed>,
+    /// Services that are followed no more, and still watched.
+    forgotten: Vec<String>,
     batches: Batches,
     /// The generation that was last seen, and when the time after it in which others come back ends.
     seen: u64,
@@ -47,11 +38,12 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn new(shared: Arc<Shared>, messages: Receiver<Message>) -> Follower {
+    pub(crate) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>) -> Follower {
         Follower {
             shared,
-            messages,
+            inbox,
             services: HashMap::new(),
+            forgotten: Vec::new(),
             batches: Batches::default(),
             seen: 0,
             settled_at: Instant::now(),
@@ -64,23 +56,16 @@ impl Follower {
     pub(crate) fn run(mut self, supervisor: &Supervisor) {
         while !self.shared.is_closed() {
             let until = self.update(supervisor.current().as_deref(), Instant::now());
-            self.wait(until.saturating_duration_since(Instant::now()));
+            self.wait(until);
         }
     }
 
-    fn wait(&mut self, patience: Duration) {
-        let mut message = self.messages.recv_timeout(patience).ok();
-        // What has piled up is taken at once, so that a thousand changes cost one new view.
-        while let Some(next) = message {
-            if let Message::Changed(path) = next {
-                self.changed(&path);
-            }
-            message = self.messages.try_recv().ok();
-        }
-        if self.shared.take_overflow() {
-            self.services
-                .values_mut()
-                .for_each(|service| service.generation = 0);
+    fn wait(&mut self, deadline: Instant) {
+        let changes = self.inbox.take(deadline);
+        changes.paths.iter().for_each(|path| self.changed(path));
+        if changes.everything {
+            let services = self.services.values_mut();
+            services.for_each(|service| service.generation = 0);
         }
     }
 
@@ -118,9 +103,13 @@ impl Follower {
     /// Reads everything that is new or changed. Returns whether all of it could be read.
     fn read_all(&mut self, generation: &Generation, now: Instant) -> bool {
         let last = std::mem::replace(&mut self.seen, generation.number());
+        if last != self.seen {
+            self.forgotten.clear();
+        }
         if last != 0 && last != self.seen {
             self.settle(now + SETTLE);
         }
+        self.unwatch(generation);
         let listed = self.list(generation);
         self.read(generation) && listed
     }
@@ -136,13 +125,27 @@ impl Follower {
     /// Begins with what is newly followed and forgets what no longer is. Returns whether anything was forgotten.
     fn adjust(&mut self) -> bool {
         let wanted: BTreeSet<String> = self.shared.followed().into_iter().collect();
-        let before = self.services.len();
-        self.services.retain(|name, _| wanted.contains(name));
-        let forgotten = self.services.len() < before;
+        let is_forgotten = |name: &String, _: &mut Followed| !wanted.contains(name);
+        let forgotten: Vec<_> = self.services.extract_if(is_forgotten).collect();
+        let any = !forgotten.is_empty();
+        let watched = forgotten.into_iter().filter(|(_, service)| service.watched == self.seen);
+        self.forgotten.extend(watched.map(|(name, _)| name));
         for name in wanted {
             self.services.entry(name).or_default();
         }
-        forgotten
+        any
+    }
+
+    /// Leaves no watch behind on services that are followed no more. Where it fails there is no connection any more, and
+    /// with that no watch.
+    fn unwatch(&mut self, generation: &Generation) {
+        let path = |name: &String| path::service(&self.shared.instances, name);
+        let forgotten = self.forgotten.iter().filter(|name| !self.services.contains_key(*name));
+        let requests = forgotten.map(|name| Request::Unwatch { path: path(name) });
+        for failure in generation.call_all(requests.collect()).into_iter().filter_map(Result::err) {
+            log::debug!("a watch stays: {failure}");
+        }
+        self.forgotten.clear();
     }
 
     fn unread_in(&self, generation: &Generation) -> Vec<String> {
@@ -155,22 +158,28 @@ impl Follower {
 
     /// Watches and lists the services that are new to the generation. Returns whether all could be listed.
     fn list(&mut self, generation: &Generation) -> bool {
-        let (names, root) = (
-            Arc::new(self.unread_in(generation)),
-            self.shared.instances.clone(),
-        );
-        let listings = generation.call_all(names.clone(), move |session, name: &String| {
-            watch_and_list(session, &root, name)
+        let names = self.unread_in(generation);
+        let paths = names.iter().map(|name| path::service(&self.shared.instances, name));
+        // First the watch, then the list: what changes in between is reported.
+        let requests = paths.flat_map(|path| {
+            let watch = Request::WatchTree { path: path.clone() };
+            [watch, Request::Children { path }]
         });
+        let answers = generation.call_all(requests.collect());
         let mut all = true;
-        for (name, listing) in names.iter().zip(listings) {
-            match (listing, self.services.get_mut(name)) {
-                (Ok(children), Some(service)) => {
+        for (name, answers) in names.iter().zip(answers.chunks_exact(2)) {
+            let Some(service) = self.services.get_mut(name) else {
+                continue;
+            };
+            if answers[0].is_ok() {
+                service.watched = generation.number();
+            }
+            match listed(answers) {
+                Ok(children) => {
                     service.generation = generation.number();
                     service.list(children);
                 }
-                (Ok(_), None) => {}
-                (Err(failure), _) => {
+                Err(failure) => {
                     all = false;
                     log::debug!("{name} cannot be listed yet: {failure}");
                     self.shared.failed(name, &failure);
@@ -270,19 +279,11 @@ impl Follower {
     }
 }
 
-fn watch_and_list(
-    session: &dyn Session,
-    root: &str,
-    name: &str,
-) -> Result<BTreeSet<String>, Failure> {
-    let path = path::service(root, name);
-    // First the watch, then the list: what changes in between is reported.
-    session.watch_tree(&path)?;
-    Ok(session
-        .children(&path)?
-        .unwrap_or_default()
-        .into_iter()
-        .collect())
+/// Returns the children of a service, from the answers to watching and to listing it.
+fn listed(answers: &[Result<Reply, Failure>]) -> Result<BTreeSet<String>, Failure> {
+    let answers: Result<Vec<Reply>, Failure> = answers.iter().cloned().collect();
+    let children = answers?.pop().and_then(Reply::names);
+    Ok(children.into_iter().flatten().collect())
 }
 
 /// Reads the nodes of each batch in one request, and returns what they hold, in their order.
@@ -292,21 +293,20 @@ fn get_all(
     batches: &[Vec<Child>],
 ) -> Vec<Result<Read, Failure>> {
     let path = |(name, znode): &Child| path::instance(&path::service(root, name), znode);
-    let paths = batches.iter().map(|batch| batch.iter().map(path).collect());
-    let paths: Arc<Vec<Vec<String>>> = Arc::new(paths.collect());
-    let read = generation.call_all(paths.clone(), |session, paths: &Vec<String>| {
-        session.get_all(paths)
-    });
-    let read_of = |node: Result<Option<Node>, Failure>| match node {
+    let request = |batch: &Vec<Child>| Request::Read {
+        paths: batch.iter().map(path).collect(),
+    };
+    let read = generation.call_all(batches.iter().map(request).collect());
+    let read_of = |node: ReadNode| match node {
         Ok(node) => Ok(Ok(node.map(|(data, _)| data))),
         // This node alone: to ask again does not help, and no other is to suffer from it.
         Err(Failure::Refused(why)) => Ok(Err(why)),
         Err(failure) => Err(failure),
     };
-    let read = read.into_iter().zip(&*paths);
-    read.flat_map(|(read, paths)| match read {
-        Ok(nodes) => nodes.into_iter().map(read_of).collect(),
-        Err(failure) => vec![Err(failure); paths.len()],
+    let read = read.into_iter().zip(batches);
+    read.flat_map(|(read, batch)| match read {
+        Ok(nodes) => nodes.nodes().into_iter().map(read_of).collect(),
+        Err(failure) => vec![Err(failure); batch.len()],
     })
     .collect()
 }

@@ -1,44 +1,27 @@
 //! The one comparison: what is wanted against what is ours in ZooKeeper, and what to do about the difference.
 
-use crate::entry::{Found, Goal, REST, Task};
-use crate::model::path;
+use crate::entry::{Found, REST, Task};
+use crate::inbox::Inbox;
 use crate::throttle::Throttle;
 use crate::wanted::Wanted;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{Failure, Mode, Session, Stat};
+use crate::zk::{Failure, Reply, Request};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
+use steps::{Placed, Stage, Step};
+
+mod steps;
 
 /// How often everything is compared for no reason. Watches tell sooner; this is for what they might miss.
 const AUDIT: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-
-/// What makes the thread look.
-pub(crate) enum Message {
-    Look,
-    Changed(String),
-}
-
-impl Message {
-    /// Messages kept while the thread is busy.
-    pub(crate) const MOST: usize = 4096;
-}
-
-/// What became of a node that was written.
-struct Placed {
-    version: i32,
-    /// The session whose node stood there.
-    displaced: Option<i64>,
-}
 
 /// Makes ZooKeeper agree with what is wanted.
 pub(crate) struct Reconciler {
     wanted: Arc<Wanted>,
-    messages: Receiver<Message>,
+    inbox: Arc<Inbox>,
     /// How long a write on a lost connection may still be carried out.
     haunted: Duration,
     seen: u64,
@@ -52,13 +35,13 @@ pub(crate) struct Reconciler {
 impl Reconciler {
     pub(crate) fn new(
         wanted: Arc<Wanted>,
-        messages: Receiver<Message>,
+        inbox: Arc<Inbox>,
         session_timeout: Duration,
         now: Instant,
     ) -> Reconciler {
         Reconciler {
             wanted,
-            messages,
+            inbox,
             haunted: session_timeout * 2,
             seen: 0,
             audit_due: now + AUDIT,
@@ -69,24 +52,20 @@ impl Reconciler {
         }
     }
 
-    /// Runs until nothing is wanted any more, then ends the session. Returns whether it ended in time.
-    pub(crate) fn run(mut self, supervisor: &Supervisor) -> bool {
+    /// Runs until nothing is wanted any more.
+    pub(crate) fn run(mut self, supervisor: &Supervisor) {
         while !self.wanted.is_closed() {
             let until = self.compare(supervisor.current().as_deref(), Instant::now());
-            self.wait(until.saturating_duration_since(Instant::now()));
+            self.wait(until);
         }
-        supervisor.close(Instant::now() + CLOSE_WITHIN)
     }
 
-    fn wait(&self, patience: Duration) {
-        let mut message = self.messages.recv_timeout(patience).ok();
-        // What has piled up is taken at once, so that a thousand changes cost one comparison.
-        while let Some(next) = message {
-            if let Message::Changed(path) = next {
-                self.wanted.doubt(&path);
-            }
-            message = self.messages.try_recv().ok();
+    fn wait(&self, deadline: Instant) {
+        let changes = self.inbox.take(deadline);
+        if changes.everything {
+            self.wanted.doubt_all();
         }
+        changes.paths.iter().for_each(|path| self.wanted.doubt(path));
     }
 
     /// Compares, acts, and returns when to compare again if nothing happens before.
@@ -95,6 +74,7 @@ impl Reconciler {
         let Some(generation) = generation else {
             return now + AUDIT;
         };
+        self.haunted = self.haunted.max(generation.session_timeout() * 2);
         if generation.number() != self.seen || now >= self.audit_due {
             self.seen = generation.number();
             self.audit_due = now + AUDIT;
@@ -125,23 +105,19 @@ impl Reconciler {
         tasks: Vec<Task>,
         now: Instant,
     ) -> (Vec<Task>, bool) {
-        let (tasks, owner) = (Arc::new(tasks), generation.owner());
-        let found = generation.call_all(tasks.clone(), move |session, task: &Task| {
-            look(session, task, owner)
-        });
-        let (mut open, mut all) = (Vec::new(), true);
-        for (task, found) in tasks.iter().zip(found) {
+        let (owner, mut open, mut all) = (generation.owner(), Vec::new(), true);
+        for (task, found) in look(generation, tasks) {
             match found {
                 Ok(found) if task.agrees_with(found.as_ref(), owner) => {
-                    self.wanted.agreed(task, None, now);
+                    self.wanted.agreed(&task, None, now);
                 }
                 Ok(Some(found)) if task.gives_way_to(found.stat, owner) => {
-                    self.wanted.gave_way(task);
+                    self.wanted.gave_way(&task);
                 }
-                Ok(_) => open.push(task.clone()),
+                Ok(_) => open.push(task),
                 Err(failure) => {
                     all = false;
-                    self.failed(task, &failure, now);
+                    self.failed(&task, &failure, now);
                 }
             }
         }
@@ -150,32 +126,66 @@ impl Reconciler {
 
     /// Writes what is missing and deletes what is not wanted. Returns whether all of it could be done.
     fn act(&mut self, generation: &Generation, open: Vec<Task>, now: Instant) -> bool {
-        let (owner, wanted) = (generation.owner(), self.wanted.clone());
-        let tasks = Arc::new(open);
-        let results = generation.call_all(tasks.clone(), move |session, task: &Task| {
-            carry_out(session, &wanted, task, owner, now)
-        });
+        let first = |task| {
+            let (stage, requests) = steps::first(&task);
+            (task, stage, requests)
+        };
+        let mut open: Vec<_> = open.into_iter().map(first).collect();
         let mut done = true;
-        for (task, result) in tasks.iter().zip(results) {
-            match result {
-                Ok(None) => {}
-                Ok(Some(placed)) => self.displaced(task, &placed, owner, now),
-                Err(failure) => {
-                    done = false;
-                    self.failed(task, &failure, now);
+        while !open.is_empty() {
+            for (task, stage, answers) in self.ask(generation, std::mem::take(&mut open), now) {
+                match steps::next(&task, stage, generation.owner(), answers) {
+                    Step::Ask(stage, requests) => open.push((task, stage, requests)),
+                    // Noted when it was created.
+                    Step::Placed(_) if stage.creates() => log::debug!("registered {}", task.path),
+                    Step::Placed(placed) => self.placed(&task, placed, generation.owner(), now),
+                    Step::Absent => self.wanted.agreed(&task, None, now),
+                    Step::Failed(failure) => {
+                        done = false;
+                        self.failed(&task, &failure, now);
+                    }
                 }
             }
         }
         done
     }
 
-    /// Notes that our node has taken the place of another one.
-    fn displaced(&mut self, task: &Task, placed: &Placed, owner: i64, now: Instant) {
-        let Placed { version, displaced } = placed;
-        if displaced.is_some_and(|by| task.is_foreign(by, owner)) {
+    /// Asks all that is to be asked next, and returns the answers for each task. That a node was created is noted as
+    /// soon as ZooKeeper says so: nobody who waits for it is to wait for the other tasks.
+    fn ask(
+        &self,
+        generation: &Generation,
+        open: Vec<(Task, Stage, Vec<Request>)>,
+        now: Instant,
+    ) -> Vec<(Task, Stage, Vec<Result<Reply, Failure>>)> {
+        let (mut requests, mut creates, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+        for (task, stage, more) in open {
+            let count = more.len();
+            requests.extend(more);
+            creates.resize_with(requests.len(), || None);
+            if let Some(last) = creates.last_mut().filter(|_| stage.creates()) {
+                *last = Some(task.clone());
+            }
+            asked.push((task, stage, count));
+        }
+        let (wanted, owner) = (self.wanted.clone(), generation.owner());
+        let answers = generation.call_all_noting(requests, move |at, answer| {
+            if let (Some(task), Ok(_)) = (&creates[at], answer) {
+                wanted.agreed(task, Some((owner, 0)), now);
+            }
+        });
+        let mut answers = answers.into_iter();
+        let own = |(task, stage, count)| (task, stage, answers.by_ref().take(count).collect());
+        asked.into_iter().map(own).collect()
+    }
+
+    fn placed(&mut self, task: &Task, placed: Placed, owner: i64, now: Instant) {
+        let Placed { version, replaced } = placed;
+        if replaced.is_some_and(|by| task.is_foreign(by, owner)) {
             self.fought(task, now);
         }
-        self.wanted.agreed(task, Some((owner, *version)), now);
+        log::debug!("registered {}", task.path);
+        self.wanted.agreed(task, Some((owner, version)), now);
     }
 
     fn fought(&mut self, task: &Task, now: Instant) {
@@ -212,121 +222,36 @@ impl Reconciler {
     }
 }
 
-/// Looks at a node, with a watch.
-fn look(session: &dyn Session, task: &Task, owner: i64) -> Result<Option<Found>, Failure> {
-    let Some(stat) = session.exists(&task.path, true)? else {
-        return Ok(None);
+/// Looks at nodes, with a watch, and at the data of those whose status does not tell enough.
+fn look(
+    generation: &Generation,
+    tasks: Vec<Task>,
+) -> Vec<(Task, Result<Option<Found>, Failure>)> {
+    let exists = |task: &Task| Request::Exists {
+        path: task.path.clone(),
+        watch: true,
     };
-    if !task.needs_data(stat, owner) {
-        return Ok(Some(Found { stat, data: None }));
-    }
-    let read = session.get(&task.path)?;
-    Ok(read.map(|(data, stat)| Found {
-        stat,
-        data: Some(data),
-    }))
-}
-
-/// Does what a task wants, and has it noted at once: nobody who waits for it is to wait for the other tasks. Only what
-/// became of a node that took the place of another is returned, since that may have been a fight.
-fn carry_out(
-    session: &dyn Session,
-    wanted: &Wanted,
-    task: &Task,
-    owner: i64,
-    now: Instant,
-) -> Result<Option<Placed>, Failure> {
-    let written = match task.goal {
-        Goal::Absent => {
-            remove(session, task, owner)?;
-            None
-        }
-        Goal::Present => {
-            let placed = place(session, task, owner)?;
-            log::debug!("registered {}", task.path);
-            if placed.displaced.is_some() {
-                return Ok(Some(placed));
-            }
-            Some((owner, placed.version))
-        }
+    let looked = generation.call_all(tasks.iter().map(exists).collect());
+    let looked = looked.into_iter().map(|looked| looked.map(Reply::status));
+    let looked: Vec<_> = tasks.into_iter().zip(looked).collect();
+    let owner = generation.owner();
+    let unclear = |(task, looked): &&(Task, Result<_, _>)| {
+        matches!(looked, Ok(Some(stat)) if task.needs_data(*stat, owner))
     };
-    wanted.agreed(task, written, now);
-    Ok(None)
-}
-
-/// Puts our node in place, whatever stands there: one of another session is deleted and created again back to back.
-fn place(session: &dyn Session, task: &Task, owner: i64) -> Result<Placed, Failure> {
-    match create(session, task) {
-        Err(Failure::NodeExists) => {}
-        created => return created.map(|()| Placed::new(0)),
-    }
-    let (data, stat) = session.get(&task.path)?.ok_or(Failure::NoNode)?;
-    if stat.owner != owner {
-        return replace(session, task, stat);
-    }
-    if *data == *task.data {
-        return Ok(Placed::new(stat.version));
-    }
-    let stat = session.set(&task.path, &task.data, stat.version)?;
-    Ok(Placed::new(stat.version))
-}
-
-fn replace(session: &dyn Session, task: &Task, stat: Stat) -> Result<Placed, Failure> {
-    session.delete(&task.path, stat.version)?;
-    session.create(&task.path, &task.data, Mode::Ephemeral)?;
-    Ok(Placed {
-        version: 0,
-        displaced: Some(stat.owner),
-    })
-}
-
-impl Placed {
-    fn new(version: i32) -> Placed {
-        Placed {
-            version,
-            displaced: None,
-        }
-    }
-}
-
-fn create(session: &dyn Session, task: &Task) -> Result<(), Failure> {
-    match session.create(&task.path, &task.data, Mode::Ephemeral) {
-        Err(Failure::NoNode) => {
-            create_parents(session, &task.path)?;
-            session.create(&task.path, &task.data, Mode::Ephemeral)
-        }
-        result => result,
-    }
-}
-
-/// Creates what is missing above a node. What is right above it, its service, goes with the last of its instances.
-fn create_parents(session: &dyn Session, node: &str) -> Result<(), Failure> {
-    let service = node.rsplit_once('/').map(|(service, _)| service);
-    for parent in path::parents(node) {
-        let mode = if Some(parent) == service {
-            Mode::Container
-        } else {
-            Mode::Persistent
+    let paths = looked.iter().filter(unclear).map(|(task, _)| task.path.clone());
+    let reads = paths.map(|path| Request::Read { paths: vec![path] });
+    let mut read = generation.call_all(reads.collect()).into_iter();
+    let found = |(task, looked): (Task, Result<_, _>)| {
+        let found = match looked {
+            Ok(Some(stat)) if task.needs_data(stat, owner) => match read.next() {
+                Some(read) => read.and_then(Reply::node).map(|node| node.map(Found::read)),
+                None => Ok(None),
+            },
+            looked => looked.map(|stat| stat.map(Found::seen)),
         };
-        match session.create(parent, b"", mode) {
-            Ok(()) | Err(Failure::NodeExists) => {}
-            Err(failure) => return Err(failure),
-        }
-    }
-    Ok(())
-}
-
-/// Deletes the node if it is ours.
-fn remove(session: &dyn Session, task: &Task, owner: i64) -> Result<(), Failure> {
-    match session.get(&task.path)? {
-        Some((data, stat)) if stat.owner == owner || *data == *task.data => {
-            match session.delete(&task.path, stat.version) {
-                Err(Failure::NoNode) => Ok(()),
-                result => result,
-            }
-        }
-        _ => Ok(()),
-    }
+        (task, found)
+    };
+    looked.into_iter().map(found).collect()
 }
 
 #[cfg(test)]

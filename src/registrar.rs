@@ -7,16 +7,16 @@ use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Service, ServiceInstance, path};
 use crate::provider::check_name;
-use crate::reconciler::{Message, Reconciler};
+use crate::inbox::Inbox;
+use crate::reconciler::Reconciler;
 use crate::wanted::{Outcome, Wanted};
 use crate::zk::ConnectionState;
-use crate::zk::supervisor::{Event, Supervisor};
-use crate::zk::{self, Failure};
+use crate::zk::supervisor::Supervisor;
+use crate::zk::{self, Failure, Request};
 use once_cell::unsync::OnceCell;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,43 +30,32 @@ pub(crate) struct Registrar {
     instances: String,
     supervisor: Arc<Supervisor>,
     wanted: Arc<Wanted>,
-    inbox: SyncSender<Message>,
-    finished: parking_lot::Mutex<Option<Receiver<bool>>>,
+    inbox: Arc<Inbox>,
 }
 
 impl Registrar {
     /// Connects, and waits for the session unless it is to be established in the background.
     pub(crate) fn connect(settings: Settings) -> Result<Registrar> {
         let (connector, chroot) = zk::connector(&settings)?;
-        let wanted = Arc::new(Wanted::default());
-        let (inbox, messages) = sync_channel(Message::MOST);
-        let events = Message::sender(&inbox, &wanted);
-        let supervisor = Supervisor::start(SIDE, connector, settings.session_timeout, events)
+        let (wanted, inbox) = (Arc::new(Wanted::default()), Arc::new(Inbox::default()));
+        let timeout = settings.session_timeout;
+        let supervisor = Supervisor::start(SIDE, connector, timeout, inbox.clone())
             .map_err(|error| no_thread().caused_by(error))?;
         let supervisor = Arc::new(supervisor);
-        let (done, finished) = sync_channel(1);
-        let reconciler = Reconciler::new(
-            wanted.clone(),
-            messages,
-            settings.session_timeout,
-            Instant::now(),
-        );
+        let now = Instant::now();
+        let reconciler = Reconciler::new(wanted.clone(), inbox.clone(), timeout, now);
         let session = supervisor.clone();
         thread::Builder::new()
             .name("party-register".into())
-            .spawn(move || {
-                let _ = done.send(reconciler.run(&session));
-            })
+            .spawn(move || reconciler.run(&session))
             .map_err(|error| no_thread().caused_by(error))?;
         let instances = path::instances(&chroot, &settings.environment);
-        let finished = parking_lot::Mutex::new(Some(finished));
         let registrar = Registrar {
             settings,
             instances,
             supervisor,
             wanted,
             inbox,
-            finished,
         };
         registrar.supervisor.await_first(&registrar.settings)?;
         Ok(registrar)
@@ -99,14 +88,14 @@ impl Registrar {
             let message = format!("the registration of {what} was cancelled");
             return Err(Error::new(ErrorKind::Cancelled, message));
         };
-        self.look();
+        self.inbox.wake();
         self.wanted
             .wait(&tickets, deadline)
             .map_err(|(path, outcome)| {
                 tickets
                     .iter()
                     .for_each(|ticket| self.wanted.take_back(ticket));
-                self.look();
+                self.inbox.wake();
                 self.explain(path, outcome, limit)
             })
     }
@@ -152,7 +141,7 @@ impl Registrar {
                 .id_or_none()
                 .map_or(Ok(false), |id| self.delete(service.name(), id, deadline));
         }
-        self.look();
+        self.inbox.wake();
         if self.wanted.wait_gone(&paths, deadline) {
             return Ok(true);
         }
@@ -169,7 +158,7 @@ impl Registrar {
             .wanted
             .withdraw(|instance| instance.name() == service.name() && instance.id() == id);
         if gone.is_ok() {
-            self.look();
+            self.inbox.wake();
         }
     }
 
@@ -187,26 +176,17 @@ impl Registrar {
     /// registered again, and ending the session goes on in the background.
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
         self.wanted.close();
-        self.look();
-        let Some(finished) = self.finished.lock().take() else {
+        self.inbox.wake();
+        // The last request of the session: nothing that is written now comes after it.
+        if self.supervisor.close(Instant::now() + within) {
             return Ok(());
-        };
-        match finished.recv_timeout(within + Duration::from_millis(100)) {
-            Ok(true) => Ok(()),
-            _ => Err(Error::timeout(
-                "ending the session of registration (its nodes stay until it times out)",
-                within,
-            )),
         }
+        let what = "ending the session of registration (its nodes stay until it times out)";
+        Err(Error::timeout(what, within))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.wanted.is_closed()
-    }
-
-    fn look(&self) {
-        // A full inbox means that the thread is going to look anyway.
-        let _ = self.inbox.try_send(Message::Look);
     }
 
     fn path_of(&self, instance: &ServiceInstance) -> String {
@@ -237,8 +217,9 @@ impl Registrar {
                 .wait(deadline)
                 .map_err(|f| Error::timeout(&what, limit).caused_by(f))?;
             let path = node.clone();
-            match generation.call(deadline, move |session| session.delete(&path, -1)) {
-                Ok(()) => return Ok(true),
+            let version = -1;
+            match generation.call(Request::Delete { path, version }, deadline) {
+                Ok(_) => return Ok(true),
                 Err(Failure::NoNode) => return Ok(false),
                 Err(failure) if failure.is_transient() && Instant::now() < deadline => {}
                 Err(failure) if failure.is_transient() => {
@@ -280,7 +261,7 @@ impl Registrar {
 
 impl Drop for Registrar {
     fn drop(&mut self) {
-        if self.finished.lock().is_some()
+        if !self.is_closed()
             && let Err(error) = self.disconnect(DISCONNECT_WITHIN)
         {
             log::warn!("{error}");
@@ -324,22 +305,6 @@ fn now_millis() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)
-}
-
-impl Message {
-    /// Turns what the supervisor reports into messages. Where the inbox is full everything is looked at again.
-    fn sender(inbox: &SyncSender<Message>, wanted: &Arc<Wanted>) -> zk::supervisor::Events {
-        let (inbox, wanted) = (inbox.clone(), wanted.clone());
-        Arc::new(move |event| {
-            let message = match event {
-                Event::Connected | Event::Disconnected => Message::Look,
-                Event::Changed(path) => Message::Changed(path),
-            };
-            if inbox.try_send(message).is_err() {
-                wanted.overflowed();
-            }
-        })
-    }
 }
 
 #[cfg(test)]
@@ -393,8 +358,8 @@ mod tests {
 
     /// Another session, to interfere with.
     fn other(name: &str) -> Arc<dyn crate::zk::Session> {
-        let connector = crate::zk::memory::connector(name);
-        connector.open(Arc::new(|_| {})).ok().unwrap()
+        let timeout = Duration::from_secs(6);
+        crate::zk::memory::connector(name, timeout).session(Arc::new(|_| {}))
     }
 
     #[test]
@@ -474,7 +439,7 @@ mod tests {
         assert!(!registrar.is_registered(&service(), "1"));
         let error = register(&registrar, &service()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
-        other.close();
+        other.end();
         until("it is restored when the other session is gone", || {
             node(&registry).is_some_and(|now| now == ours)
         });
@@ -594,7 +559,7 @@ mod tests {
             .collect();
         let instances = registrar.instances_of(&others, Instant::now()).unwrap();
         let tickets = registrar.wanted.want(instances, &|| true).unwrap().unwrap();
-        registrar.look();
+        registrar.inbox.wake();
         let placed = |ticket| {
             registrar
                 .wanted

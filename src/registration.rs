@@ -58,7 +58,12 @@ pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()>
 /// As [`connect`].
 pub fn connect_with(config: Config) -> Result<()> {
     let registrar = Registrar::connect(config.resolve(Side::Registration)?)?;
-    drop(REGISTRAR.replace(Arc::new(registrar)));
+    let replaced = REGISTRAR.replace(Arc::new(registrar));
+    // It may still be held: by a registration that is pending, or a check that is under way.
+    let ended = replaced.map(|registrar| registrar.disconnect(DISCONNECT_WITHIN));
+    if let Some(Err(error)) = ended {
+        log::warn!("{error}");
+    }
     Ok(())
 }
 

@@ -16,7 +16,6 @@ pub(crate) struct Shared {
     /// The services to follow. Held briefly, never across I/O.
     pub(crate) follows: Mutex<Follows>,
     pub(crate) loaded: Condvar,
-    overflow: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -45,7 +44,6 @@ impl Shared {
             view,
             follows,
             loaded,
-            overflow: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -81,16 +79,6 @@ impl Shared {
     /// Returns the names of the services to follow.
     pub(crate) fn followed(&self) -> Vec<String> {
         self.follows.lock().services.keys().cloned().collect()
-    }
-
-    /// Notes that a message was lost.
-    pub(crate) fn overflowed(&self) {
-        self.overflow.store(true, Ordering::Release);
-    }
-
-    /// Whether messages were lost since the last call.
-    pub(crate) fn take_overflow(&self) -> bool {
-        self.overflow.swap(false, Ordering::AcqRel)
     }
 
     /// Swaps the view and wakes those who wait for a first snapshot. What is followed and left out keeps its snapshot:

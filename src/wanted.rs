@@ -8,7 +8,6 @@ use crate::sync::{Condvar, Mutex};
 use crate::zk::Failure;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a registration is waited for with: its path, and what tells it from others there.
@@ -28,7 +27,6 @@ pub(crate) enum Outcome {
 pub(crate) struct Wanted {
     state: Mutex<State>,
     changed: Condvar,
-    overflow: AtomicBool,
 }
 
 #[derive(Default)]
@@ -177,11 +175,6 @@ impl Wanted {
         self.state.lock().closed
     }
 
-    /// Has everything looked at again, since a message could not be kept.
-    pub(crate) fn overflowed(&self) {
-        self.overflow.store(true, Ordering::Release);
-    }
-
     pub(crate) fn doubt(&self, path: &str) {
         if let Some(entry) = self.state.lock().entries.get_mut(path) {
             entry.dirty = true;
@@ -198,9 +191,6 @@ impl Wanted {
 
     /// Returns everything that has to be looked at, and when the first that is held back is due.
     pub(crate) fn tasks(&self, now: Instant) -> (Vec<Task>, Option<Instant>) {
-        if self.overflow.swap(false, Ordering::AcqRel) {
-            self.doubt_all();
-        }
         let (mut tasks, mut due) = (Vec::new(), None::<Instant>);
         for (path, entry) in self
             .state

@@ -4,17 +4,18 @@
 //! fourth of the invariants: without a connection every lookup goes on, and with one the snapshots become what
 //! ZooKeeper holds.
 
-use super::{Follower, Message};
+use super::Follower;
+use crate::inbox::Inbox;
 use crate::shared::Shared;
 use crate::zk::generation::{self, Generation};
 use crate::zk::memory::interrupted::{Interrupted, Interruption};
-use crate::zk::memory::{Registry, connector_to};
+use crate::zk::memory::Registry;
+use crate::zk::memory::faults::connector_to;
 use crate::zk::{Mode, Session, Signal};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 const SERVICES: u8 = 2;
@@ -129,7 +130,7 @@ struct Run {
     other: Arc<dyn Session>,
     shared: Arc<Shared>,
     follower: Follower,
-    inbox: SyncSender<Message>,
+    inbox: Arc<Inbox>,
     overflowing: Arc<Mutex<bool>>,
     session: Arc<Interrupted<Act>>,
     generation: Generation,
@@ -140,13 +141,10 @@ struct Run {
 impl Run {
     fn new() -> Run {
         let registry = Arc::new(Registry::default());
-        let other = connector_to(registry.clone())
-            .open(Arc::new(|_| {}))
-            .ok()
-            .unwrap();
+        let other = connector_to(registry.clone()).session(Arc::new(|_| {}));
         let shared = Arc::new(Shared::new(ROOT.to_owned()));
-        let (inbox, messages) = sync_channel(Message::MOST);
-        let follower = Follower::new(shared.clone(), messages);
+        let inbox = Arc::new(Inbox::default());
+        let follower = Follower::new(shared.clone(), inbox.clone());
         let overflowing = Arc::default();
         let session = open(&registry, &inbox, &overflowing, &other);
         let generation = generation::inline(1, session.clone());
@@ -177,13 +175,13 @@ impl Run {
                 self.next_generation();
             }
             Op::Expire => {
-                self.session.close();
+                self.session.close(Instant::now());
                 self.session = open(&self.registry, &self.inbox, &self.overflowing, &self.other);
                 self.next_generation();
             }
             Op::Overflow(acts) => {
                 self.lose(acts);
-                self.shared.overflowed();
+                self.inbox.changed(&"/".repeat(2 << 20));
             }
             Op::Pass(millis) => self.now += Duration::from_millis((*millis).into()),
         }
@@ -203,7 +201,7 @@ impl Run {
         script: &[Interruption<Act>],
     ) -> Result<(), TestCaseError> {
         if told {
-            self.follower.wait(Duration::ZERO);
+            self.follower.wait(Instant::now());
         }
         let before = self.pickable();
         self.session.interrupt(script.iter().cloned());
@@ -288,19 +286,19 @@ impl Run {
 
 fn open(
     registry: &Arc<Registry>,
-    inbox: &SyncSender<Message>,
+    inbox: &Arc<Inbox>,
     overflowing: &Arc<Mutex<bool>>,
     other: &Arc<dyn Session>,
 ) -> Arc<Interrupted<Act>> {
     let (inbox, overflowing) = (inbox.clone(), overflowing.clone());
-    let signals = Arc::new(move |signal| {
+    let signals = Arc::new(move |signal: Signal<'_>| {
         if let Signal::Changed(path) = signal
             && !*overflowing.lock()
         {
-            let _ = inbox.try_send(Message::Changed(path));
+            inbox.changed(path);
         }
     });
-    let session = connector_to(registry.clone()).open(signals).ok().unwrap();
+    let session = connector_to(registry.clone()).session(signals);
     let other = other.clone();
     Interrupted::new(session, move |act| apply(&*other, &act))
 }

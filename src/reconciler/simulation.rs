@@ -6,13 +6,13 @@
 
 mod world;
 
-use super::{Message, Reconciler};
+use super::Reconciler;
+use crate::inbox::Inbox;
 use crate::zk::Session;
 use crate::zk::generation::{self, Generation};
 use crate::zk::memory::interrupted::{Interrupted, Interruption};
 use proptest::prelude::*;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use world::{Act, IDS, World, act, open, path};
 
@@ -60,7 +60,7 @@ fn op() -> impl Strategy<Value = Op> {
 struct Run {
     world: Arc<World>,
     reconciler: Reconciler,
-    inbox: SyncSender<Message>,
+    inbox: Arc<Inbox>,
     session: Arc<Interrupted<Act>>,
     generation: Generation,
     generations: u64,
@@ -74,8 +74,9 @@ struct Run {
 impl Run {
     fn new() -> Run {
         let (world, now) = (World::new(), Instant::now());
-        let (inbox, messages) = sync_channel(Message::MOST);
-        let reconciler = Reconciler::new(world.wanted.clone(), messages, SESSION_TIMEOUT, now);
+        let inbox = Arc::new(Inbox::default());
+        let reconciler =
+            Reconciler::new(world.wanted.clone(), inbox.clone(), SESSION_TIMEOUT, now);
         let session = interrupted(&world, &inbox);
         let generation = generation::inline(1, session.clone());
         Run {
@@ -109,7 +110,7 @@ impl Run {
 
     fn step(&mut self, told: bool, script: &[Interruption<Act>]) {
         if told {
-            self.reconciler.wait(Duration::ZERO);
+            self.reconciler.wait(Instant::now());
         }
         self.session.interrupt(script.iter().cloned());
         self.reconciler.compare(Some(&self.generation), self.now);
@@ -157,8 +158,9 @@ impl Run {
         for id in 0..IDS {
             self.world.give_up(id);
         }
-        self.world.other.lock().close();
-        self.before.iter().for_each(|session| _ = session.close());
+        self.world.other.lock().close(Instant::now());
+        let before = self.before.iter();
+        before.for_each(|session| _ = session.close(Instant::now()));
         for _ in 0..2 {
             for _ in 0..8 {
                 self.now += Duration::from_millis(300);
@@ -194,7 +196,7 @@ impl Run {
     }
 }
 
-fn interrupted(world: &Arc<World>, inbox: &SyncSender<Message>) -> Arc<Interrupted<Act>> {
+fn interrupted(world: &Arc<World>, inbox: &Arc<Inbox>) -> Arc<Interrupted<Act>> {
     let session = open(&world.registry, Some(inbox.clone()));
     let acting = world.clone();
     Interrupted::new(session, move |act| acting.act(&act))
@@ -203,17 +205,13 @@ fn interrupted(world: &Arc<World>, inbox: &SyncSender<Message>) -> Arc<Interrupt
 #[test]
 fn an_earlier_write_that_comes_late_is_noticed() {
     let mut run = Run::new();
-    let script = [
-        Interruption::None,
-        Interruption::None,
-        Interruption::None,
-        Interruption::Act(Act::Register(0, 1)),
-        Interruption::None,
-        Interruption::Late,
-    ];
+    // The node is created once what is above it has been.
+    let mut script = vec![Interruption::None; 4];
+    script.push(Interruption::Late);
     let ops = [
         Op::Act(Act::Register(0, 0)),
-        Op::Step(false, script.into()),
+        Op::Step(false, script),
+        Op::Act(Act::Register(0, 1)),
         Op::Step(false, vec![]),
         Op::Act(Act::Delete(0)),
         Op::LateWrites,

@@ -1,14 +1,15 @@
 //! Callers and the reconciler in thousands of orders: every wait ends, and what was taken back does not stay.
 
 use crate::model::Service;
-use crate::reconciler::{Message, Reconciler};
+use crate::inbox::Inbox;
+use crate::reconciler::Reconciler;
 use crate::wanted::Wanted;
 use crate::zk::generation;
-use crate::zk::memory::{Registry, connector_to};
+use crate::zk::memory::Registry;
+use crate::zk::memory::faults::connector_to;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 const ORDERS: usize = 3000;
@@ -47,11 +48,11 @@ fn in_many_orders(
         move || {
             let registry = Arc::new(Registry::default());
             let wanted = Arc::new(Wanted::default());
-            let (inbox, messages) = sync_channel(Message::MOST);
-            let session = connector_to(registry.clone()).open(Arc::new(|_| {}));
-            let generation = generation::inline(1, session.ok().unwrap());
+            let inbox = Arc::new(Inbox::default());
+            let session = connector_to(registry.clone()).session(Arc::new(|_| {}));
+            let generation = generation::inline(1, session);
             let timeout = Duration::from_secs(6);
-            let mut reconciler = Reconciler::new(wanted.clone(), messages, timeout, Instant::now());
+            let mut reconciler = Reconciler::new(wanted.clone(), inbox, timeout, Instant::now());
             let done = Arc::new(AtomicBool::new(false));
             let stop = done.clone();
             let reconciling = thread::spawn(move || {

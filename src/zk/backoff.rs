@@ -1,10 +1,10 @@
-//! How long to wait before the next attempt.
+//! The pause before the next attempt.
 
 use std::time::{Duration, Instant};
 
 const SHORTEST: Duration = Duration::from_millis(25);
 const LONGEST: Duration = Duration::from_millis(500);
-/// What held for this long was a success. What did not is no reason to hurry.
+/// An attempt that held for this long was a success. Another is no reason to hurry.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// Pauses that get longer, up to a limit, and vary, so that a thousand clients do not come back in step.
@@ -22,14 +22,21 @@ impl Backoff {
     pub(super) fn pause(&mut self) -> Duration {
         let about = self.next;
         self.next = (about * 2).min(LONGEST);
-        about.mul_f64(rand::random_range(0.5..1.0))
+        about.mul_f64(rand::random_range(0.7..1.0))
     }
 
-    /// Notes that what was attempted held from `since` until now.
+    /// Notes that an attempt succeeded and held from `since` until now.
     pub(super) fn held(&mut self, since: Instant) {
-        if since.elapsed() >= SETTLED {
-            self.next = SHORTEST;
-        }
+        self.next = if since.elapsed() >= SETTLED {
+            SHORTEST
+        } else {
+            LONGEST
+        };
+    }
+
+    /// Notes that an attempt has cost a server more than refusing a connection does.
+    pub(super) fn refused(&mut self) {
+        self.next = LONGEST;
     }
 }
 
@@ -46,9 +53,18 @@ mod tests {
         }
         let pause = backoff.pause();
         assert!(pause >= LONGEST / 2 && pause <= LONGEST);
-        backoff.held(Instant::now());
-        assert!(backoff.pause() >= LONGEST / 2);
         backoff.held(Instant::now() - SETTLED);
         assert!(backoff.pause() <= SHORTEST);
+    }
+
+    #[test]
+    fn a_server_that_is_of_no_use_is_asked_three_times_a_second_at_most() {
+        let (mut refused, mut short) = (Backoff::default(), Backoff::default());
+        refused.refused();
+        short.held(Instant::now());
+        for _ in 0..100 {
+            let third = Duration::from_secs(1) / 3;
+            assert!(refused.pause() > third && short.pause() > third);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::Unreachable;
 use super::hosts::Hosts;
 use super::resolver::{Address, Resolver};
+use super::transport::{Transport, is_timeout};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 /// A name that takes longer is not waited for where another name has an address.
 const RESOLVE_SOON: Duration = Duration::from_millis(300);
 const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
-/// How long servers have to prove that they serve, at most.
+/// Time for servers to prove that they serve.
 const PROBE_WITHIN: Duration = Duration::from_millis(2500);
 /// The next address is probed, beside those that have not answered, after this time.
 const STAGGER: Duration = Duration::from_millis(150);
@@ -26,33 +27,56 @@ const MOST_ANSWER: u64 = 65_536;
 /// Connects to one server of an ensemble.
 pub(super) struct Dialer {
     resolver: Resolver,
-    probe_within: Duration,
+    /// The time of callers, less some.
+    patience: Duration,
 }
 
-type Probed = (Address, Result<(), String>);
+/// A server that serves.
+pub(super) struct Server {
+    pub(super) transport: Transport,
+    pub(super) address: SocketAddr,
+    /// `None` where the server did not tell.
+    pub(super) zxid: Option<Zxid>,
+}
+
+/// The last transaction that a server has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Zxid {
+    pub(super) number: i64,
+    /// Whether no server has seen more: this one leads the others, or is alone.
+    pub(super) is_last: bool,
+}
+
+type Probed = (Address, Result<Option<Zxid>, String>);
 
 impl Dialer {
     /// `patience` is that of callers: what keeps them waiting has to be known before it is over.
     pub(super) fn new(hosts: Hosts, patience: Duration) -> Dialer {
         Dialer {
             resolver: Resolver::new(hosts),
-            probe_within: PROBE_WITHIN.min(patience * 3 / 4),
+            patience: patience * 3 / 4,
         }
     }
 
-    /// Greets one server after the other, in the order in which they prove to serve, until one accepts.
+    fn probe_within(&self, reply_timeout: Duration) -> Duration {
+        PROBE_WITHIN.max(reply_timeout).min(self.patience)
+    }
+
+    /// Greets one server after the other, in the order in which they prove to serve, until one accepts. Servers that
+    /// are known to be slow have at least `reply_timeout` to prove it.
     ///
-    /// Ends within 5 s and what greeting takes.
+    /// Ends within 5 s, or twice the longest reply timeout, and what greeting takes.
     pub(super) fn dial<T>(
         &self,
-        greet: impl Fn(TcpStream) -> Result<T, String>,
+        reply_timeout: Duration,
+        greet: impl Fn(Server) -> Result<T, String>,
     ) -> Result<T, Unreachable> {
         let started = Instant::now();
         let (addresses, mut failures) = self
             .resolver
             .resolve(started + RESOLVE_SOON, started + RESOLVE_WITHIN);
-        for (address, serves) in Probes::new(addresses, self.probe_within) {
-            match serves.and_then(|()| greet(connect(address.socket)?)) {
+        for (address, serves) in Probes::new(addresses, self.probe_within(reply_timeout)) {
+            match serves.and_then(|zxid| greet(connect(address.socket, zxid)?)) {
                 Ok(accepted) => return Ok(accepted),
                 Err(why) => failures.push(format!("{address}: {why}")),
             }
@@ -61,10 +85,14 @@ impl Dialer {
     }
 }
 
-fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+fn connect(address: SocketAddr, zxid: Option<Zxid>) -> Result<Server, String> {
     let stream = TcpStream::connect_timeout(&address, CONNECT_WITHIN).map_err(phrase)?;
-    stream.set_nodelay(true).map_err(phrase)?;
-    Ok(stream)
+    let transport = Transport::new(stream).map_err(phrase)?;
+    Ok(Server {
+        transport,
+        address,
+        zxid,
+    })
 }
 
 /// The probes of a number of addresses, each on a thread of its own.
@@ -142,16 +170,24 @@ impl Iterator for Probes {
     }
 }
 
-/// Makes sure that a server serves at this address, by the word `srvr`.
+/// Makes sure that a server serves at this address, by the word `srvr`, and returns the transaction that it tells.
 ///
 /// One that does not must not be sent a session: a stopped server would take it up when it goes on, long after the
 /// session has moved elsewhere.
-fn probe(address: SocketAddr, until: Instant) -> Result<(), String> {
+pub(super) fn probe(address: SocketAddr, until: Instant) -> Result<Option<Zxid>, String> {
     let left = until.saturating_duration_since(Instant::now());
     let left = left.max(Duration::from_millis(1));
     let mut stream = TcpStream::connect_timeout(&address, left).map_err(phrase)?;
     let answer = ask(&mut stream, until).map_err(phrase)?;
-    judge(&String::from_utf8_lossy(&answer))
+    let answer = String::from_utf8_lossy(&answer);
+    judge(&answer).map(|()| zxid(&answer))
+}
+
+fn zxid(answer: &str) -> Option<Zxid> {
+    let told = |name| answer.lines().find_map(|line| line.strip_prefix(name));
+    let number = i64::from_str_radix(told("Zxid: 0x")?.trim(), 16).ok()?;
+    let is_last = matches!(told("Mode: ")?.trim(), "leader" | "standalone");
+    Some(Zxid { number, is_last })
 }
 
 /// The operating system's phrases begin with a capital letter.
@@ -161,10 +197,6 @@ pub(super) fn phrase(error: io::Error) -> String {
         ErrorKind::UnexpectedEof => "ended the connection without an answer".into(),
         _ => error.to_string().to_lowercase(),
     }
-}
-
-pub(super) fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// Returns the answer to the word, or what there is of it in time, if anything.
@@ -179,9 +211,9 @@ fn ask(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
 }
 
 /// Reads from a stream until a deadline, however many pieces it comes in.
-pub(super) struct Until<'a> {
-    pub(super) stream: &'a mut TcpStream,
-    pub(super) deadline: Instant,
+struct Until<'a> {
+    stream: &'a mut TcpStream,
+    deadline: Instant,
 }
 
 impl Read for Until<'_> {
@@ -215,8 +247,10 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
+    const SOON: Duration = Duration::from_secs(1);
+
     /// A server for one connection, and what a probe of it says.
-    fn probed(serve: impl FnOnce(TcpStream) + Send + 'static) -> Result<(), String> {
+    fn probed(serve: impl FnOnce(TcpStream) + Send + 'static) -> Result<Option<Zxid>, String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = thread::spawn(move || serve(listener.accept().unwrap().0));
@@ -235,8 +269,20 @@ mod tests {
     #[test]
     fn a_server_that_serves_is_taken() {
         let text = "Zookeeper version: 3.8.0\nMode: standalone\nNode count: 5\n";
-        assert_eq!(probed(answering(text)), Ok(()));
-        assert_eq!(probed(answering("Mode: leader\n")), Ok(()));
+        assert_eq!(probed(answering(text)), Ok(None));
+        assert_eq!(probed(answering("Mode: leader\n")), Ok(None));
+    }
+
+    #[test]
+    fn a_server_tells_its_last_transaction_and_whether_another_can_have_a_later_one() {
+        let told = |text| probed(answering(text)).unwrap().unwrap();
+        let zxid = |number, is_last| Zxid { number, is_last };
+        let text = "Zxid: 0x100000002\nMode: follower\n";
+        assert_eq!(told(text), zxid(0x1_0000_0002, false));
+        assert_eq!(told("Zxid: 0x0\nMode: leader\n"), zxid(0, true));
+        assert_eq!(told("Zxid: 0x7\nMode: standalone\n"), zxid(7, true));
+        let strange = "Zxid: 0x-\nMode: standalone\n";
+        assert_eq!(probed(answering(strange)), Ok(None));
     }
 
     #[test]
@@ -261,8 +307,8 @@ mod tests {
     #[test]
     fn a_server_that_may_not_answer_the_word_gets_a_chance() {
         let text = "srvr is not executed because it is not in the whitelist.\n";
-        assert_eq!(probed(answering(text)), Ok(()));
-        assert_eq!(probed(answering("")), Ok(()));
+        assert_eq!(probed(answering(text)), Ok(None));
+        assert_eq!(probed(answering("")), Ok(None));
     }
 
     #[test]
@@ -292,7 +338,7 @@ mod tests {
             stream.write_all(b"Mode: follower\n").unwrap();
             stream.read_to_end(&mut Vec::new()).unwrap();
         });
-        assert_eq!(result, Ok(()));
+        assert_eq!(result, Ok(None));
     }
 
     #[test]
@@ -334,14 +380,14 @@ mod tests {
     #[test]
     fn a_silent_address_does_not_keep_us_from_the_others() {
         let addresses = [server(|_| false), server(|_| true), server(|_| false)];
-        let dialed = dialer(&addresses).dial(|stream| Ok(stream.peer_addr().unwrap()));
+        let dialed = dialer(&addresses).dial(SOON, |server| Ok(server.address));
         assert_eq!(dialed, Ok(addresses[1]));
     }
 
     #[test]
     fn an_address_that_has_not_answered_is_asked_again() {
         let address = server(|at| at > 0);
-        assert!(dialer(&[address]).dial(|_| Ok(())).is_ok());
+        assert!(dialer(&[address]).dial(SOON, |_| Ok(())).is_ok());
     }
 
     #[test]
@@ -350,7 +396,7 @@ mod tests {
         let refusing = listener.local_addr().unwrap();
         drop(listener);
         let (silent, serving) = (server(|_| false), server(|_| true));
-        let dialed = dialer(&[silent, refusing, serving]).dial::<()>(|_| Err("wanted more".into()));
+        let dialed = dialer(&[silent, refusing, serving]).dial::<()>(SOON, |_| Err("wanted more".into()));
         let mut lines = dialed.unwrap_err().0;
         lines.sort_by_key(|line| line.split(": ").last().map(str::to_owned));
         assert_eq!(lines.len(), 3, "{lines:?}");

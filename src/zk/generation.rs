@@ -1,72 +1,30 @@
-//! One connection of a session, and the worker threads that make the session's calls, so that a caller never waits
-//! past its deadline.
+//! The handle for one connection of a session.
 
-use super::{Failure, Session};
-use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use super::{Failure, Link, Reply, Request, Session};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-/// Calls of one [`Generation::call_all`] that are under way at the same time.
-const IN_FLIGHT: usize = 12;
-/// A few more than that, so that a heartbeat never queues behind a long list.
-const MOST_WORKERS: usize = IN_FLIGHT + 4;
-/// How long a worker without work lives on.
-const IDLE: Duration = Duration::from_secs(1);
-
-type Job = Box<dyn FnOnce(&dyn Session) + Send>;
+/// Requests of one [`Generation::call_all`] that are under way at the same time: more are hardly faster, and a server
+/// has all answers in its memory that were not read yet.
+const IN_FLIGHT: usize = 32;
 
 /// One connection of a session, from when it stands until it is lost. It never comes back: another takes its place,
 /// of the same session where that lives on.
+#[derive(Clone)]
 pub(crate) struct Generation {
     number: u64,
-    workers: Arc<Workers>,
-    /// How long one call may take before the session is given up: far longer than the engine takes to notice a loss.
-    limit: Duration,
-    loss: Arc<Loss>,
-}
-
-/// Whether a generation is lost, and whom to tell.
-pub(crate) struct Loss {
-    lost: AtomicBool,
-    wake: Box<dyn Fn() + Send + Sync>,
-}
-
-impl Loss {
-    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Loss> {
-        Arc::new(Loss {
-            lost: AtomicBool::new(false),
-            wake: Box::new(wake),
-        })
-    }
-
-    fn declare(&self) {
-        if !self.lost.swap(true, Ordering::AcqRel) {
-            (self.wake)();
-        }
-    }
-
-    fn is_declared(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
-    }
+    session: Arc<dyn Session>,
+    connection: u64,
 }
 
 impl Generation {
-    pub(super) fn new(
-        number: u64,
-        workers: Arc<Workers>,
-        limit: Duration,
-        loss: Arc<Loss>,
-    ) -> Generation {
+    pub(super) fn new(number: u64, session: Arc<dyn Session>, connection: u64) -> Generation {
         Generation {
             number,
-            workers,
-            limit,
-            loss,
+            session,
+            connection,
         }
     }
 
@@ -76,122 +34,84 @@ impl Generation {
 
     /// Returns the id of the session, which owns the ephemeral nodes that are created through it.
     pub(crate) fn owner(&self) -> i64 {
-        self.workers.session.id()
+        self.session.id()
+    }
+
+    pub(crate) fn session_timeout(&self) -> Duration {
+        self.session.timeout()
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.loss.is_declared()
+        self.session.link() != Link::Up(self.connection)
     }
 
-    pub(super) fn declare_lost(&self) {
-        self.loss.declare();
-    }
-
-    /// Makes a call on a worker thread and waits for its answer, at most until `deadline`.
-    pub(crate) fn call<T: Send + 'static>(
-        &self,
-        deadline: Instant,
-        job: impl FnOnce(&dyn Session) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        if self.is_lost() {
-            return Err(lost());
-        }
+    /// Sends a request and waits for its answer, at most until `deadline`.
+    pub(crate) fn call(&self, request: Request, deadline: Instant) -> Result<Reply, Failure> {
         let (answer, answers) = mpsc::sync_channel(1);
-        self.workers.submit(Box::new(move |session| {
-            let _ = answer.send(job(session));
-        }));
-        let result = self.wait(&answers, deadline);
-        if matches!(result, Err(Failure::Lost(_))) {
-            self.loss.declare();
-        }
-        result
+        let done = Box::new(move |outcome| {
+            // Its caller may wait no longer.
+            let _ = answer.try_send(outcome);
+        });
+        self.session
+            .submit(self.connection, request, deadline, done);
+        let left = deadline.saturating_duration_since(Instant::now());
+        answers.recv_timeout(left).unwrap_or_else(|error| match error {
+            RecvTimeoutError::Timeout => Err(Failure::Timeout),
+            RecvTimeoutError::Disconnected => Err(lost()),
+        })
     }
 
-    /// Makes one call for each item, several at a time, and returns the answers in the order of the items. An answer
-    /// that never came is a failure of its own.
-    pub(crate) fn call_all<I: Send + Sync + 'static, T: Send + 'static>(
-        &self,
-        items: Arc<Vec<I>>,
-        job: impl Fn(&dyn Session, &I) -> Result<T, Failure> + Send + Sync + 'static,
-    ) -> Vec<Result<T, Failure>> {
-        let count = items.len();
-        let (answer, answers) = mpsc::sync_channel(count.max(1));
-        let (next, job) = (Arc::new(AtomicUsize::new(0)), Arc::new(job));
-        for _ in 0..count.min(IN_FLIGHT) {
-            let (items, next, job) = (items.clone(), next.clone(), job.clone());
-            let (loss, answer) = (self.loss.clone(), answer.clone());
-            self.workers.submit(Box::new(move |session| {
-                while let Some((at, item)) = take(&items, &next) {
-                    let result = if loss.is_declared() {
-                        Err(lost())
-                    } else {
-                        job(session, item)
-                    };
-                    let _ = answer.send((at, result));
-                }
-            }));
-        }
-        drop(answer);
-        self.collect(count, &answers)
+    /// Sends requests, several at a time and in their order, and returns the answers. Waits until the last is there, or
+    /// the connection is lost: one that answers nothing is.
+    pub(crate) fn call_all(&self, requests: Vec<Request>) -> Vec<Result<Reply, Failure>> {
+        self.call_all_noting(requests, |_, _| {})
     }
 
-    fn collect<T>(
+    /// As [`call_all`](Generation::call_all), and calls `note` with the number of a request and its answer as soon as
+    /// that arrives, on the thread that receives. It must not block.
+    pub(crate) fn call_all_noting(
         &self,
-        count: usize,
-        answers: &mpsc::Receiver<(usize, Result<T, Failure>)>,
-    ) -> Vec<Result<T, Failure>> {
-        let mut results: Vec<Result<T, Failure>> =
-            (0..count).map(|_| Err(Failure::Timeout)).collect();
-        for _ in 0..count {
-            // The limit is for progress: a long list may take longer in all.
-            match answers.recv_timeout(self.limit) {
-                Ok((at, result)) => {
-                    if matches!(result, Err(Failure::Lost(_))) {
-                        self.loss.declare();
-                    }
-                    results[at] = result;
-                }
-                Err(_) => {
-                    self.loss.declare();
-                    break;
-                }
+        requests: Vec<Request>,
+        note: impl Fn(usize, &Result<Reply, Failure>) + Send + Sync + 'static,
+    ) -> Vec<Result<Reply, Failure>> {
+        let mut outcomes: Vec<_> = requests.iter().map(|_| Err(lost())).collect();
+        let (report, reports) = mpsc::channel();
+        let (note, mut under_way) = (Arc::new(note), 0);
+        let mut take = |under_way: &mut usize| {
+            *under_way -= 1;
+            if let Ok((at, outcome)) = reports.recv() {
+                outcomes[at] = outcome;
             }
-        }
-        results
-    }
-
-    fn wait<T>(
-        &self,
-        answers: &mpsc::Receiver<Result<T, Failure>>,
-        deadline: Instant,
-    ) -> Result<T, Failure> {
-        let started = Instant::now();
-        let patience = deadline.saturating_duration_since(started).min(self.limit);
-        match answers.recv_timeout(patience) {
-            Ok(result) => result,
-            Err(RecvTimeoutError::Disconnected) => Err(lost()),
-            Err(RecvTimeoutError::Timeout) => {
-                // A caller in a hurry is no reason to give up the session, the limit is.
-                if patience == self.limit {
-                    self.loss.declare();
-                }
-                Err(Failure::Timeout)
+        };
+        for (at, request) in requests.into_iter().enumerate() {
+            if under_way == IN_FLIGHT {
+                take(&mut under_way);
             }
+            let (report, note) = (report.clone(), note.clone());
+            let done = Box::new(move |outcome| {
+                note(at, &outcome);
+                let _ = report.send((at, outcome));
+            });
+            let deadline = Instant::now() + self.session.timeout();
+            self.session.submit(self.connection, request, deadline, done);
+            under_way += 1;
         }
+        // With the last of the senders gone a lost report would be noticed, and not waited for.
+        drop(report);
+        while under_way > 0 {
+            take(&mut under_way);
+        }
+        outcomes
     }
 }
 
-/// A generation without threads of its own, for tests that take every step themselves.
+/// A generation that no supervisor gave out, for tests that take every step themselves.
 #[cfg(test)]
 pub(crate) fn inline(number: u64, session: Arc<dyn Session>) -> Generation {
-    let workers = Workers {
-        session,
-        state: Mutex::default(),
-        work: Condvar::new(),
-        inline: true,
+    let Link::Up(connection) = session.link() else {
+        panic!("{:?}", session.link());
     };
-    let limit = Duration::from_secs(60);
-    Generation::new(number, Arc::new(workers), limit, Loss::new(|| {}))
+    Generation::new(number, session, connection)
 }
 
 impl fmt::Debug for Generation {
@@ -201,98 +121,5 @@ impl fmt::Debug for Generation {
 }
 
 fn lost() -> Failure {
-    Failure::Lost("the session is lost".into())
-}
-
-fn take<'a, I>(items: &'a [I], next: &AtomicUsize) -> Option<(usize, &'a I)> {
-    let at = next.fetch_add(1, Ordering::Relaxed);
-    items.get(at).map(|item| (at, item))
-}
-
-/// Threads that make calls on one session. They come when there is work and go when there is none for a while.
-pub(super) struct Workers {
-    session: Arc<dyn Session>,
-    state: Mutex<State>,
-    work: Condvar,
-    /// Whether every call is made by the thread that asks for it.
-    #[cfg(test)]
-    inline: bool,
-}
-
-#[derive(Default)]
-struct State {
-    jobs: VecDeque<Job>,
-    idle: usize,
-    threads: usize,
-}
-
-impl Workers {
-    pub(super) fn new(session: Arc<dyn Session>) -> Arc<Workers> {
-        Arc::new(Workers {
-            session,
-            state: Mutex::default(),
-            work: Condvar::new(),
-            #[cfg(test)]
-            inline: false,
-        })
-    }
-
-    /// Ends the session, and says whether it has ended by `deadline`.
-    pub(super) fn close(self: &Arc<Self>, deadline: Instant) -> bool {
-        let (answer, answers) = mpsc::sync_channel(1);
-        self.submit(Box::new(move |session| {
-            let _ = answer.send(session.close());
-        }));
-        let left = deadline.saturating_duration_since(Instant::now());
-        answers.recv_timeout(left).unwrap_or(false)
-    }
-
-    fn submit(self: &Arc<Self>, job: Job) {
-        #[cfg(test)]
-        if self.inline {
-            return job(&*self.session);
-        }
-        let mut state = self.state.lock();
-        state.jobs.push_back(job);
-        if state.idle >= state.jobs.len() {
-            self.work.notify_one();
-        } else if state.threads < MOST_WORKERS {
-            self.hire(&mut state);
-        }
-    }
-
-    fn hire(self: &Arc<Self>, state: &mut State) {
-        let workers = self.clone();
-        match thread::Builder::new()
-            .name("party-call".into())
-            .spawn(move || workers.run())
-        {
-            Ok(_) => state.threads += 1,
-            // Its caller sees the answer's channel closed. With other threads alive the job is theirs.
-            Err(_) if state.threads == 0 => drop(state.jobs.pop_back()),
-            Err(_) => {}
-        }
-    }
-
-    fn run(&self) {
-        while let Some(job) = self.next() {
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&*self.session)));
-        }
-    }
-
-    fn next(&self) -> Option<Job> {
-        let mut state = self.state.lock();
-        loop {
-            if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
-            }
-            state.idle += 1;
-            let timed_out = self.work.wait_for(&mut state, IDLE).timed_out();
-            state.idle -= 1;
-            if timed_out && state.jobs.is_empty() {
-                state.threads -= 1;
-                return None;
-            }
-        }
-    }
+    Failure::Lost("the connection to zookeeper is lost".into())
 }

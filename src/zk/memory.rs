@@ -1,21 +1,23 @@
 //! A registry inside this process, for tests and for `memory:NAME`.
 //!
 //! It keeps the rules of ZooKeeper that this library depends on: sessions outlive their connections until they expire,
-//! watched trees stay watched, watches of one node are lost with the connection.
+//! watches are lost with the connection, requests of a session are carried out in their order.
 
-use super::{Connector, Failure, Link, Mode, Node, Session, Signals, Stat, Unreachable};
+use super::{Connector, Done, Link, Request, Session, Signals};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use state::{Call, State, lost};
+use state::{State, lost};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 mod state;
 
 #[cfg(test)]
-mod faults;
+mod client;
+#[cfg(test)]
+pub(crate) mod faults;
 #[cfg(test)]
 pub(crate) mod interrupted;
 
@@ -28,35 +30,38 @@ pub(crate) fn registry(name: &str) -> Arc<Registry> {
     registries.entry(name.to_owned()).or_default().clone()
 }
 
-/// Returns what opens sessions on this registry.
-#[cfg(test)]
-pub(crate) fn connector_to(registry: Arc<Registry>) -> Arc<dyn Connector> {
-    Arc::new(Memory(registry))
+/// Returns what makes sessions on the registry of this name.
+pub(crate) fn connector(name: &str, session_timeout: Duration) -> Arc<dyn Connector> {
+    Arc::new(Memory {
+        registry: registry(name),
+        session_timeout,
+    })
 }
 
-/// Returns what opens sessions on the registry of this name.
-pub(crate) fn connector(name: &str) -> Arc<dyn Connector> {
-    Arc::new(Memory(registry(name)))
+struct Memory {
+    registry: Arc<Registry>,
+    session_timeout: Duration,
 }
-
-struct Memory(Arc<Registry>);
 
 /// A tree of nodes, and the sessions on it.
 #[derive(Default)]
 pub(crate) struct Registry {
-    /// Never held while a signal is delivered: its receiver may well make a call.
+    /// Never held while a signal or an outcome is delivered: its receiver may well send a request.
     state: Mutex<State>,
-    /// Notified whenever a call that is held up may have to go on.
+    /// Notified whenever a session is over, or has a request that can be carried out.
     changed: Condvar,
 }
 
 impl Connector for Memory {
-    fn open(&self, signals: Signals) -> Result<Arc<dyn Session>, Unreachable> {
-        let mut state = self.0.state.lock();
-        let id = state.open(signals)?;
-        self.0.deliver(state);
-        let registry = self.0.clone();
-        Ok(Arc::new(Handle { registry, id }))
+    fn session(&self, signals: Signals) -> Arc<dyn Session> {
+        let registry = self.registry.clone();
+        let id = registry.state.lock().open(signals);
+        let timeout = self.session_timeout;
+        Arc::new(Handle {
+            registry,
+            id,
+            timeout,
+        })
     }
 }
 
@@ -64,26 +69,34 @@ impl Connector for Memory {
 struct Handle {
     registry: Arc<Registry>,
     id: i64,
-}
-
-impl Handle {
-    fn call<T>(
-        &self,
-        kind: Call,
-        call: impl FnOnce(&mut State) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let mut state = self.registry.state.lock();
-        *state.calls.entry(kind).or_default() += 1;
-        let held_up = self.registry.hold_up(&mut state, self.id);
-        let result = held_up.and_then(|()| call(&mut state));
-        self.registry.deliver(state);
-        result
-    }
+    timeout: Duration,
 }
 
 impl Session for Handle {
+    /// Carries out what is held up by a fault, once it is not any more. Without faults there is nothing to do.
+    fn run(&self) {
+        let mut state = self.registry.state.lock();
+        while let Some(client) = state.clients.get(&self.id) {
+            match client.held_up.front().map(|held_up| held_up.due) {
+                Some(due) if !state.faults.frozen && due <= Instant::now() => {
+                    state.carry_out_next(self.id);
+                    self.registry.deliver(state);
+                    state = self.registry.state.lock();
+                }
+                Some(due) if !state.faults.frozen => {
+                    self.registry.changed.wait_until(&mut state, due);
+                }
+                _ => self.registry.changed.wait(&mut state),
+            }
+        }
+    }
+
     fn id(&self) -> i64 {
         self.id
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     fn link(&self) -> Link {
@@ -96,115 +109,86 @@ impl Session for Handle {
         None
     }
 
-    fn create(&self, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure> {
-        self.call(Call::Create, |state| {
-            state.create(self.id, path, data, mode)
-        })
-    }
-
-    fn exists(&self, path: &str, watch: bool) -> Result<Option<Stat>, Failure> {
-        self.call(Call::Exists, |state| {
-            if watch {
-                state.watch(self.id, path, true);
-            }
-            Ok(state.nodes.get(path).map(|(_, stat)| *stat))
-        })
-    }
-
-    fn get_all(&self, paths: &[String]) -> Result<Vec<Result<Option<Node>, Failure>>, Failure> {
-        self.call(Call::Get, |state| {
-            let read = paths.iter().map(|path| Ok(state.nodes.get(path).cloned()));
-            Ok(read.collect())
-        })
-    }
-
-    fn set(&self, path: &str, data: &[u8], version: i32) -> Result<Stat, Failure> {
-        self.call(Call::Set, |state| state.set(path, data, version))
-    }
-
-    fn delete(&self, path: &str, version: i32) -> Result<(), Failure> {
-        self.call(Call::Delete, |state| state.delete(path, version))
-    }
-
-    fn children(&self, path: &str) -> Result<Option<Vec<String>>, Failure> {
-        self.call(Call::Children, |state| Ok(state.children(path)))
-    }
-
-    fn watch_tree(&self, path: &str) -> Result<(), Failure> {
-        self.call(Call::Watch, |state| {
-            state.watch(self.id, path, false);
-            Ok(())
-        })
-    }
-
-    fn close(&self) -> bool {
+    fn submit(&self, connection: u64, request: Request, _: Instant, done: Done) {
         let mut state = self.registry.state.lock();
-        let _ = self.registry.hold_up(&mut state, self.id);
-        let ended = state.close(self.id);
+        state.count(&request);
+        match state.connection(self.id) {
+            Some(current) if current == connection => state.take(self.id, request, done),
+            _ => state.outbox.outcomes.push((done, Err(lost()))),
+        }
         self.registry.deliver(state);
-        ended
+    }
+
+    fn close(&self, deadline: Instant) -> bool {
+        let mut state = self.registry.state.lock();
+        state.close(self.id);
+        self.registry.deliver(state);
+        let mut state = self.registry.state.lock();
+        while state.clients.contains_key(&self.id) {
+            let waited = self.registry.changed.wait_until(&mut state, deadline);
+            if waited.timed_out() {
+                return false;
+            }
+        }
+        true
     }
 }
 
 impl Registry {
-    /// Keeps a client waiting while the registry is frozen or slow. Fails where its connection is lost meanwhile.
-    fn hold_up(&self, state: &mut MutexGuard<'_, State>, id: i64) -> Result<(), Failure> {
-        let due = Instant::now() + state.faults.delay;
-        let connection = state.check(id)?;
-        while state.faults.frozen || Instant::now() < due {
-            if state.faults.frozen {
-                self.changed.wait(state);
-            } else {
-                self.changed.wait_until(state, due);
-            }
-            if state.check(id)? != connection {
-                return Err(lost());
-            }
-        }
-        Ok(())
-    }
-
     fn deliver(&self, mut state: MutexGuard<'_, State>) {
         let outbox = std::mem::take(&mut state.outbox);
         drop(state);
         self.changed.notify_all();
-        for (signals, signal) in outbox {
-            signals(signal);
-        }
+        outbox.deliver();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::faults::connector_to;
     use super::state::no_answer;
     use super::*;
-    use crate::zk::Signal;
+    use crate::zk::{Failure, Mode, Signal, Stat};
     use std::sync::mpsc::{Receiver, channel};
     use std::thread;
-    use std::time::Duration;
 
     /// A registry of its own for one test.
     fn fresh() -> Arc<Registry> {
         Arc::new(Registry::default())
     }
 
+    /// A signal to keep.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Told {
+        Link,
+        Changed(String),
+    }
+
+    impl From<Signal<'_>> for Told {
+        fn from(signal: Signal<'_>) -> Told {
+            match signal {
+                Signal::Link => Told::Link,
+                Signal::Changed(path) => Told::Changed(path.to_owned()),
+            }
+        }
+    }
+
     struct Opening {
         session: Arc<dyn Session>,
-        signals: Receiver<Signal>,
+        signals: Receiver<Told>,
     }
 
     impl Opening {
         fn new(registry: &Arc<Registry>) -> Opening {
             let (sender, signals) = channel();
-            let opened =
-                Memory(registry.clone()).open(Arc::new(move |signal| drop(sender.send(signal))));
-            Opening {
-                session: opened.unwrap(),
-                signals,
-            }
+            let told = move |signal: Signal<'_>| drop(sender.send(Told::from(signal)));
+            let session = connector_to(registry.clone()).session(Arc::new(told));
+            let running = session.clone();
+            thread::spawn(move || running.run());
+            Opening { session, signals }
         }
 
-        fn signals(&self) -> Vec<Signal> {
+        fn signals(&self) -> Vec<Told> {
             self.signals.try_iter().collect()
         }
 
@@ -222,11 +206,14 @@ mod tests {
     }
 
     fn unreachable(registry: &Arc<Registry>) -> bool {
-        Memory(registry.clone()).open(Arc::new(|_| {})).is_err()
+        let opened = connector_to(registry.clone()).session(Arc::new(|_| {}));
+        let unreachable = opened.link() == Link::Down(no_answer());
+        opened.close(Instant::now());
+        unreachable
     }
 
-    fn changed(path: &str) -> Signal {
-        Signal::Changed(path.into())
+    fn changed(path: &str) -> Told {
+        Told::Changed(path.into())
     }
 
     fn is_lost<T>(result: Result<T, Failure>) -> bool {
@@ -244,10 +231,11 @@ mod tests {
 
     #[test]
     fn a_name_names_one_registry() {
+        let connector = |name| connector(name, Duration::from_secs(6));
         let (one, two) = (connector("names-1"), connector("names-1"));
-        let opened = one.open(Arc::new(|_| {})).unwrap();
+        let opened = one.session(Arc::new(|_| {}));
         opened.create("/a", b"1", Mode::Persistent).unwrap();
-        let opened = two.open(Arc::new(|_| {})).unwrap();
+        let opened = two.session(Arc::new(|_| {}));
         assert!(opened.exists("/a", false).unwrap().is_some());
         assert_eq!(
             registry("names-1").dump(),
@@ -301,8 +289,8 @@ mod tests {
         assert_eq!(one.session.set("/a", b"1", -1), Err(Failure::NoNode));
         one.create("/a", Mode::Persistent);
         assert_eq!(one.session.set("/a", b"1", 1), Err(Failure::BadVersion));
-        assert_eq!(one.session.set("/a", b"1", 0).unwrap().version, 1);
-        assert_eq!(one.session.set("/a", b"2", -1).unwrap().version, 2);
+        assert_eq!(one.session.set("/a", b"1", 0).unwrap().unwrap().version, 1);
+        assert_eq!(one.session.set("/a", b"2", -1).unwrap().unwrap().version, 2);
         assert_eq!(
             one.session.get("/a"),
             Ok(Some((
@@ -366,6 +354,28 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_that_is_watched_no_more_is_not_signalled() {
+        let one = open(&fresh());
+        one.session.watch_tree("/a").unwrap();
+        one.create("/a", Mode::Persistent);
+        one.session.unwatch("/a").unwrap();
+        one.create("/a/b", Mode::Persistent);
+        assert_eq!(one.signals(), [changed("/a")]);
+    }
+
+    #[test]
+    fn a_session_knows_its_own_nodes() {
+        let registry = fresh();
+        let (one, two) = (open(&registry), open(&registry));
+        one.create("/a", Mode::Persistent);
+        one.create("/a/one", Mode::Ephemeral);
+        one.create("/b", Mode::Ephemeral);
+        two.create("/a/two", Mode::Ephemeral);
+        assert_eq!(one.session.ephemerals("/a").unwrap(), ["/a/one"]);
+        assert_eq!(one.session.ephemerals("/").unwrap(), ["/a/one", "/b"]);
+    }
+
+    #[test]
     fn the_whole_registry_can_be_watched() {
         let one = open(&fresh());
         one.session.watch_tree("/").unwrap();
@@ -379,12 +389,11 @@ mod tests {
         let session: Arc<Mutex<Option<Arc<dyn Session>>>> = Arc::default();
         let (seen, in_signal) = (Arc::new(Mutex::new(None)), session.clone());
         let answer = seen.clone();
-        let opened = Memory(registry).open(Arc::new(move |signal| {
+        let one = connector_to(registry).session(Arc::new(move |signal| {
             if let (Signal::Changed(path), Some(session)) = (signal, in_signal.lock().clone()) {
-                *answer.lock() = session.get(&path).unwrap();
+                *answer.lock() = session.get(path).unwrap();
             }
         }));
-        let one = opened.unwrap();
         *session.lock() = Some(one.clone());
         one.exists("/a", true).unwrap();
         one.create("/a", b"1", Mode::Persistent).unwrap();
@@ -400,8 +409,8 @@ mod tests {
         two.create("/c", Mode::Ephemeral);
         two.session.watch_tree("/a").unwrap();
         assert_ne!(two.owner("/a"), two.owner("/c"));
-        assert!(one.session.close());
-        assert_eq!(one.signals(), [Signal::Link]);
+        assert!(one.session.end());
+        assert_eq!(one.signals(), [Told::Link]);
         assert_eq!(one.session.link(), Link::Over);
         assert_eq!(two.signals(), [changed("/a")]);
         assert_eq!(
@@ -413,12 +422,12 @@ mod tests {
             ["/b", "/c"]
         );
         assert!(is_lost(one.session.exists("/", false)));
-        assert!(one.session.close());
+        assert!(one.session.end());
         assert_eq!(registry.sessions(), 1);
     }
 
     #[test]
-    fn a_session_outlives_an_outage_and_its_trees_stay_watched() {
+    fn a_session_outlives_an_outage_and_its_watches_do_not() {
         let registry = fresh();
         let (one, two) = (open(&registry), open(&registry));
         one.create("/one", Mode::Ephemeral);
@@ -431,12 +440,12 @@ mod tests {
         assert_eq!(two.session.link(), Link::Down(no_answer()));
         assert!(is_lost(two.session.get("/two")));
         registry.outage(false);
-        assert_eq!(two.signals(), [Signal::Link, Signal::Link]);
+        assert_eq!(two.signals(), [Told::Link, Told::Link]);
         assert_eq!(two.session.link(), Link::Up(2));
         assert_eq!(two.owner("/two"), two.session.id());
         one.session.set("/two", b"", -1).unwrap();
         one.session.set("/one", b"", -1).unwrap();
-        assert_eq!(two.signals(), [changed("/two")]);
+        assert_eq!(two.signals(), []);
     }
 
     #[test]
@@ -448,7 +457,7 @@ mod tests {
         assert!(two.session.exists("/b", true).is_ok());
         registry.outage(true);
         registry.expire_all();
-        assert_eq!(two.signals(), [Signal::Link]);
+        assert_eq!(two.signals(), [Told::Link]);
     }
 
     #[test]
@@ -457,10 +466,10 @@ mod tests {
         let one = open(&registry);
         one.create("/a", Mode::Ephemeral);
         registry.outage(true);
-        assert!(!one.session.close());
+        assert!(!one.session.close(Instant::now()));
         assert_eq!(registry.dump().len(), 1);
         registry.outage(false);
-        assert!(one.session.close());
+        assert!(one.session.end());
         assert_eq!(registry.dump(), []);
         assert_eq!(registry.sessions(), 0);
     }
@@ -472,7 +481,7 @@ mod tests {
         one.create("/one", Mode::Ephemeral);
         registry.expire_all();
         assert_eq!(registry.dump(), []);
-        assert_eq!(one.signals(), [Signal::Link]);
+        assert_eq!(one.signals(), [Told::Link]);
         assert_eq!(one.session.link(), Link::Over);
         assert!(is_lost(one.session.exists("/", false)));
         assert_ne!(open(&registry).session.id(), one.session.id());
@@ -489,7 +498,7 @@ mod tests {
         assert!(matches!(one.session.link(), Link::Down(_)));
         registry.outage(false);
         assert_eq!(one.session.link(), Link::Over);
-        assert_eq!(one.signals(), [Signal::Link, Signal::Link]);
+        assert_eq!(one.signals(), [Told::Link, Told::Link]);
     }
 
     #[test]
@@ -498,7 +507,7 @@ mod tests {
         let one = open(&registry);
         one.create("/one", Mode::Ephemeral);
         registry.lose_connections();
-        assert_eq!(one.signals(), [Signal::Link, Signal::Link]);
+        assert_eq!(one.signals(), [Told::Link, Told::Link]);
         assert_eq!(one.session.link(), Link::Up(2));
         assert_eq!(registry.dump().len(), 1);
     }
@@ -551,7 +560,7 @@ mod tests {
         let one = open(&registry);
         registry.freeze(true);
         thread::scope(|scope| {
-            let close = scope.spawn(|| one.session.close());
+            let close = scope.spawn(|| one.session.end());
             assert_eq!(registry.sessions(), 1);
             registry.freeze(false);
             assert!(close.join().unwrap());
@@ -591,6 +600,7 @@ mod tests {
         one.session.set("/a", b"", -1).unwrap();
         one.session.children("/a").unwrap();
         one.session.watch_tree("/a").unwrap();
+        one.session.unwatch("/a").unwrap();
         one.session.delete("/a", -1).unwrap();
         assert!(one.session.get("/a").unwrap().is_none());
         let expected = faults::Calls {
@@ -601,6 +611,7 @@ mod tests {
             delete: 1,
             children: 1,
             watch: 1,
+            unwatch: 1,
         };
         assert_eq!(registry.calls(), expected);
     }

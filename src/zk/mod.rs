@@ -1,31 +1,37 @@
-//! Everything that knows a ZooKeeper client or the network.
+//! The only place that knows ZooKeeper's protocol and the network.
 //!
-//! [`Session`] is what an engine has to offer: one session of the ensemble, which outlives its connections. Its calls
-//! may block, so nobody outside this folder makes them directly: a [`generation`](generation::Generation) stands for
-//! one connection of a session, runs the calls on worker threads and gives up at a deadline, and the
-//! [`supervisor`](supervisor::Supervisor) has one generation follow the other.
+//! A [`Session`] is one session of the ensemble, which outlives its connections. Requests are sent over it without
+//! waiting, and answered by a callback. Nobody outside this folder uses it directly: the
+//! [`supervisor`](supervisor::Supervisor) has one session follow the other on a thread of its own, and gives out a
+//! [`generation`](generation::Generation), the handle for one connection, whose calls end at their deadline.
 
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
-use std::error::Error as StdError;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 mod backoff;
+mod connection;
 mod dialer;
-mod exchange;
+mod error;
+mod flood;
 mod frames;
 pub(crate) mod generation;
-pub(crate) mod hosts;
+mod handshake;
 mod keeper;
+pub(crate) mod hosts;
 pub(crate) mod memory;
-mod patience;
-mod records;
-mod relay;
+mod protocol;
+mod reply_timeout;
+mod request;
 mod resolver;
+mod session;
 pub(crate) mod supervisor;
-pub(crate) mod zookeeper;
+mod transport;
+
+pub(crate) use error::{Failure, Unreachable};
+pub(crate) use request::{Mode, Node, ReadNode, Reply, Request, Stat};
 
 /// How one side of the library stands with ZooKeeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,19 +54,31 @@ pub(crate) fn connector(settings: &Settings) -> PartyResult<(Arc<dyn Connector>,
         Error::invalid_configuration(&settings.connection_string_source, text, expected)
     })?;
     let connector: Arc<dyn Connector> = match target {
-        hosts::Target::Memory(name) => memory::connector(&name),
-        hosts::Target::Ensemble(hosts) => Arc::new(zookeeper::Ensemble::new(hosts, settings)),
+        hosts::Target::Memory(name) => memory::connector(&name, settings.session_timeout),
+        hosts::Target::Ensemble(hosts) => Arc::new(session::Ensemble::new(hosts, settings)),
     };
     Ok((connector, chroot))
 }
 
+/// Makes sessions on one ensemble.
+pub(crate) trait Connector: Send + Sync {
+    /// Makes a session, which is granted and kept by [`Session::run`]. `signals` is called on threads that must not be
+    /// blocked, and never with a lock of the engine held.
+    fn session(&self, signals: Signals) -> Arc<dyn Session>;
+}
+
 /// One session of the ensemble. Paths are absolute: a chroot is part of them.
 ///
-/// A session lives on while its connection is lost, and comes back by itself as long as the ensemble knows it. Any call
-/// may block until the connection is lost, and returns [`Failure::Lost`] once it is.
+/// A session lives on while its connection is lost, and comes back by itself as long as the ensemble knows it.
 pub(crate) trait Session: Send + Sync {
+    /// Connects, receives and reconnects, on the calling thread, until the session is over.
+    fn run(&self);
+
     /// Returns the id of the session, which owns the ephemeral nodes that are created through it.
     fn id(&self) -> i64;
+
+    /// Returns the session timeout that was granted, or before that is known the one asked for.
+    fn timeout(&self) -> Duration;
 
     /// Returns how the session is connected.
     fn link(&self) -> Link;
@@ -68,132 +86,41 @@ pub(crate) trait Session: Send + Sync {
     /// Returns the address of this machine that the ensemble is reached from, where there is a network in between.
     fn local_address(&self) -> Option<IpAddr>;
 
-    fn create(&self, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure>;
+    /// Sends a request over the connection of this number. `done` is called exactly once: with the answer, or with
+    /// [`Failure::Lost`] where there is no such connection or it is lost before the answer. It runs on this thread or
+    /// on the one that receives, and must not block.
+    ///
+    /// Requests are carried out in the order in which they are sent. Where the network does not take them all by
+    /// `deadline`, the rest is sent later.
+    fn submit(&self, connection: u64, request: Request, deadline: Instant, done: Done);
 
-    /// Reads the status of a node, `None` where it is missing. With `watch`, the next creation, change or deletion
-    /// of the node is signalled once, whether or not it exists now, unless the connection is lost before.
-    fn exists(&self, path: &str, watch: bool) -> Result<Option<Stat>, Failure>;
-
-    /// Reads nodes in one request, and returns for each what it holds, `None` where it is missing.
-    fn get_all(&self, paths: &[String]) -> Result<Vec<Result<Option<Node>, Failure>>, Failure>;
-
-    /// Reads a node, `None` where it is missing.
-    fn get(&self, path: &str) -> Result<Option<Node>, Failure> {
-        let read = self.get_all(&[path.to_owned()])?;
-        read.into_iter().next().unwrap_or(Ok(None))
-    }
-
-    fn set(&self, path: &str, data: &[u8], version: i32) -> Result<Stat, Failure>;
-
-    fn delete(&self, path: &str, version: i32) -> Result<(), Failure>;
-
-    /// Lists the children of a node in no particular order, `None` where the node is missing.
-    fn children(&self, path: &str) -> Result<Option<Vec<String>>, Failure>;
-
-    /// Has every creation, change and deletion at `path` and below it signalled for as long as the session is
-    /// connected, whether or not the node exists. What happens while the connection is lost is not signalled.
-    fn watch_tree(&self, path: &str) -> Result<(), Failure>;
-
-    /// Ends the session, and says whether it has ended. Where the ensemble cannot be told now, that is tried in the
-    /// background for a while.
-    fn close(&self) -> bool;
+    /// Ends the session, and returns whether it has ended by `deadline`. Where the ensemble cannot be told now, that is
+    /// tried in the background for a while. No request is sent from now on.
+    fn close(&self, deadline: Instant) -> bool;
 }
 
-/// Opens sessions on one ensemble.
-pub(crate) trait Connector: Send + Sync {
-    /// Opens one session, within a few seconds. `signals` is called from threads of the engine and must not block.
-    fn open(&self, signals: Signals) -> Result<Arc<dyn Session>, Unreachable>;
-}
+/// Receives the outcome of a request.
+pub(crate) type Done = Box<dyn FnOnce(Result<Reply, Failure>) + Send>;
 
 /// How a session is connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     /// It has a connection, which is not the one it had if the number is another.
     Up(u64),
-    /// The connection is lost and the next one is being looked for. Carries why there is none yet.
+    /// There is no connection, and the next one is being looked for. Carries why there is none yet.
     Down(Unreachable),
     /// The session has expired or was closed.
     Over,
 }
 
 /// Where an engine reports what happened to its session.
-pub(crate) type Signals = Arc<dyn Fn(Signal) + Send + Sync>;
+pub(crate) type Signals = Arc<dyn Fn(Signal<'_>) + Send + Sync>;
 
 /// What an engine reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal<'a> {
     /// [`Session::link`] has changed.
     Link,
     /// The node at this path was created, changed or deleted.
-    Changed(String),
+    Changed(&'a str),
 }
-
-/// The data of a node, and its status.
-pub(crate) type Node = (Vec<u8>, Stat);
-
-/// How a node is created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Ephemeral,
-    Persistent,
-    /// Persistent until the last of its children is gone: then the ensemble deletes it some time later.
-    Container,
-}
-
-/// The part of a node's status that this library looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
-    /// The id of the session that owns the node, 0 for a persistent one.
-    pub(crate) owner: i64,
-    /// How often the data was changed since the node was created.
-    pub(crate) version: i32,
-}
-
-/// Why a call on a session failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// There is no session at the moment, or it went while the call was under way. The call may have been carried out.
-    Lost(String),
-    /// No answer by the deadline. The call may have been carried out, or may yet be.
-    Timeout,
-    NoNode,
-    NodeExists,
-    BadVersion,
-    NotEmpty,
-    /// The server's answer was another refusal, described here.
-    Refused(String),
-}
-
-impl Failure {
-    /// Whether trying again, later or on another session, can help.
-    pub(crate) fn is_transient(&self) -> bool {
-        !matches!(self, Failure::NotEmpty | Failure::Refused(_))
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Failure::Lost(why) | Failure::Refused(why) => why,
-            Failure::Timeout => "no answer from zookeeper",
-            Failure::NoNode => "the node is missing",
-            Failure::NodeExists => "the node exists already",
-            Failure::BadVersion => "the node was changed meanwhile",
-            Failure::NotEmpty => "the node has children",
-        })
-    }
-}
-
-impl StdError for Failure {}
-
-/// Why no session could be opened: one line for each address that was tried.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Unreachable(pub(crate) Vec<String>);
-
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("; "))
-    }
-}
-
-impl StdError for Unreachable {}

@@ -1,35 +1,23 @@
-//! Keeps a session: has one generation follow the other as its connections come and go, and opens a new session when it
-//! is over.
+//! Keeps a side connected: has one session follow the other, and gives out a generation for each connection of one.
 
-use super::generation::{Generation, Workers};
-use super::keeper::Keeper;
-use super::{ConnectionState, Connector, Failure, Unreachable};
+use super::backoff::Backoff;
+use super::generation::Generation;
+use super::{
+    ConnectionState, Connector, Failure, Link, Request, Session, Signal, Signals, Unreachable,
+};
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
+use crate::inbox::Inbox;
+use crate::throttle::{HeldBack, Throttle};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long `healthy` waits for ZooKeeper: it answers within a second.
 const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
-
-/// What a supervisor reports to the one who works with its sessions.
-#[derive(Clone, Debug)]
-pub(crate) enum Event {
-    /// There is a new generation: what happened since the last one was not reported.
-    Connected,
-    /// The generation is lost.
-    Disconnected,
-    /// A watched node was created, changed or deleted.
-    Changed(String),
-}
-
-/// Receives the events, on threads that must not be blocked.
-pub(crate) type Events = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// Keeps a session until it is closed or dropped.
 pub(crate) struct Supervisor {
@@ -37,21 +25,28 @@ pub(crate) struct Supervisor {
 }
 
 /// What a supervisor and its thread share.
-pub(super) struct Shared {
-    pub(super) side: &'static str,
-    pub(super) session_timeout: Duration,
+struct Shared {
+    side: &'static str,
+    /// The session timeout that is asked for.
+    session_timeout: Duration,
+    /// Told of changed nodes, and of new and lost connections.
+    inbox: Arc<Inbox>,
+    /// Taken before the lock of a session, never after it.
     status: Mutex<Status>,
     changed: Condvar,
-    wake: SyncSender<()>,
 }
 
 #[derive(Default)]
 struct Status {
-    session: Option<Arc<Workers>>,
+    session: Option<Arc<dyn Session>>,
     generation: Option<Arc<Generation>>,
+    /// The connection that the generation stands for.
+    connection: u64,
+    generations: u64,
     local_address: Option<IpAddr>,
     /// When the last generation was lost, `None` before the first.
     lost_at: Option<Instant>,
+    losses: Throttle,
     failure: Unreachable,
     stopped: bool,
 }
@@ -61,21 +56,20 @@ impl Supervisor {
         side: &'static str,
         connector: Arc<dyn Connector>,
         session_timeout: Duration,
-        events: Events,
+        inbox: Arc<Inbox>,
     ) -> std::io::Result<Supervisor> {
-        let (wake, woken) = sync_channel(1);
         let (status, changed) = (Mutex::default(), Condvar::new());
         let shared = Arc::new(Shared {
             side,
             session_timeout,
+            inbox,
             status,
             changed,
-            wake,
         });
-        let keeper = Keeper::new(shared.clone(), connector, events, woken);
+        let keeping = shared.clone();
         thread::Builder::new()
             .name("party-zk".into())
-            .spawn(move || keeper.run())?;
+            .spawn(move || keeping.run(&*connector))?;
         Ok(Supervisor { shared })
     }
 
@@ -136,7 +130,8 @@ impl Supervisor {
             .wait(deadline)
             .map_err(|failure| Failure::Lost(failure.to_string()))?;
         let path = path.to_owned();
-        generation.call(deadline, move |session| session.children(&path))
+        let listed = generation.call(Request::Children { path }, deadline)?;
+        Ok(listed.names())
     }
 
     /// Whether the children of a node can be listed within a second. False where it is missing.
@@ -163,26 +158,22 @@ impl Supervisor {
 
     pub(crate) fn state(&self) -> ConnectionState {
         match self.lost_since() {
-            Some(at) if at.elapsed() < self.shared.session_timeout => ConnectionState::Suspended,
+            Some(at) if at.elapsed() < self.session_timeout() => ConnectionState::Suspended,
             None if self.current().is_some() => ConnectionState::Connected,
             _ => ConnectionState::Lost,
         }
     }
 
-    /// Ends the session, and says whether that was done by `deadline`. Idempotent.
-    pub(crate) fn close(&self, deadline: Instant) -> bool {
-        self.stop().is_none_or(|session| session.close(deadline))
+    /// Returns the session timeout that was granted, or where there is no session the one asked for.
+    fn session_timeout(&self) -> Duration {
+        let session = self.shared.status.lock().session.clone();
+        session.map_or(self.shared.session_timeout, |session| session.timeout())
     }
 
-    fn stop(&self) -> Option<Arc<Workers>> {
-        let mut status = self.shared.status.lock();
-        status.stopped = true;
-        status.generation = None;
-        let session = status.session.take();
-        drop(status);
-        self.shared.changed.notify_all();
-        let _ = self.shared.wake.try_send(());
-        session
+    /// Ends the session, and says whether that was done by `deadline`. Idempotent.
+    pub(crate) fn close(&self, deadline: Instant) -> bool {
+        let session = self.shared.stop();
+        session.is_none_or(|session| session.close(deadline))
     }
 }
 
@@ -200,64 +191,128 @@ impl fmt::Debug for Supervisor {
 }
 
 impl Shared {
-    pub(super) fn wake(&self) {
-        // A full channel means that the thread is going to look anyway.
-        let _ = self.wake.try_send(());
+    /// Has one session follow the other until this is stopped.
+    fn run(self: Arc<Self>, connector: &dyn Connector) {
+        let mut backoff = Backoff::default();
+        loop {
+            let since = Instant::now();
+            let session = connector.session(self.signals());
+            if !self.begin(&session) {
+                return;
+            }
+            session.run();
+            backoff.held(since);
+            if self.is_stopped_within(backoff.pause()) {
+                return;
+            }
+        }
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
-        self.status.lock().stopped
+    fn signals(self: &Arc<Self>) -> Signals {
+        let shared = self.clone();
+        Arc::new(move |signal| match signal {
+            Signal::Link => shared.follow_link(),
+            Signal::Changed(path) => shared.inbox.changed(path),
+        })
     }
 
-    /// Notes the session, to be ended with the supervisor. Returns whether that still goes on.
-    pub(super) fn hold(&self, session: &Arc<Workers>) -> bool {
-        let mut status = self.status.lock();
-        status.session = Some(session.clone());
-        !status.stopped
-    }
-
-    /// Returns the session, unless whoever stopped the supervisor has taken it to end it.
-    pub(super) fn let_go(&self) -> Option<Arc<Workers>> {
-        self.status.lock().session.take()
-    }
-
-    pub(super) fn publish(
-        &self,
-        generation: Arc<Generation>,
-        local_address: Option<IpAddr>,
-    ) -> bool {
+    /// Takes up a session, unless this was stopped.
+    fn begin(&self, session: &Arc<dyn Session>) -> bool {
         let mut status = self.status.lock();
         if status.stopped {
             return false;
         }
-        match status.lost_at.take() {
-            Some(at) => log::info!(
-                "{}: connected to zookeeper again after {:.1?}",
-                self.side,
-                at.elapsed()
-            ),
-            None => log::info!("{}: connected to zookeeper", self.side),
-        }
-        status.generation = Some(generation);
-        status.local_address = local_address;
+        status.session = Some(session.clone());
+        status.connection = 0;
         drop(status);
-        self.changed.notify_all();
+        self.follow_link();
         true
     }
 
-    /// Returns whether that is news, and not the supervisor's own end.
-    pub(super) fn withdraw(&self) -> bool {
+    /// Gives out a generation for a new connection, and withdraws that of a lost one. However many signals there are,
+    /// and in whatever order, it is the state of the session that counts.
+    fn follow_link(&self) {
         let mut status = self.status.lock();
-        status.generation = None;
-        status.lost_at = Some(Instant::now());
-        let stopped = status.stopped;
+        let Some(session) = status.session.clone().filter(|_| !status.stopped) else {
+            return;
+        };
+        let change = match session.link() {
+            Link::Up(connection) if connection == status.connection => None,
+            Link::Up(connection) => {
+                let lost_at = status.lost_at;
+                status.publish(session, connection);
+                Some(Change::Connected(lost_at))
+            }
+            Link::Down(failure) => {
+                status.failure = failure;
+                status.withdraw()
+            }
+            Link::Over => status.withdraw(),
+        };
         drop(status);
-        self.changed.notify_all();
-        !stopped
+        if let Some(change) = change {
+            self.changed.notify_all();
+            change.log(self.side);
+            self.inbox.wake();
+        }
     }
 
-    pub(super) fn failed(&self, failure: Unreachable) {
-        log::debug!("{}: no connection: {failure}", self.side);
-        self.status.lock().failure = failure;
+    /// Stops, and returns the session to be ended.
+    fn stop(&self) -> Option<Arc<dyn Session>> {
+        let mut status = self.status.lock();
+        status.stopped = true;
+        status.generation = None;
+        let session = status.session.take();
+        drop(status);
+        self.changed.notify_all();
+        session
+    }
+
+    fn is_stopped_within(&self, pause: Duration) -> bool {
+        let (mut status, until) = (self.status.lock(), Instant::now() + pause);
+        while !status.stopped && !self.changed.wait_until(&mut status, until).timed_out() {}
+        status.stopped
+    }
+}
+
+/// What became of a connection, to be logged with no lock held.
+enum Change {
+    /// With the time at which the last one was lost.
+    Connected(Option<Instant>),
+    /// Whether the loss is to be warned of.
+    Lost(Option<HeldBack>),
+}
+
+impl Change {
+    fn log(&self, side: &str) {
+        match self {
+            Change::Connected(None) => log::info!("{side}: connected to zookeeper"),
+            Change::Connected(Some(at)) => {
+                let lost_for = at.elapsed();
+                log::info!("{side}: connected to zookeeper again after {lost_for:.1?}");
+            }
+            Change::Lost(Some(more)) => log::warn!("{side}: {LOSS}{more}"),
+            Change::Lost(None) => log::debug!("{side}: {LOSS}"),
+        }
+    }
+}
+
+const LOSS: &str = "the connection to zookeeper is lost, looking for a server until there is one";
+
+impl Status {
+    fn publish(&mut self, session: Arc<dyn Session>, connection: u64) {
+        self.generations += 1;
+        self.connection = connection;
+        self.local_address = session.local_address();
+        self.lost_at = None;
+        let generation = Generation::new(self.generations, session, connection);
+        self.generation = Some(Arc::new(generation));
+    }
+
+    fn withdraw(&mut self) -> Option<Change> {
+        self.generation.take()?;
+        let now = Instant::now();
+        self.lost_at = Some(now);
+        Some(Change::Lost(self.losses.pass(now)))
     }
 }

@@ -1,15 +1,15 @@
 //! Everything but the reconciler: what the program calls, and what other programs do to its nodes.
 
+use crate::inbox::Inbox;
 use crate::model::{Service, ServiceInstance};
-use crate::reconciler::Message;
 use crate::wanted::{Outcome, Ticket, Wanted};
-use crate::zk::memory::{Registry, connector_to};
+use crate::zk::memory::Registry;
+use crate::zk::memory::faults::connector_to;
 use crate::zk::{Mode, Session, Signal};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 pub(super) const IDS: u8 = 3;
@@ -63,14 +63,14 @@ pub(super) fn path(id: u8) -> String {
 
 pub(super) fn open(
     registry: &Arc<Registry>,
-    inbox: Option<SyncSender<Message>>,
+    inbox: Option<Arc<Inbox>>,
 ) -> Arc<dyn Session> {
-    let signals = Arc::new(move |signal| {
+    let signals = Arc::new(move |signal: Signal<'_>| {
         if let (Signal::Changed(path), Some(inbox)) = (signal, &inbox) {
-            let _ = inbox.try_send(Message::Changed(path));
+            inbox.changed(path);
         }
     });
-    connector_to(registry.clone()).open(signals).ok().unwrap()
+    connector_to(registry.clone()).session(signals)
 }
 
 impl World {

@@ -1,11 +1,20 @@
 //! What tests can do to a registry, and ask of it.
 
-use super::Registry;
-use super::state::{Call, State, no_answer};
-use crate::zk::{Link, Signal};
+use super::state::State;
+use super::{Memory, Registry};
+use crate::zk::{Connector, Link};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// How many calls of each kind have arrived, closing aside.
+/// Returns what makes sessions on this registry.
+pub(crate) fn connector_to(registry: Arc<Registry>) -> Arc<dyn Connector> {
+    Arc::new(Memory {
+        registry,
+        session_timeout: Duration::from_secs(6),
+    })
+}
+
+/// How many requests of each kind have arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Calls {
     pub(crate) create: usize,
@@ -15,6 +24,7 @@ pub(crate) struct Calls {
     pub(crate) delete: usize,
     pub(crate) children: usize,
     pub(crate) watch: usize,
+    pub(crate) unwatch: usize,
 }
 
 /// What can be done to a registry, and what can be asked of it, by tests only.
@@ -55,14 +65,19 @@ impl Registry {
         });
     }
 
-    /// Every call takes this long from now on.
+    /// Every request takes this long from now on.
     pub(crate) fn delay(&self, delay: Duration) {
         self.fault(|state| state.faults.delay = delay);
     }
 
-    /// With `true` calls do not come back until `false`, and are carried out then.
+    /// With `true` no request is answered until `false`, and all are carried out then.
     pub(crate) fn freeze(&self, on: bool) {
-        self.fault(|state| state.faults.frozen = on);
+        self.fault(|state| {
+            state.faults.frozen = on;
+            if !state.faults.keeps_out() {
+                state.relink_all(false);
+            }
+        });
     }
 
     /// Writes to paths that begin like this are refused from now on.
@@ -77,15 +92,16 @@ impl Registry {
 
     pub(crate) fn calls(&self) -> Calls {
         let state = self.state.lock();
-        let count = |call| state.calls.get(&call).copied().unwrap_or_default();
+        let count = |verb| state.calls.get(verb).copied().unwrap_or_default();
         Calls {
-            create: count(Call::Create),
-            exists: count(Call::Exists),
-            get: count(Call::Get),
-            set: count(Call::Set),
-            delete: count(Call::Delete),
-            children: count(Call::Children),
-            watch: count(Call::Watch),
+            create: count("create"),
+            exists: count("look at"),
+            get: count("read"),
+            set: count("write"),
+            delete: count("delete"),
+            children: count("list"),
+            watch: count("watch"),
+            unwatch: count("stop watching"),
         }
     }
 
@@ -110,7 +126,7 @@ impl State {
         ids.into_iter().for_each(|id| self.relink(id, down));
     }
 
-    /// Takes the connection of a client away, or gives it another. Watches of one node do not survive that.
+    /// Takes the connection of a client away, or gives it another.
     fn relink(&mut self, id: i64, down: bool) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
@@ -119,16 +135,14 @@ impl State {
             self.expire(id);
             return self.end(id);
         }
-        let link = match (&client.link, down) {
-            (Link::Up(_), true) => Link::Down(no_answer()),
+        match (&client.link, down) {
+            (Link::Up(_), true) => client.disconnect(&mut self.outbox),
             (Link::Down(_), false) => {
                 client.connections += 1;
-                Link::Up(client.connections)
+                client.link = Link::Up(client.connections);
+                self.outbox.links.push(client.signals.clone());
             }
-            _ => return,
-        };
-        client.link = link;
-        client.watches.retain(|(_, once)| !once);
-        self.outbox.push((client.signals.clone(), Signal::Link));
+            _ => {}
+        }
     }
 }

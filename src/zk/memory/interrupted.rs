@@ -1,10 +1,11 @@
 //! A session whose calls are interrupted, each as a test says.
 
-use crate::zk::{Failure, Link, Mode, Node, Session, Stat};
+use crate::zk::{Done, Failure, Link, Request, Session};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What happens to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,34 +64,27 @@ impl<A: Send + 'static> Interrupted<A> {
         late.into_iter().for_each(|write| write());
     }
 
-    fn call<T>(
-        &self,
-        call: impl FnOnce(&dyn Session) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let next = self.script.lock().pop_front();
-        match next.unwrap_or(Interruption::None) {
-            Interruption::None => return call(&*self.session),
-            Interruption::Act(what) => {
-                (self.act)(what);
-                return call(&*self.session);
-            }
-            Interruption::LostBefore => {}
-            Interruption::LostAfter => drop(call(&*self.session)),
-            Interruption::Late => {
-                let session = self.session.clone();
-                self.late
-                    .lock()
-                    .push(Box::new(move || drop(call(&*session))));
-            }
-        }
+    fn next(&self) -> Interruption<A> {
+        self.script.lock().pop_front().unwrap_or(Interruption::None)
+    }
+
+    fn lose(&self, done: Done) {
         *self.lost.lock() = true;
-        Err(Failure::Lost("interrupted".into()))
+        done(Err(Failure::Lost("interrupted".into())));
     }
 }
 
 impl<A: Send + 'static> Session for Interrupted<A> {
+    fn run(&self) {
+        self.session.run();
+    }
+
     fn id(&self) -> i64 {
         self.session.id()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.session.timeout()
     }
 
     fn link(&self) -> Link {
@@ -101,42 +95,33 @@ impl<A: Send + 'static> Session for Interrupted<A> {
         None
     }
 
-    fn create(&self, path: &str, data: &[u8], mode: Mode) -> Result<(), Failure> {
-        let (path, data) = (path.to_owned(), data.to_vec());
-        self.call(move |session| session.create(&path, &data, mode))
+    fn submit(&self, connection: u64, request: Request, deadline: Instant, done: Done) {
+        let submit = |request, done| self.session.submit(connection, request, deadline, done);
+        match self.next() {
+            Interruption::None => submit(request, done),
+            Interruption::Act(what) => {
+                (self.act)(what);
+                submit(request, done);
+            }
+            Interruption::LostBefore => self.lose(done),
+            Interruption::LostAfter => {
+                submit(request, Box::new(|_| {}));
+                self.lose(done);
+            }
+            Interruption::Late => {
+                let session = self.session.clone();
+                self.late.lock().push(Box::new(move || {
+                    // Another connection has taken the place of that on which it was sent.
+                    if let Link::Up(connection) = session.link() {
+                        session.submit(connection, request, deadline, Box::new(|_| {}));
+                    }
+                }));
+                self.lose(done);
+            }
+        }
     }
 
-    fn exists(&self, path: &str, watch: bool) -> Result<Option<Stat>, Failure> {
-        let path = path.to_owned();
-        self.call(move |session| session.exists(&path, watch))
-    }
-
-    fn get_all(&self, paths: &[String]) -> Result<Vec<Result<Option<Node>, Failure>>, Failure> {
-        let paths = paths.to_vec();
-        self.call(move |session| session.get_all(&paths))
-    }
-
-    fn set(&self, path: &str, data: &[u8], version: i32) -> Result<Stat, Failure> {
-        let (path, data) = (path.to_owned(), data.to_vec());
-        self.call(move |session| session.set(&path, &data, version))
-    }
-
-    fn delete(&self, path: &str, version: i32) -> Result<(), Failure> {
-        let path = path.to_owned();
-        self.call(move |session| session.delete(&path, version))
-    }
-
-    fn children(&self, path: &str) -> Result<Option<Vec<String>>, Failure> {
-        let path = path.to_owned();
-        self.call(move |session| session.children(&path))
-    }
-
-    fn watch_tree(&self, path: &str) -> Result<(), Failure> {
-        let path = path.to_owned();
-        self.call(move |session| session.watch_tree(&path))
-    }
-
-    fn close(&self) -> bool {
-        self.session.close()
+    fn close(&self, deadline: Instant) -> bool {
+        self.session.close(deadline)
     }
 }

@@ -1,10 +1,12 @@
 //! The tree of a registry, and the sessions on it.
 
 use crate::zk::hosts::is_path;
-use crate::zk::{Failure, Link, Mode, Node, Signal, Signals, Stat, Unreachable};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::zk::{
+    Done, Failure, Link, Mode, Node, Reply, Request, Signal, Signals, Stat, Unreachable,
+};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -12,33 +14,51 @@ pub(super) struct State {
     pub(super) clients: BTreeMap<i64, Client>,
     /// How many sessions there have ever been.
     pub(super) sessions: i64,
-    /// What is to be signalled once the lock is released.
-    pub(super) outbox: Vec<(Signals, Signal)>,
-    pub(super) calls: HashMap<Call, usize>,
+    pub(super) outbox: Outbox,
+    /// How many requests have arrived, by their verb.
+    pub(super) calls: HashMap<&'static str, usize>,
     pub(super) faults: Faults,
+}
+
+/// What is to be delivered once the lock is released: signals first, as over one connection.
+#[derive(Default)]
+pub(super) struct Outbox {
+    pub(super) links: Vec<Signals>,
+    pub(super) changes: Vec<(Signals, String)>,
+    pub(super) outcomes: Vec<(Done, Result<Reply, Failure>)>,
+}
+
+impl Outbox {
+    pub(super) fn deliver(self) {
+        for (signals, path) in &self.changes {
+            signals(Signal::Changed(path));
+        }
+        for signals in &self.links {
+            signals(Signal::Link);
+        }
+        for (done, outcome) in self.outcomes {
+            done(outcome);
+        }
+    }
 }
 
 /// One session, and the client that has it.
 pub(super) struct Client {
     pub(super) signals: Signals,
     pub(super) link: Link,
-    #[cfg_attr(not(test), allow(dead_code, reason = "only a fault ends a connection"))]
     pub(super) connections: u64,
     /// Whether the session is over for the registry, which its client learns when it is connected.
     pub(super) expired: bool,
     /// Paths, and whether the watch is for one event of the node or for all of the tree.
     pub(super) watches: HashSet<(String, bool)>,
+    /// Requests that a fault holds up, in their order.
+    pub(super) held_up: VecDeque<HeldUp>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Call {
-    Create,
-    Exists,
-    Get,
-    Set,
-    Delete,
-    Children,
-    Watch,
+pub(super) struct HeldUp {
+    pub(super) due: Instant,
+    request: Request,
+    done: Done,
 }
 
 /// What is wrong with the registry. Tests set it.
@@ -50,46 +70,121 @@ pub(super) struct Faults {
     pub(super) refused: Vec<String>,
 }
 
+impl Faults {
+    pub(super) fn keeps_out(&self) -> bool {
+        self.outage || self.frozen
+    }
+}
+
 impl State {
-    pub(super) fn open(&mut self, signals: Signals) -> Result<i64, Unreachable> {
-        if self.faults.outage || self.faults.frozen {
-            return Err(no_answer());
-        }
+    pub(super) fn open(&mut self, signals: Signals) -> i64 {
         let root = || (Vec::new(), stat(0));
         self.nodes.entry("/".to_owned()).or_insert_with(root);
         self.sessions += 1;
+        let connections = u64::from(!self.faults.keeps_out());
+        let link = match connections {
+            0 => Link::Down(no_answer()),
+            first => Link::Up(first),
+        };
         let client = Client {
             signals,
-            link: Link::Up(1),
-            connections: 1,
+            link,
+            connections,
             expired: false,
             watches: HashSet::new(),
+            held_up: VecDeque::new(),
         };
         self.clients.insert(self.sessions, client);
-        Ok(self.sessions)
+        self.sessions
     }
 
-    pub(super) fn watch(&mut self, id: i64, path: &str, once: bool) {
-        if let Some(client) = self.clients.get_mut(&id) {
-            client.watches.insert((path.to_owned(), once));
-        }
+    pub(super) fn count(&mut self, request: &Request) {
+        let (verb, _) = request.described();
+        *self.calls.entry(verb).or_default() += 1;
     }
 
     /// Returns which connection the client has.
-    pub(super) fn check(&self, id: i64) -> Result<u64, Failure> {
-        match self.clients.get(&id).map(|client| &client.link) {
-            Some(Link::Up(connection)) => Ok(*connection),
-            _ => Err(lost()),
+    pub(super) fn connection(&self, id: i64) -> Option<u64> {
+        match self.clients.get(&id)?.link {
+            Link::Up(connection) => Some(connection),
+            _ => None,
         }
     }
 
-    pub(super) fn create(
+    /// Carries a request out, or puts it behind those that are held up.
+    pub(super) fn take(&mut self, id: i64, request: Request, done: Done) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return self.outbox.outcomes.push((done, Err(lost())));
+        };
+        let Faults { frozen, delay, .. } = self.faults;
+        if frozen || !delay.is_zero() || !client.held_up.is_empty() {
+            let due = Instant::now() + delay;
+            return client.held_up.push_back(HeldUp { due, request, done });
+        }
+        let outcome = self.carry_out(id, request);
+        self.outbox.outcomes.push((done, outcome));
+    }
+
+    pub(super) fn carry_out_next(&mut self, id: i64) {
+        let client = self.clients.get_mut(&id);
+        if let Some(next) = client.and_then(|client| client.held_up.pop_front()) {
+            let outcome = self.carry_out(id, next.request);
+            self.outbox.outcomes.push((next.done, outcome));
+        }
+    }
+
+    fn carry_out(&mut self, id: i64, request: Request) -> Result<Reply, Failure> {
+        match request {
+            Request::Create { path, data, mode } => self.create(id, &path, &data, mode),
+            Request::Exists { path, watch } => {
+                let stat = self.nodes.get(&path).map(|(_, stat)| *stat);
+                if watch {
+                    self.watch(id, path, true);
+                }
+                Ok(Reply::Status(stat))
+            }
+            Request::Read { paths } => {
+                let read = paths.iter().map(|path| Ok(self.nodes.get(path).cloned()));
+                Ok(Reply::Nodes(read.collect()))
+            }
+            Request::Set {
+                path,
+                data,
+                version,
+            } => self.set(&path, &data, version),
+            Request::Delete { path, version } => self.delete(&path, version),
+            Request::Children { path } => Ok(Reply::Names(self.children(&path))),
+            Request::WatchTree { path } => {
+                self.watch(id, path, false);
+                Ok(Reply::Done)
+            }
+            Request::Unwatch { path } => {
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.watches.retain(|(watched, _)| *watched != path);
+                }
+                Ok(Reply::Done)
+            }
+            Request::Ephemerals { path } => {
+                let owned = self.owned_by(id).into_iter();
+                let below = owned.filter(|owned| owned.starts_with(&path));
+                Ok(Reply::Names(Some(below.collect())))
+            }
+        }
+    }
+
+    fn watch(&mut self, id: i64, path: String, once: bool) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.watches.insert((path, once));
+        }
+    }
+
+    fn create(
         &mut self,
         id: i64,
         path: &str,
         data: &[u8],
         mode: Mode,
-    ) -> Result<(), Failure> {
+    ) -> Result<Reply, Failure> {
         self.check_write(path)?;
         let parent = &path[..path.rfind('/').unwrap_or(0).max(1)];
         if self.nodes.get(parent).ok_or(Failure::NoNode)?.1.owner != 0 {
@@ -102,10 +197,10 @@ impl State {
         let node = (data.to_vec(), stat(owner));
         self.nodes.insert(path.to_owned(), node);
         self.changed(path);
-        Ok(())
+        Ok(Reply::Done)
     }
 
-    pub(super) fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Stat, Failure> {
+    fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Reply, Failure> {
         self.check_write(path)?;
         self.check_version(path, version)?;
         let node = self.nodes.get_mut(path).ok_or(Failure::NoNode)?;
@@ -113,10 +208,10 @@ impl State {
         node.1.version += 1;
         let stat = node.1;
         self.changed(path);
-        Ok(stat)
+        Ok(Reply::Status(Some(stat)))
     }
 
-    pub(super) fn delete(&mut self, path: &str, version: i32) -> Result<(), Failure> {
+    fn delete(&mut self, path: &str, version: i32) -> Result<Reply, Failure> {
         self.check_write(path)?;
         self.check_version(path, version)?;
         let children = self.children(path).unwrap_or_default();
@@ -125,10 +220,10 @@ impl State {
         }
         self.nodes.remove(path);
         self.changed(path);
-        Ok(())
+        Ok(Reply::Done)
     }
 
-    pub(super) fn children(&self, path: &str) -> Option<Vec<String>> {
+    fn children(&self, path: &str) -> Option<Vec<String>> {
         self.nodes.get(path)?;
         let prefix = format!("{}/", path.trim_end_matches('/'));
         let later = self.nodes.range(prefix.clone()..);
@@ -137,7 +232,7 @@ impl State {
         Some(names.map(str::to_owned).collect())
     }
 
-    pub(super) fn check_write(&self, path: &str) -> Result<(), Failure> {
+    fn check_write(&self, path: &str) -> Result<(), Failure> {
         if !is_path(path) {
             return Err(refused(path, "not a path of a node"));
         }
@@ -148,54 +243,74 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn check_version(&self, path: &str, version: i32) -> Result<(), Failure> {
+    fn check_version(&self, path: &str, version: i32) -> Result<(), Failure> {
         let (_, stat) = self.nodes.get(path).ok_or(Failure::NoNode)?;
         let same = version == -1 || version == stat.version;
         same.then_some(()).ok_or(Failure::BadVersion)
     }
 
-    pub(super) fn changed(&mut self, path: &str) {
+    fn changed(&mut self, path: &str) {
         for client in self.clients.values_mut() {
             let once = client.watches.remove(&(path.to_owned(), true));
             let covers = |(tree, once): &(String, bool)| !once && Path::new(path).starts_with(tree);
             let watched = once || client.watches.iter().any(covers);
             if watched && matches!(client.link, Link::Up(_)) {
-                let signal = Signal::Changed(path.to_owned());
-                self.outbox.push((client.signals.clone(), signal));
+                let change = (client.signals.clone(), path.to_owned());
+                self.outbox.changes.push(change);
             }
         }
     }
 
-    pub(super) fn close(&mut self, id: i64) -> bool {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return true;
-        };
-        if self.faults.outage {
-            // It is ended with the outage.
-            client.expired = true;
-            return false;
+    /// Ends a session, or where that is not possible now has it ended as soon as it is.
+    pub(super) fn close(&mut self, id: i64) {
+        if self.faults.keeps_out() {
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.expired = true;
+                client.disconnect(&mut self.outbox);
+            }
+        } else {
+            self.expire(id);
+            self.end(id);
         }
-        self.expire(id);
-        self.end(id);
-        true
     }
 
     /// Ends a session for the registry: deletes its ephemeral nodes.
     pub(super) fn expire(&mut self, session: i64) {
-        let owned = self.nodes.iter();
-        let owned = owned.filter(|(_, (_, stat))| stat.owner == session);
-        let owned: Vec<String> = owned.map(|(path, _)| path.clone()).collect();
-        for path in owned {
+        for path in self.owned_by(session) {
             self.nodes.remove(&path);
             self.changed(&path);
         }
     }
 
+    fn owned_by(&self, session: i64) -> Vec<String> {
+        let owned = self.nodes.iter();
+        let owned = owned.filter(|(_, (_, stat))| stat.owner == session);
+        owned.map(|(path, _)| path.clone()).collect()
+    }
+
     /// Ends a session for its client.
     pub(super) fn end(&mut self, id: i64) {
         if let Some(client) = self.clients.remove(&id) {
-            self.outbox.push((client.signals, Signal::Link));
+            self.outbox.fail(client.held_up);
+            self.outbox.links.push(client.signals);
         }
+    }
+}
+
+impl Client {
+    /// Takes the connection away, and with it the watches and the requests that are under way.
+    pub(super) fn disconnect(&mut self, outbox: &mut Outbox) {
+        self.link = Link::Down(no_answer());
+        self.watches.clear();
+        outbox.fail(std::mem::take(&mut self.held_up));
+        outbox.links.push(self.signals.clone());
+    }
+}
+
+impl Outbox {
+    fn fail(&mut self, held_up: VecDeque<HeldUp>) {
+        let failed = held_up.into_iter().map(|request| (request.done, Err(lost())));
+        self.outcomes.extend(failed);
     }
 }
 
@@ -207,10 +322,10 @@ pub(super) fn no_answer() -> Unreachable {
     Unreachable(vec!["memory does not answer".into()])
 }
 
-pub(super) fn stat(owner: i64) -> Stat {
+fn stat(owner: i64) -> Stat {
     Stat { owner, version: 0 }
 }
 
-pub(super) fn refused(path: &str, why: &str) -> Failure {
+fn refused(path: &str, why: &str) -> Failure {
     Failure::Refused(format!("memory refused to write {path}: {why}"))
 }

@@ -1,0 +1,67 @@
+//! Text that somebody else chose, made fit for a line of a log or an error.
+
+use std::fmt::{self, Write};
+
+/// Characters that are shown at most.
+const MAX: usize = 200;
+
+/// Returns what to show of a text: without control characters, and cut where it is long.
+pub(crate) fn excerpt(text: &str) -> Excerpt<'_> {
+    Excerpt(text)
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Excerpt<'a>(&'a str);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = MAX;
+        for c in self.0.chars() {
+            let width = escaped(c).map_or(1, Iterator::count);
+            let Some(less) = left.checked_sub(width) else {
+                return write!(f, "… ({} bytes)", self.0.len());
+            };
+            left = less;
+            match escaped(c) {
+                Some(mut escaped) => escaped.try_for_each(|c| f.write_char(c))?,
+                None => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns how a character is written that must not stand as it is: one that moves the cursor, or changes how what
+/// follows is read.
+fn escaped(c: char) -> Option<impl Iterator<Item = char>> {
+    let moves = c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    let turns = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (moves || turns).then(|| c.escape_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_read_stays_as_it_is() {
+        for text in ["", "/a/b c", "grüße 日本 \"x\" \\"] {
+            assert_eq!(excerpt(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_controls_a_terminal_is_escaped() {
+        let text = excerpt("a\n\u{1b}[31m\u{202e}b").to_string();
+        assert_eq!(text, r"a\n\u{1b}[31m\u{202e}b");
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        let long = "x".repeat(1000);
+        let expected = format!("{}… (1000 bytes)", "x".repeat(200));
+        assert_eq!(excerpt(&long).to_string(), expected);
+        let controls = excerpt(&"\n".repeat(1000)).to_string();
+        assert!(controls.len() < 220, "{controls}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Why a request failed, and why there is no connection.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// There is no connection, or it was lost while the request was under way. It may have been carried out.
+    Lost(String),
+    /// No answer by the deadline. The request may have been carried out, or may yet be.
+    Timeout,
+    NoNode,
+    NodeExists,
+    BadVersion,
+    NotEmpty,
+    /// The server's answer was another refusal, described here.
+    Refused(String),
+}
+
+impl Failure {
+    /// Whether trying again, later or on another session, can help.
+    pub(crate) fn is_transient(&self) -> bool {
+        !matches!(self, Failure::NotEmpty | Failure::Refused(_))
+    }
+
+    /// Returns the failure that a server's error code stands for, as the answer to what was to be done at `path`.
+    pub(super) fn of(code: i32, doing: &str, path: &str) -> Failure {
+        let lost = |why: &str| Failure::Lost(why.into());
+        let name = match code {
+            -101 => return Failure::NoNode,
+            -103 => return Failure::BadVersion,
+            -110 => return Failure::NodeExists,
+            -111 => return Failure::NotEmpty,
+            -1 => return lost("zookeeper has failed"),
+            -4 => return lost("zookeeper has lost a connection of its own"),
+            -7 | -122 => return lost("zookeeper took too long"),
+            SESSION_EXPIRED => return lost("the zookeeper session has expired"),
+            SESSION_MOVED => return lost("the zookeeper session has moved to another server"),
+            -127 => return lost("zookeeper throttles requests"),
+            -6 if doing == WATCH => "recursive watches need ZooKeeper 3.6 or later",
+            -2 => "RuntimeInconsistency",
+            -3 => "DataInconsistency",
+            -5 => "MarshallingError",
+            -6 => "Unimplemented",
+            -8 => "BadArguments",
+            -102 => "NoAuth",
+            -108 => "NoChildrenForEphemerals",
+            -114 => "InvalidACL",
+            -115 => "AuthFailed",
+            -119 => "NotReadOnly",
+            -121 => "NoWatcher",
+            -124 => "SessionClosedRequireSaslAuth",
+            -125 => "QuotaExceeded",
+            code => return refused(doing, path, &format!("error {code}")),
+        };
+        refused(doing, path, name)
+    }
+}
+
+/// What is done when a tree is watched.
+pub(super) const WATCH: &str = "watch";
+pub(super) const SESSION_EXPIRED: i32 = -112;
+pub(super) const SESSION_MOVED: i32 = -118;
+
+fn refused(doing: &str, path: &str, why: &str) -> Failure {
+    Failure::Refused(format!("zookeeper refused to {doing} {path}: {why}"))
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::Lost(why) | Failure::Refused(why) => why,
+            Failure::Timeout => "no answer from zookeeper",
+            Failure::NoNode => "the node is missing",
+            Failure::NodeExists => "the node exists already",
+            Failure::BadVersion => "the node was changed meanwhile",
+            Failure::NotEmpty => "the node has children",
+        })
+    }
+}
+
+impl StdError for Failure {}
+
+/// Why there is no connection: one line for each address that was tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unreachable(pub(crate) Vec<String>);
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl StdError for Unreachable {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_callers_handle_has_a_failure_of_its_own() {
+        let failure = |code| Failure::of(code, "create", "/a");
+        assert_eq!(failure(-101), Failure::NoNode);
+        assert_eq!(failure(-110), Failure::NodeExists);
+        assert_eq!(failure(-103), Failure::BadVersion);
+        assert_eq!(failure(-111), Failure::NotEmpty);
+    }
+
+    #[test]
+    fn what_another_attempt_can_heal_is_lost_and_everything_else_is_a_refusal() {
+        let heals = |code: &i32| matches!(Failure::of(*code, "create", "/a"), Failure::Lost(_));
+        let healed: Vec<i32> = (-200..0).rev().filter(heals).collect();
+        assert_eq!(healed, [-1, -4, -7, -112, -118, -122, -127]);
+    }
+
+    #[test]
+    fn a_refusal_names_the_node_and_the_reason() {
+        let text = |code, doing| Failure::of(code, doing, "/a/b").to_string();
+        assert_eq!(
+            text(-102, "create"),
+            "zookeeper refused to create /a/b: NoAuth"
+        );
+        assert_eq!(
+            text(i32::MIN, "read"),
+            "zookeeper refused to read /a/b: error -2147483648"
+        );
+        assert!(text(-6, WATCH).ends_with("recursive watches need ZooKeeper 3.6 or later"));
+        assert!(!text(-6, "write").contains("3.6"));
+    }
+}

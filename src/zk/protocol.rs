@@ -1,0 +1,303 @@
+//! The records of ZooKeeper's protocol that this library uses.
+//!
+//! A request is a frame with an xid, an operation and a record; its reply has the same xid, the last transaction that
+//! the server has seen (zxid), an error code, and a record where that is 0. Numbers are big-endian, bytes and texts stand
+//! behind their length, lists behind their count.
+
+use super::error::WATCH;
+use super::{Failure, Mode, Node, ReadNode, Reply, Request, Stat};
+use crate::excerpt::excerpt;
+
+const CREATE: i32 = 1;
+const DELETE: i32 = 2;
+const EXISTS: i32 = 3;
+const GET_DATA: i32 = 4;
+const SET_DATA: i32 = 5;
+const GET_CHILDREN: i32 = 8;
+const PING: i32 = 11;
+const REMOVE_WATCHES: i32 = 18;
+const CREATE_CONTAINER: i32 = 19;
+/// Known to servers since 3.6, as are the next two.
+const MULTI_READ: i32 = 22;
+const GET_EPHEMERALS: i32 = 103;
+const ADD_WATCH: i32 = 106;
+const AUTH: i32 = 100;
+const CLOSE: i32 = -11;
+const ERROR: i32 = -1;
+
+/// The xid of a watch event, which answers no request.
+pub(super) const EVENT_XID: i32 = -1;
+pub(super) const PING_XID: i32 = -2;
+pub(super) const AUTH_XID: i32 = -4;
+
+/// Mebibytes of a frame: more than a server takes or sends of one node, unless both it and all its clients are told to.
+const MIB: usize = 1 << 20;
+const MAX_NODE: usize = 4 * MIB;
+const MAX_LIST: usize = 64 * MIB;
+/// A reply without data, or an event: its path may be as long as a request.
+pub(super) const MAX_SMALL: usize = MIB + 1024;
+
+/// One line of an access control list: what may be done, and by whom in which scheme.
+pub(super) type Acl = (u32, &'static str, &'static str);
+const READ: u32 = 1;
+const ALL: u32 = 31;
+/// Anybody may do anything.
+pub(super) const OPEN: &[Acl] = &[(ALL, "world", "anyone")];
+/// Its creator may do anything, anybody else may read.
+pub(super) const PROTECTED: &[Acl] = &[(ALL, "auth", ""), (READ, "world", "anyone")];
+
+/// A frame to send, whose xid is still to be set.
+pub(super) struct Outgoing(Vec<u8>);
+
+impl Outgoing {
+    fn new(operation: i32) -> Outgoing {
+        let mut frame = vec![0; 8];
+        frame.extend(operation.to_be_bytes());
+        Outgoing(frame)
+    }
+
+    fn int(mut self, value: i32) -> Outgoing {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+
+    fn flag(mut self, value: bool) -> Outgoing {
+        self.0.push(value.into());
+        self
+    }
+
+    fn bytes(mut self, value: &[u8]) -> Outgoing {
+        write_bytes(&mut self.0, value);
+        self
+    }
+
+    fn text(self, value: &str) -> Outgoing {
+        self.bytes(value.as_bytes())
+    }
+
+    /// The head of one part of a request of many, or of the end of all.
+    fn head(self, operation: i32, done: bool) -> Outgoing {
+        let no_error = -1;
+        self.int(operation).flag(done).int(no_error)
+    }
+
+    /// Completes the frame.
+    pub(super) fn with_xid(mut self, xid: i32) -> Vec<u8> {
+        let length = self.0.len() as u32 - 4;
+        self.0[..4].copy_from_slice(&length.to_be_bytes());
+        self.0[4..8].copy_from_slice(&xid.to_be_bytes());
+        self.0
+    }
+}
+
+pub(super) fn write_bytes(into: &mut Vec<u8>, bytes: &[u8]) {
+    into.extend((bytes.len() as u32).to_be_bytes());
+    into.extend(bytes);
+}
+
+pub(super) fn ping() -> Outgoing {
+    Outgoing::new(PING)
+}
+
+pub(super) fn close() -> Outgoing {
+    Outgoing::new(CLOSE)
+}
+
+pub(super) fn auth(scheme: &str, secret: &[u8]) -> Outgoing {
+    Outgoing::new(AUTH).int(0).text(scheme).bytes(secret)
+}
+
+/// Writes a request, in which new nodes get this access control list.
+pub(super) fn encode(request: &Request, access: &[Acl]) -> Outgoing {
+    match request {
+        Request::Create { path, data, mode } => create(path, data, access, *mode),
+        Request::Exists { path, watch } => Outgoing::new(EXISTS).text(path).flag(*watch),
+        Request::Read { paths } => {
+            let part = |request: Outgoing, path: &String| {
+                request.head(GET_DATA, false).text(path).flag(false)
+            };
+            let parts = paths.iter().fold(Outgoing::new(MULTI_READ), part);
+            parts.head(ERROR, true)
+        }
+        Request::Set {
+            path,
+            data,
+            version,
+        } => Outgoing::new(SET_DATA)
+            .text(path)
+            .bytes(data)
+            .int(*version),
+        Request::Delete { path, version } => Outgoing::new(DELETE).text(path).int(*version),
+        Request::Children { path } => Outgoing::new(GET_CHILDREN).text(path).flag(false),
+        Request::WatchTree { path } => {
+            let recursive = 1;
+            Outgoing::new(ADD_WATCH).text(path).int(recursive)
+        }
+        Request::Unwatch { path } => {
+            let any = 3;
+            Outgoing::new(REMOVE_WATCHES).text(path).int(any)
+        }
+        Request::Ephemerals { path } => Outgoing::new(GET_EPHEMERALS).text(path),
+    }
+}
+
+fn create(path: &str, data: &[u8], access: &[Acl], mode: Mode) -> Outgoing {
+    let (operation, flags) = match mode {
+        Mode::Persistent => (CREATE, 0),
+        Mode::Ephemeral => (CREATE, 1),
+        Mode::Container => (CREATE_CONTAINER, 4),
+    };
+    let request = Outgoing::new(operation).text(path).bytes(data);
+    let line = |request: Outgoing, (permissions, scheme, id): &Acl| {
+        request.int(*permissions as i32).text(scheme).text(id)
+    };
+    let count = access.len() as i32;
+    access.iter().fold(request.int(count), line).int(flags)
+}
+
+impl Request {
+    /// Returns the most bytes that its reply can have.
+    pub(super) fn max_reply(&self) -> usize {
+        match self {
+            Request::Read { paths } => MAX_SMALL + paths.len() * MAX_NODE,
+            Request::Children { .. } | Request::Ephemerals { .. } => MAX_LIST,
+            _ => MAX_SMALL,
+        }
+    }
+
+    /// Returns what it does, as a verb, and the path it does that to.
+    pub(super) fn described(&self) -> (&'static str, &str) {
+        match self {
+            Request::Create { path, .. } => ("create", path),
+            Request::Exists { path, .. } => ("look at", path),
+            Request::Read { paths } => ("read", paths.first().map_or("", String::as_str)),
+            Request::Set { path, .. } => ("write", path),
+            Request::Delete { path, .. } => ("delete", path),
+            Request::Children { path } => ("list", path),
+            Request::Ephemerals { path } => ("find our nodes below", path),
+            Request::WatchTree { path } => (WATCH, path),
+            Request::Unwatch { path } => ("stop watching", path),
+        }
+    }
+
+    pub(super) fn refused(&self, code: i32) -> Failure {
+        let (doing, path) = self.described();
+        failure(code, doing, path)
+    }
+}
+
+fn failure(code: i32, doing: &str, path: &str) -> Failure {
+    Failure::of(code, doing, &excerpt(path).to_string())
+}
+
+/// The head of a reply or an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) xid: i32,
+    pub(super) zxid: i64,
+    pub(super) error: i32,
+}
+
+/// Splits a frame into its head and its record. `None` where it is no reply.
+pub(super) fn head(frame: &[u8]) -> Option<(Head, &[u8])> {
+    let mut rest = Record(frame);
+    let (xid, zxid, error) = (rest.int()?, rest.long()?, rest.int()?);
+    Some((Head { xid, zxid, error }, rest.0))
+}
+
+/// Returns the path of the node that an event is about, `None` for one that is about no node, or is none.
+pub(super) fn event(record: &[u8]) -> Option<&str> {
+    let mut event = Record(record);
+    let _kind_and_state = event.long()?;
+    let path = std::str::from_utf8(event.bytes()?).ok()?;
+    (!path.is_empty()).then_some(path)
+}
+
+/// Reads the record of a reply to this request. `None` where it is another one.
+pub(super) fn decode(request: &Request, record: &[u8]) -> Option<Reply> {
+    let mut record = Record(record);
+    Some(match request {
+        Request::Exists { .. } | Request::Set { .. } => Reply::Status(Some(record.stat()?)),
+        Request::Read { paths } => Reply::Nodes(nodes(paths, record)?),
+        Request::Children { .. } | Request::Ephemerals { .. } => Reply::Names(Some(record.texts()?)),
+        _ => Reply::Done,
+    })
+}
+
+fn nodes(paths: &[String], mut record: Record<'_>) -> Option<Vec<ReadNode>> {
+    let mut read = Vec::new();
+    for path in paths {
+        let (operation, _, _) = record.part()?;
+        read.push(match operation {
+            GET_DATA => Ok(Some(record.node()?)),
+            ERROR => match failure(record.int()?, "read", path) {
+                Failure::NoNode => Ok(None),
+                failure => Err(failure),
+            },
+            _ => return None,
+        });
+    }
+    let (_, done, _) = record.part()?;
+    done.then_some(read)
+}
+
+/// The rest of a record. Whatever is read is checked against what is there.
+pub(super) struct Record<'a>(pub(super) &'a [u8]);
+
+impl<'a> Record<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    pub(super) fn int(&mut self) -> Option<i32> {
+        self.take().map(i32::from_be_bytes)
+    }
+
+    pub(super) fn long(&mut self) -> Option<i64> {
+        self.take().map(i64::from_be_bytes)
+    }
+
+    /// A length of -1 stands for no bytes at all, which are as good as none.
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = match self.int()? {
+            -1 => 0,
+            length => usize::try_from(length).ok()?,
+        };
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn texts(&mut self) -> Option<Vec<String>> {
+        let count = match self.int()? {
+            -1 => 0,
+            count => usize::try_from(count).ok()?,
+        };
+        // Each takes at least the length before it.
+        if count > self.0.len() / 4 {
+            return None;
+        }
+        let text = |_| String::from_utf8(self.bytes()?.to_vec()).ok();
+        (0..count).map(text).collect()
+    }
+
+    fn part(&mut self) -> Option<(i32, bool, i32)> {
+        Some((self.int()?, self.take::<1>()? != [0], self.int()?))
+    }
+
+    fn node(&mut self) -> Option<Node> {
+        let data = self.bytes()?.to_vec();
+        Some((data, self.stat()?))
+    }
+
+    fn stat(&mut self) -> Option<Stat> {
+        let _transactions_and_times = self.take::<32>()?;
+        let version = self.int()?;
+        let _other_versions = self.take::<8>()?;
+        let owner = self.long()?;
+        let _sizes_and_transaction = self.take::<16>()?;
+        Some(Stat { owner, version })
+    }
+}

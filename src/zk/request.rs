@@ -1,0 +1,101 @@
+//! What is asked of ZooKeeper, and what it answers.
+
+use super::Failure;
+use std::sync::Arc;
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Answered with [`Reply::Done`].
+    Create {
+        path: String,
+        data: Arc<[u8]>,
+        mode: Mode,
+    },
+    /// Answered with [`Reply::Status`]. With `watch`, the next creation, change or deletion of the node is signalled
+    /// once, whether or not it exists now, unless the connection is lost before.
+    Exists { path: String, watch: bool },
+    /// Answered with [`Reply::Nodes`], one for each path.
+    Read { paths: Vec<String> },
+    /// Answered with [`Reply::Status`].
+    Set {
+        path: String,
+        data: Arc<[u8]>,
+        version: i32,
+    },
+    /// Answered with [`Reply::Done`].
+    Delete { path: String, version: i32 },
+    /// Answered with [`Reply::Names`], in no particular order.
+    Children { path: String },
+    /// Answered with [`Reply::Done`]. Has every creation, change and deletion at `path` and below it signalled for as
+    /// long as the connection lasts, whether or not the node exists.
+    WatchTree { path: String },
+    /// Answered with [`Reply::Done`]. Ends what `WatchTree` began.
+    Unwatch { path: String },
+    /// Answered with [`Reply::Names`]: the paths below `path` of the nodes that this session owns.
+    Ephemerals { path: String },
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Done,
+    /// `None` where the node is missing.
+    Status(Option<Stat>),
+    Nodes(Vec<ReadNode>),
+    /// `None` where the node is missing.
+    Names(Option<Vec<String>>),
+}
+
+/// One node of many that were read: `None` where it is missing.
+pub(crate) type ReadNode = Result<Option<Node>, Failure>;
+
+/// The data of a node, and its status.
+pub(crate) type Node = (Vec<u8>, Stat);
+
+/// How a node is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Ephemeral,
+    Persistent,
+    /// Persistent until the last of its children is gone: then the ensemble deletes it some time later.
+    Container,
+}
+
+/// The part of a node's status that this library looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// The id of the session that owns the node, 0 for a persistent one.
+    pub(crate) owner: i64,
+    /// How often the data was changed since the node was created.
+    pub(crate) version: i32,
+}
+
+/// An engine answers each request with the reply that its documentation names; what another reply would hold is empty.
+impl Reply {
+    pub(crate) fn status(self) -> Option<Stat> {
+        match self {
+            Reply::Status(status) => status,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn nodes(self) -> Vec<ReadNode> {
+        match self {
+            Reply::Nodes(nodes) => nodes,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns the one node of a read of one.
+    pub(crate) fn node(self) -> ReadNode {
+        self.nodes().pop().unwrap_or(Ok(None))
+    }
+
+    pub(crate) fn names(self) -> Option<Vec<String>> {
+        match self {
+            Reply::Names(names) => names,
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The bytes of one connection: one thread reads them, any number of threads write.
+//!
+//! The reader holds no lock while it blocks. Writers put their bytes into a buffer under a lock; the first of them
+//! becomes the sender and writes to the socket after letting the lock go, the others leave theirs to it. So the order is
+//! kept, no thread waits for the socket with the lock held, and many small requests become one write. This is also where
+//! encryption belongs: bytes are encrypted as they are put, and decrypted as they are received.
+
+use parking_lot::{Mutex, MutexGuard};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+/// A sender looks at its deadline this often.
+const WRITE_FOR: Duration = Duration::from_millis(100);
+/// Bytes read at once, and kept of a buffer that was larger for a moment.
+pub(super) const CHUNK: usize = 16 << 10;
+
+/// One connection to a server.
+pub(super) struct Transport {
+    stream: TcpStream,
+    out: Mutex<Out>,
+}
+
+#[derive(Default)]
+struct Out {
+    bytes: Vec<u8>,
+    /// Whether a thread is writing.
+    sending: bool,
+}
+
+impl Transport {
+    pub(super) fn new(stream: TcpStream) -> io::Result<Transport> {
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(WRITE_FOR))?;
+        let out = Mutex::default();
+        Ok(Transport { stream, out })
+    }
+
+    pub(super) fn local_address(&self) -> Option<IpAddr> {
+        self.stream.local_addr().ok().map(|address| address.ip())
+    }
+
+    /// Ends the connection: whoever reads or writes learns of it at once.
+    pub(super) fn shut_down(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Puts bytes behind those that are to be sent.
+    pub(super) fn put(&self, bytes: &[u8]) {
+        self.out.lock().bytes.extend_from_slice(bytes);
+    }
+
+    /// Sends what was put, unless another thread is at it. What the network does not take by `deadline` stays for the
+    /// next call. A failure ends the connection, which the reader sees.
+    pub(super) fn flush(&self, deadline: Instant) {
+        let mut out = self.out.lock();
+        if std::mem::replace(&mut out.sending, true) {
+            return;
+        }
+        while !out.bytes.is_empty() {
+            let mut batch = std::mem::take(&mut out.bytes);
+            let written = MutexGuard::unlocked(&mut out, || self.write(&batch, deadline));
+            batch.drain(..written.min(batch.len()));
+            let left = batch.len();
+            batch.append(&mut out.bytes);
+            batch.shrink_to(CHUNK);
+            out.bytes = batch;
+            if left > 0 {
+                break;
+            }
+        }
+        out.sending = false;
+    }
+
+    /// Returns how many of the bytes were written by the deadline.
+    fn write(&self, bytes: &[u8], deadline: Instant) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            match (&self.stream).write(&bytes[written..]) {
+                Ok(more) if more > 0 => written += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) && Instant::now() < deadline => {}
+                Err(error) if is_timeout(&error) => break,
+                _ => {
+                    self.shut_down();
+                    return bytes.len();
+                }
+            }
+        }
+        written
+    }
+
+    /// Waits for bytes of the peer, at most for this time, and appends them. The end of the stream is an error.
+    pub(super) fn receive(&self, into: &mut Vec<u8>, timeout: Duration) -> io::Result<()> {
+        let timeout = timeout.max(Duration::from_millis(1));
+        self.stream.set_read_timeout(Some(timeout))?;
+        let mut chunk = [0; CHUNK];
+        match (&self.stream).read(&mut chunk)? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            read => {
+                into.extend_from_slice(&chunk[..read]);
+                Ok(())
+            }
+        }
+    }
+}
+
+pub(super) fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
+}
