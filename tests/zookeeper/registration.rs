@@ -1,7 +1,7 @@
 //! What registering writes, and what it refuses.
 
 use crate::support::{Party, config};
-use party::{ErrorKind, Service, registration};
+use party::{ConnectionState, ErrorKind, Service, registration};
 use party_testing::client::{Acl, Client, Kind};
 use party_testing::server::{Options, Server, shared};
 use party_testing::{unique, until};
@@ -313,7 +313,7 @@ fn unconnected_everything_but_healthy_and_disconnect_is_an_error() {
             .kind(),
         ErrorKind::NotConnected
     );
-    assert_eq!(registration::state(), party::ConnectionState::Unconnected);
+    assert_eq!(registration::state(), ConnectionState::Unconnected);
 }
 
 #[test]
@@ -426,6 +426,9 @@ fn a_registration_that_timed_out_does_not_appear_later() {
     );
     server.start_again();
     let client = Client::connect(&server.address()).unwrap();
+    until("it is connected again", SOON, || {
+        registration::state() == ConnectionState::Connected
+    });
     registration::register(Service::new("foo", 1).id("after")).unwrap();
     until("what was registered is back", SOON, || {
         exists(&client, "/late/instances/foo/before")
