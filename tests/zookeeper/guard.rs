@@ -17,6 +17,8 @@ const ENVIRONMENT: &str = "PARTY_TEST_ENVIRONMENT";
 
 /// The bound for a node to be gone after the event.
 const GONE: Duration = Duration::from_secs(1);
+/// Long enough that a loaded machine sees the program live on.
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// What the processes below run.
 #[test]
@@ -27,7 +29,7 @@ fn child() {
     };
     let of = |name| std::env::var(name).unwrap();
     let drain = if ending == "drain" {
-        Duration::from_millis(700)
+        DRAIN
     } else {
         Duration::ZERO
     };
