@@ -102,6 +102,9 @@ fn what_is_swallowed_arrives_nowhere_and_the_flow_stays_dead() {
     create_in_vain(&mut client, &after);
     round_trip(&proxy);
     assert!(!exists(&direct, &during) && !exists(&direct, &after));
+    until("the flow of the round trip has ended", SOON, || {
+        proxy.connections() == 2
+    });
     dead(&mut client);
     assert_eq!(proxy.connections(), 2);
     drop((client, unanswered));
