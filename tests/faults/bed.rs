@@ -186,13 +186,17 @@ impl Bed {
         let (probe, wanted) = (self.path("probe", &probe), format!("marker {}", number + 1));
         let followed = self.poll(|bed| bed.caller.line(said, &wanted))?.0;
         self.poll(|bed| bed.all_belong_with(&probe).then_some(()))?;
-        let ours = self.sightings(seen).into_iter().map(|sighting| sighting.at);
-        let probed = self.observer.sightings(seen).into_iter();
-        let probed = probed
-            .filter(|sighting| sighting.path == probe)
-            .map(|sighting| sighting.at);
-        let back = ours.chain(probed).max().max(Some(followed));
+        let probed = |bed: &Bed, what| {
+            let sightings = bed.observer.sightings(seen).into_iter();
+            let mut of_probe = sightings.filter(|seen| seen.path == probe && seen.what == what);
+            of_probe.next_back().map(|sighting| sighting.at)
+        };
         self.registrar.say(&format!("unregister probe p{number}"));
+        // A node may be read ahead of the event that tells of it: after a later event, all before it have been told.
+        self.poll(|bed| probed(bed, What::Gone))?;
+        let ours = self.sightings(seen).into_iter().map(|sighting| sighting.at);
+        let back = ours.chain(probed(self, What::Appeared)).max();
+        let back = back.max(Some(followed));
         back.map(|back| back.saturating_duration_since(served))
     }
 

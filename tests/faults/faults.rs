@@ -6,8 +6,8 @@ use crate::{alone, clash};
 use party_testing::client::{Client, Kind, end_session};
 use party_testing::observer::What;
 use party_testing::proxy::Mode;
-use party_testing::server::Options;
-use party_testing::{process, until};
+use party_testing::server::{Options, Server};
+use party_testing::{eventually, process, until};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -146,12 +146,10 @@ fn rolling_restart(times: usize) -> Row {
 fn leader_killed(times: usize) -> Row {
     let mut bed = Bed::new(Setup::new(6).ensemble());
     for _ in 0..times {
-        let leads = |bed: &Bed| {
-            bed.servers
-                .iter()
-                .position(|server| server.mode().as_deref() == Some("leader"))
-        };
-        let leader = leads(&bed).expect("a leader");
+        let leads = |server: &Server| server.mode().as_deref() == Some("leader");
+        let leader = eventually("there is a leader", SOON, || {
+            bed.servers.iter().position(leads)
+        });
         bed.round(|bed| {
             bed.servers[leader].kill();
             bed.await_serving()
