@@ -35,7 +35,8 @@ impl fmt::Display for Excerpt<'_> {
 /// follows is read.
 fn escaped(c: char) -> Option<impl Iterator<Item = char>> {
     let moves = c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
-    let turns = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns =
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     (moves || turns).then(|| c.escape_default())
 }
 

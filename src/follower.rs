@@ -128,7 +128,9 @@ impl Follower {
         let is_forgotten = |name: &String, _: &mut Followed| !wanted.contains(name);
         let forgotten: Vec<_> = self.services.extract_if(is_forgotten).collect();
         let any = !forgotten.is_empty();
-        let watched = forgotten.into_iter().filter(|(_, service)| service.watched == self.seen);
+        let watched = forgotten
+            .into_iter()
+            .filter(|(_, service)| service.watched == self.seen);
         self.forgotten.extend(watched.map(|(name, _)| name));
         for name in wanted {
             self.services.entry(name).or_default();
@@ -140,9 +142,16 @@ impl Follower {
     /// with that no watch.
     fn unwatch(&mut self, generation: &Generation) {
         let path = |name: &String| path::service(&self.shared.instances, name);
-        let forgotten = self.forgotten.iter().filter(|name| !self.services.contains_key(*name));
+        let forgotten = self
+            .forgotten
+            .iter()
+            .filter(|name| !self.services.contains_key(*name));
         let requests = forgotten.map(|name| Request::Unwatch { path: path(name) });
-        for failure in generation.call_all(requests.collect()).into_iter().filter_map(Result::err) {
+        for failure in generation
+            .call_all(requests.collect())
+            .into_iter()
+            .filter_map(Result::err)
+        {
             log::debug!("a watch stays: {failure}");
         }
         self.forgotten.clear();
@@ -159,7 +168,9 @@ impl Follower {
     /// Watches and lists the services that are new to the generation. Returns whether all could be listed.
     fn list(&mut self, generation: &Generation) -> bool {
         let names = self.unread_in(generation);
-        let paths = names.iter().map(|name| path::service(&self.shared.instances, name));
+        let paths = names
+            .iter()
+            .map(|name| path::service(&self.shared.instances, name));
         // First the watch, then the list: what changes in between is reported.
         let requests = paths.flat_map(|path| {
             let watch = Request::WatchTree { path: path.clone() };

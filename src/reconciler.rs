@@ -22,9 +22,13 @@ const LONGEST_RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Reconciler {
     wanted: Arc<Wanted>,
     inbox: Arc<Inbox>,
+    /// The path below which our nodes are.
+    instances: String,
     /// How long a write on a lost connection may still be carried out.
     haunted: Duration,
     seen: u64,
+    /// The generation in which there is nothing of ours left that nobody wants.
+    swept: u64,
     audit_due: Instant,
     retry: Duration,
     fights: Throttle,
@@ -36,14 +40,17 @@ impl Reconciler {
     pub(crate) fn new(
         wanted: Arc<Wanted>,
         inbox: Arc<Inbox>,
+        instances: &str,
         session_timeout: Duration,
         now: Instant,
     ) -> Reconciler {
         Reconciler {
             wanted,
             inbox,
+            instances: instances.to_owned(),
             haunted: session_timeout * 2,
             seen: 0,
+            swept: 0,
             audit_due: now + AUDIT,
             retry: RETRY,
             fights: Throttle::default(),
@@ -65,7 +72,10 @@ impl Reconciler {
         if changes.everything {
             self.wanted.doubt_all();
         }
-        changes.paths.iter().for_each(|path| self.wanted.doubt(path));
+        changes
+            .paths
+            .iter()
+            .for_each(|path| self.wanted.doubt(path));
     }
 
     /// Compares, acts, and returns when to compare again if nothing happens before.
@@ -80,13 +90,14 @@ impl Reconciler {
             self.audit_due = now + AUDIT;
             self.wanted.doubt_all();
         }
+        let swept = self.sweep(generation);
         let (tasks, held_back) = self.wanted.tasks(now);
         let (new, known) = tasks.into_iter().partition(Task::is_new);
         let (mut open, verified) = self.verify(generation, known, now);
         open.extend::<Vec<_>>(new);
         // What was written is looked at once more, which has it watched.
         let written = (!open.is_empty()).then(|| now + REST);
-        let done = self.act(generation, open, now) && verified;
+        let done = self.act(generation, open, now) && verified && swept;
         self.retry = if done {
             RETRY
         } else {
@@ -95,6 +106,36 @@ impl Reconciler {
         let again = (!done).then(|| now + self.retry);
         let due = again.into_iter().chain(held_back).chain(written);
         due.fold(self.audit_due, Instant::min)
+    }
+
+    /// Deletes nodes of our session that nobody wants, once in each generation: those that were taken out and stand again
+    /// on servers that were set back to an older state. Returns whether none is left.
+    fn sweep(&mut self, generation: &Generation) -> bool {
+        if self.swept != generation.number() {
+            match self.delete_unwanted(generation) {
+                Err(failure) if failure.is_transient() => return false,
+                Err(failure) => log::debug!("our own nodes are not looked for: {failure}"),
+                Ok(()) => {}
+            }
+            self.swept = generation.number();
+        }
+        true
+    }
+
+    fn delete_unwanted(&self, generation: &Generation) -> Result<(), Failure> {
+        let path = format!("{}/", self.instances);
+        let owned = generation.ask(Request::Ephemerals { path })?.names();
+        let unwanted = self.wanted.without_entry(owned.unwrap_or_default());
+        let delete = |path| {
+            log::debug!("{path} stands again, and goes");
+            Request::Delete { path, version: -1 }
+        };
+        let deleted = generation.call_all(unwanted.into_iter().map(delete).collect());
+        let mut failures = deleted.into_iter().filter_map(Result::err);
+        match failures.find(|failure| *failure != Failure::NoNode) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
     }
 
     /// Looks at each node, with a watch. Returns those where ZooKeeper does not hold what is wanted, and whether all
@@ -223,10 +264,7 @@ impl Reconciler {
 }
 
 /// Looks at nodes, with a watch, and at the data of those whose status does not tell enough.
-fn look(
-    generation: &Generation,
-    tasks: Vec<Task>,
-) -> Vec<(Task, Result<Option<Found>, Failure>)> {
+fn look(generation: &Generation, tasks: Vec<Task>) -> Vec<(Task, Result<Option<Found>, Failure>)> {
     let exists = |task: &Task| Request::Exists {
         path: task.path.clone(),
         watch: true,
@@ -235,10 +273,11 @@ fn look(
     let looked = looked.into_iter().map(|looked| looked.map(Reply::status));
     let looked: Vec<_> = tasks.into_iter().zip(looked).collect();
     let owner = generation.owner();
-    let unclear = |(task, looked): &&(Task, Result<_, _>)| {
-        matches!(looked, Ok(Some(stat)) if task.needs_data(*stat, owner))
-    };
-    let paths = looked.iter().filter(unclear).map(|(task, _)| task.path.clone());
+    let unclear = |(task, looked): &&(Task, Result<_, _>)| matches!(looked, Ok(Some(stat)) if task.needs_data(*stat, owner));
+    let paths = looked
+        .iter()
+        .filter(unclear)
+        .map(|(task, _)| task.path.clone());
     let reads = paths.map(|path| Request::Read { paths: vec![path] });
     let mut read = generation.call_all(reads.collect()).into_iter();
     let found = |(task, looked): (Task, Result<_, _>)| {

@@ -5,9 +5,9 @@
 
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbox::Inbox;
 use crate::model::{Service, ServiceInstance, path};
 use crate::provider::check_name;
-use crate::inbox::Inbox;
 use crate::reconciler::Reconciler;
 use crate::wanted::{Outcome, Wanted};
 use crate::zk::ConnectionState;
@@ -42,14 +42,16 @@ impl Registrar {
         let supervisor = Supervisor::start(SIDE, connector, timeout, inbox.clone())
             .map_err(|error| no_thread().caused_by(error))?;
         let supervisor = Arc::new(supervisor);
-        let now = Instant::now();
-        let reconciler = Reconciler::new(wanted.clone(), inbox.clone(), timeout, now);
+        let (instances, now) = (
+            path::instances(&chroot, &settings.environment),
+            Instant::now(),
+        );
+        let reconciler = Reconciler::new(wanted.clone(), inbox.clone(), &instances, timeout, now);
         let session = supervisor.clone();
         thread::Builder::new()
             .name("party-register".into())
             .spawn(move || reconciler.run(&session))
             .map_err(|error| no_thread().caused_by(error))?;
-        let instances = path::instances(&chroot, &settings.environment);
         let registrar = Registrar {
             settings,
             instances,

@@ -175,6 +175,13 @@ impl Wanted {
         self.state.lock().closed
     }
 
+    /// Returns those of the paths of which nothing is known.
+    pub(crate) fn without_entry(&self, mut paths: Vec<String>) -> Vec<String> {
+        let state = self.state.lock();
+        paths.retain(|path| !state.entries.contains_key(path));
+        paths
+    }
+
     pub(crate) fn doubt(&self, path: &str) {
         if let Some(entry) = self.state.lock().entries.get_mut(path) {
             entry.dirty = true;

@@ -8,13 +8,13 @@ mod world;
 
 use super::Reconciler;
 use crate::inbox::Inbox;
-use crate::zk::Session;
 use crate::zk::generation::{self, Generation};
 use crate::zk::memory::interrupted::{Interrupted, Interruption};
+use crate::zk::{Mode, Session};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use world::{Act, IDS, World, act, open, path};
+use world::{Act, IDS, ROOT, World, act, open, path};
 
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -75,8 +75,13 @@ impl Run {
     fn new() -> Run {
         let (world, now) = (World::new(), Instant::now());
         let inbox = Arc::new(Inbox::default());
-        let reconciler =
-            Reconciler::new(world.wanted.clone(), inbox.clone(), SESSION_TIMEOUT, now);
+        let reconciler = Reconciler::new(
+            world.wanted.clone(),
+            inbox.clone(),
+            ROOT,
+            SESSION_TIMEOUT,
+            now,
+        );
         let session = interrupted(&world, &inbox);
         let generation = generation::inline(1, session.clone());
         Run {
@@ -205,8 +210,8 @@ fn interrupted(world: &Arc<World>, inbox: &Arc<Inbox>) -> Arc<Interrupted<Act>> 
 #[test]
 fn an_earlier_write_that_comes_late_is_noticed() {
     let mut run = Run::new();
-    // The node is created once what is above it has been.
-    let mut script = vec![Interruption::None; 4];
+    // The node is created once what is above it has been, and before that our own nodes are listed.
+    let mut script = vec![Interruption::None; 5];
     script.push(Interruption::Late);
     let ops = [
         Op::Act(Act::Register(0, 0)),
@@ -217,6 +222,18 @@ fn an_earlier_write_that_comes_late_is_noticed() {
         Op::LateWrites,
     ];
     ops.iter().for_each(|op| run.take(op));
+    run.settle();
+    run.check().unwrap();
+}
+
+#[test]
+fn a_node_of_ours_that_nobody_wants_goes_with_the_next_connection() {
+    let mut run = Run::new();
+    run.take(&Op::Act(Act::Register(0, 0)));
+    run.step(true, &[]);
+    let session: Arc<dyn Session> = run.session.clone();
+    session.create(&path(1), b"again", Mode::Ephemeral).unwrap();
+    run.take(&Op::Reconnect);
     run.settle();
     run.check().unwrap();
 }

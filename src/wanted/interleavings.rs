@@ -1,7 +1,7 @@
 //! Callers and the reconciler in thousands of orders: every wait ends, and what was taken back does not stay.
 
-use crate::model::Service;
 use crate::inbox::Inbox;
+use crate::model::Service;
 use crate::reconciler::Reconciler;
 use crate::wanted::Wanted;
 use crate::zk::generation;
@@ -52,7 +52,13 @@ fn in_many_orders(
             let session = connector_to(registry.clone()).session(Arc::new(|_| {}));
             let generation = generation::inline(1, session);
             let timeout = Duration::from_secs(6);
-            let mut reconciler = Reconciler::new(wanted.clone(), inbox, timeout, Instant::now());
+            let mut reconciler = Reconciler::new(
+                wanted.clone(),
+                inbox,
+                "/test/instances",
+                timeout,
+                Instant::now(),
+            );
             let done = Arc::new(AtomicBool::new(false));
             let stop = done.clone();
             let reconciling = thread::spawn(move || {

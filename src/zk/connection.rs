@@ -33,7 +33,7 @@ struct State {
     /// it may not hear us any more.
     sent: Instant,
     heard: Instant,
-    answered: Instant,
+    answered: Option<Instant>,
     lasting: Lasting,
     /// Why there is no connection any more.
     over: Option<String>,
@@ -98,7 +98,7 @@ impl Connection {
             next_xid: 1,
             sent: now,
             heard: now,
-            answered: now,
+            answered: None,
             lasting,
             over: None,
         };
@@ -154,10 +154,13 @@ impl Connection {
     pub(super) fn max_frame(&self) -> usize {
         let state = self.state.lock();
         // Answers come in the order of the requests, but for those that are small.
-        let next = state.in_flight.iter().find_map(|pending| match &pending.asked {
-            Asked::Request(request, _) => Some(request.max_reply()),
-            _ => None,
-        });
+        let next = state
+            .in_flight
+            .iter()
+            .find_map(|pending| match &pending.asked {
+                Asked::Request(request, _) => Some(request.max_reply()),
+                _ => None,
+            });
         next.unwrap_or(0).max(MAX_SMALL)
     }
 
@@ -203,6 +206,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether it was good for anything: at least one request was answered.
+    pub(super) fn has_answered(&self) -> bool {
+        self.state.lock().answered.is_some()
+    }
+
     /// Ends the connection: everything under way has failed, and whatever comes later will.
     pub(super) fn end(&self, why: &str) -> Lasting {
         self.transport.shut_down();
@@ -211,7 +219,9 @@ impl Connection {
         let (unanswered, lasting) = (std::mem::take(&mut state.in_flight), state.lasting.clone());
         let why = state.over.clone().unwrap_or_default();
         drop(state);
-        unanswered.into_iter().for_each(|pending| pending.asked.fail(&why));
+        unanswered
+            .into_iter()
+            .for_each(|pending| pending.asked.fail(&why));
         lasting
     }
 }
@@ -223,9 +233,9 @@ fn answer_request(
     record: &[u8],
 ) -> Result<Answered, Parting> {
     let outcome = match (error, request) {
-        (0, _) => protocol::decode(request, record).ok_or_else(|| {
-            Failure::Lost(NO_PROTOCOL.into())
-        }),
+        (0, _) => {
+            protocol::decode(request, record).ok_or_else(|| Failure::Lost(NO_PROTOCOL.into()))
+        }
         (error, request) => match (request.refused(error), request) {
             (Failure::NoNode, Request::Exists { .. }) => Ok(Reply::Status(None)),
             (Failure::NoNode, Request::Children { .. }) => Ok(Reply::Names(None)),
@@ -235,7 +245,9 @@ fn answer_request(
     let broken = error == 0 && outcome.is_err();
     done(outcome);
     match error {
-        SESSION_EXPIRED | SESSION_MOVED => Err(Parting::Lost("it is of no use to the session".into())),
+        SESSION_EXPIRED | SESSION_MOVED => {
+            Err(Parting::Lost("it is of no use to the session".into()))
+        }
         _ if broken => Err(Parting::Lost(NO_PROTOCOL.into())),
         _ => Ok(Answered::Request),
     }
@@ -286,9 +298,11 @@ impl State {
         };
         self.heard = Instant::now();
         if !special {
-            self.answered = self.heard;
+            self.answered = Some(self.heard);
         }
-        self.lasting.reply_timeout.answered(self.heard - pending.sent);
+        self.lasting
+            .reply_timeout
+            .answered(self.heard - pending.sent);
         self.lasting.zxid = self.lasting.zxid.max(head.zxid);
         Ok(pending.asked)
     }
@@ -303,7 +317,10 @@ impl State {
         let (patience, longest) = (reply_timeout.now(), reply_timeout.longest());
         let oldest = self.in_flight.front();
         let silent = oldest.map(|oldest| oldest.sent.max(self.heard) + patience);
-        let starved = |oldest: &Pending| oldest.sent.max(self.answered) + longest * ANSWER_WITHIN;
+        let starved = |oldest: &Pending| {
+            let answered = self.answered.unwrap_or(oldest.sent);
+            answered.max(oldest.sent) + longest * ANSWER_WITHIN
+        };
         let trickling = frames.begun().map(|begun| begun + patience);
         let limits = silent.into_iter().chain(oldest.map(starved));
         limits.chain(trickling).min()

@@ -396,7 +396,8 @@ mod tests {
         let refusing = listener.local_addr().unwrap();
         drop(listener);
         let (silent, serving) = (server(|_| false), server(|_| true));
-        let dialed = dialer(&[silent, refusing, serving]).dial::<()>(SOON, |_| Err("wanted more".into()));
+        let dialed =
+            dialer(&[silent, refusing, serving]).dial::<()>(SOON, |_| Err("wanted more".into()));
         let mut lines = dialed.unwrap_err().0;
         lines.sort_by_key(|line| line.split(": ").last().map(str::to_owned));
         assert_eq!(lines.len(), 3, "{lines:?}");

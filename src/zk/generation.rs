@@ -55,14 +55,22 @@ impl Generation {
         self.session
             .submit(self.connection, request, deadline, done);
         let left = deadline.saturating_duration_since(Instant::now());
-        answers.recv_timeout(left).unwrap_or_else(|error| match error {
-            RecvTimeoutError::Timeout => Err(Failure::Timeout),
-            RecvTimeoutError::Disconnected => Err(lost()),
-        })
+        answers
+            .recv_timeout(left)
+            .unwrap_or_else(|error| match error {
+                RecvTimeoutError::Timeout => Err(Failure::Timeout),
+                RecvTimeoutError::Disconnected => Err(lost()),
+            })
+    }
+
+    /// Sends a request and waits for its answer, until the connection is lost: one that answers nothing is.
+    pub(crate) fn ask(&self, request: Request) -> Result<Reply, Failure> {
+        let answer = self.call_all(vec![request]).pop();
+        answer.unwrap_or_else(|| Err(lost()))
     }
 
     /// Sends requests, several at a time and in their order, and returns the answers. Waits until the last is there, or
-    /// the connection is lost: one that answers nothing is.
+    /// the connection is lost.
     pub(crate) fn call_all(&self, requests: Vec<Request>) -> Vec<Result<Reply, Failure>> {
         self.call_all_noting(requests, |_, _| {})
     }
@@ -93,7 +101,8 @@ impl Generation {
                 let _ = report.send((at, outcome));
             });
             let deadline = Instant::now() + self.session.timeout();
-            self.session.submit(self.connection, request, deadline, done);
+            self.session
+                .submit(self.connection, request, deadline, done);
             under_way += 1;
         }
         // With the last of the senders gone a lost report would be noticed, and not waited for.

@@ -103,7 +103,9 @@ impl<'a> Keeper<'a> {
             self.lasting.reply_timeout = ReplyTimeout::new(grant.timeout);
             if grant.timeout != asked {
                 let granted = grant.timeout;
-                log::info!("zookeeper granted a session timeout of {granted:?} where {asked:?} were asked for");
+                log::info!(
+                    "zookeeper granted a session timeout of {granted:?} where {asked:?} were asked for"
+                );
             }
         }
         self.session.set_grant(grant.id, grant.timeout);
@@ -130,7 +132,9 @@ impl<'a> Keeper<'a> {
         }
         let behind = round.behind.get() && !found;
         self.behind_since = behind.then(|| self.behind_since.unwrap_or_else(Instant::now));
-        let set_back = self.behind_since.is_some_and(|since| since.elapsed() >= SET_BACK_AFTER);
+        let set_back = self
+            .behind_since
+            .is_some_and(|since| since.elapsed() >= SET_BACK_AFTER);
         // Nobody says how much the servers have seen, but none takes a session that may be over by now.
         let given_up = round.refused.get() && !found && self.lost_at.elapsed() > self.grant.timeout;
         self.set_back |= self.lasting.zxid != 0 && (set_back || given_up);
@@ -176,7 +180,10 @@ impl<'a> Keeper<'a> {
     fn wait_on(&self, server: &Server, limit: Instant, round: &Round) -> Result<(), String> {
         if Instant::now() >= limit {
             round.silent.set(true);
-            return Err(format!("has not answered a greeting within {:.1?}", self.patience()));
+            return Err(format!(
+                "has not answered a greeting within {:.1?}",
+                self.patience()
+            ));
         }
         if self.grant.id == 0 {
             dialer::probe(server.address, Instant::now() + SIGN_WITHIN)?;
@@ -200,9 +207,10 @@ impl<'a> Keeper<'a> {
         let id = self.grant.id;
         log::debug!("session {id:#x} has lost its connection: {why}");
         self.lost_at = Instant::now();
-        self.session.set_link(Link::Down(Unreachable(vec![why.to_owned()])));
+        self.session
+            .set_link(Link::Down(Unreachable(vec![why.to_owned()])));
         self.lasting = connection.end(why);
-        self.backoff.held(since);
+        self.backoff.held(since, connection.has_answered());
         matches!(parting, Parting::Closed)
     }
 

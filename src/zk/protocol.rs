@@ -123,10 +123,7 @@ pub(super) fn encode(request: &Request, access: &[Acl]) -> Outgoing {
             path,
             data,
             version,
-        } => Outgoing::new(SET_DATA)
-            .text(path)
-            .bytes(data)
-            .int(*version),
+        } => Outgoing::new(SET_DATA).text(path).bytes(data).int(*version),
         Request::Delete { path, version } => Outgoing::new(DELETE).text(path).int(*version),
         Request::Children { path } => Outgoing::new(GET_CHILDREN).text(path).flag(false),
         Request::WatchTree { path } => {
@@ -219,7 +216,9 @@ pub(super) fn decode(request: &Request, record: &[u8]) -> Option<Reply> {
     Some(match request {
         Request::Exists { .. } | Request::Set { .. } => Reply::Status(Some(record.stat()?)),
         Request::Read { paths } => Reply::Nodes(nodes(paths, record)?),
-        Request::Children { .. } | Request::Ephemerals { .. } => Reply::Names(Some(record.texts()?)),
+        Request::Children { .. } | Request::Ephemerals { .. } => {
+            Reply::Names(Some(record.texts()?))
+        }
         _ => Reply::Done,
     })
 }

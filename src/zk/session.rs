@@ -93,10 +93,13 @@ struct State {
 
 impl State {
     fn usable(&self, connection: u64) -> Result<Arc<Connection>, Failure> {
-        let usable = self.connection.as_ref().filter(|usable| {
-            usable.number == connection && self.closing.is_none()
-        });
-        usable.cloned().ok_or_else(|| Failure::Lost("the connection to zookeeper is lost".into()))
+        let usable = self
+            .connection
+            .as_ref()
+            .filter(|usable| usable.number == connection && self.closing.is_none());
+        usable
+            .cloned()
+            .ok_or_else(|| Failure::Lost("the connection to zookeeper is lost".into()))
     }
 }
 

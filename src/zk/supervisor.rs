@@ -201,7 +201,7 @@ impl Shared {
                 return;
             }
             session.run();
-            backoff.held(since);
+            backoff.held(since, true);
             if self.is_stopped_within(backoff.pause()) {
                 return;
             }

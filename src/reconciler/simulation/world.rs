@@ -57,14 +57,13 @@ pub(super) struct World {
     pub(super) other: Mutex<Arc<dyn Session>>,
 }
 
+pub(super) const ROOT: &str = "/test/instances";
+
 pub(super) fn path(id: u8) -> String {
-    format!("/test/instances/foo/{id}")
+    format!("{ROOT}/foo/{id}")
 }
 
-pub(super) fn open(
-    registry: &Arc<Registry>,
-    inbox: Option<Arc<Inbox>>,
-) -> Arc<dyn Session> {
+pub(super) fn open(registry: &Arc<Registry>, inbox: Option<Arc<Inbox>>) -> Arc<dyn Session> {
     let signals = Arc::new(move |signal: Signal<'_>| {
         if let (Signal::Changed(path), Some(inbox)) = (signal, &inbox) {
             inbox.changed(path);

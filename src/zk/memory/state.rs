@@ -178,13 +178,7 @@ impl State {
         }
     }
 
-    fn create(
-        &mut self,
-        id: i64,
-        path: &str,
-        data: &[u8],
-        mode: Mode,
-    ) -> Result<Reply, Failure> {
+    fn create(&mut self, id: i64, path: &str, data: &[u8], mode: Mode) -> Result<Reply, Failure> {
         self.check_write(path)?;
         let parent = &path[..path.rfind('/').unwrap_or(0).max(1)];
         if self.nodes.get(parent).ok_or(Failure::NoNode)?.1.owner != 0 {
@@ -309,7 +303,9 @@ impl Client {
 
 impl Outbox {
     fn fail(&mut self, held_up: VecDeque<HeldUp>) {
-        let failed = held_up.into_iter().map(|request| (request.done, Err(lost())));
+        let failed = held_up
+            .into_iter()
+            .map(|request| (request.done, Err(lost())));
         self.outcomes.extend(failed);
     }
 }
