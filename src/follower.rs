@@ -9,7 +9,7 @@ use crate::snapshot::View;
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{Failure, ReadNode, Reply, Request};
+use crate::zk::{Answer, Failure, ReadNode, Reply, Request};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -291,7 +291,7 @@ impl Follower {
 }
 
 /// Returns the children of a service, from the answers to watching and to listing it.
-fn listed(answers: &[Result<Reply, Failure>]) -> Result<BTreeSet<String>, Failure> {
+fn listed(answers: &[Answer]) -> Result<BTreeSet<String>, Failure> {
     let answers: Result<Vec<Reply>, Failure> = answers.iter().cloned().collect();
     let children = answers?.pop().and_then(Reply::names);
     Ok(children.into_iter().flatten().collect())

@@ -6,7 +6,7 @@ use crate::throttle::Throttle;
 use crate::wanted::Wanted;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{Failure, Reply, Request};
+use crate::zk::{Answer, Failure, Reply, Request};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use steps::{Placed, Stage, Step};
@@ -198,7 +198,7 @@ impl Reconciler {
         generation: &Generation,
         open: Vec<(Task, Stage, Vec<Request>)>,
         now: Instant,
-    ) -> Vec<(Task, Stage, Vec<Result<Reply, Failure>>)> {
+    ) -> Vec<(Task, Stage, Vec<Answer>)> {
         let (mut requests, mut creates, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         for (task, stage, more) in open {
             let count = more.len();

@@ -2,7 +2,7 @@
 
 use crate::entry::{Goal, Task};
 use crate::model::path;
-use crate::zk::{Failure, Mode, Node, Reply, Request};
+use crate::zk::{Answer, Failure, Mode, Node, Reply, Request};
 
 /// What was asked of ZooKeeper for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) struct Placed {
     pub(super) replaced: Option<i64>,
 }
 
-type Answers = Vec<Result<Reply, Failure>>;
+type Answers = Vec<Answer>;
 
 impl Stage {
     /// Whether the last answer is that to creating the node.
@@ -163,5 +163,100 @@ fn create_below(task: &Task) -> Vec<Request> {
 fn look(task: &Task) -> Request {
     Request::Read {
         paths: vec![task.path.clone()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Entry;
+    use crate::model::Service;
+    use crate::zk::Stat;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    const OURS: i64 = 7;
+
+    fn task(goal: Goal) -> Task {
+        let instance = Service::new("foo", 1).instance("1", "10.0.0.1", 0).unwrap();
+        let mut entry = Entry::new(1, Arc::new(instance), b"{}"[..].into());
+        entry.goal = goal;
+        entry.task("/test/instances/foo/1", Instant::now())
+    }
+
+    fn found(data: &[u8], owner: i64) -> Answers {
+        let stat = Stat { owner, version: 3 };
+        vec![Ok(Reply::Nodes(vec![Ok(Some((data.to_vec(), stat)))]))]
+    }
+
+    fn asked(step: Step) -> (Stage, usize) {
+        match step {
+            Step::Ask(stage, requests) => (stage, requests.len()),
+            step => panic!("{step:?}"),
+        }
+    }
+
+    #[test]
+    fn a_missing_parent_is_created_in_one_go_with_the_node() {
+        let step = next(
+            &task(Goal::Present),
+            Stage::Create,
+            OURS,
+            vec![Err(Failure::NoNode)],
+        );
+        assert_eq!(asked(step), (Stage::CreateBelow, 4));
+    }
+
+    #[test]
+    fn a_refusal_of_a_parent_is_the_reason() {
+        let refused = Failure::Refused("NoAuth".into());
+        let answers = vec![
+            Err(Failure::NodeExists),
+            Err(refused.clone()),
+            Err(Failure::NoNode),
+            Err(Failure::NoNode),
+        ];
+        let step = next(&task(Goal::Present), Stage::CreateBelow, OURS, answers);
+        assert_eq!(step, Step::Failed(refused));
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_our_node_decides() {
+        let present = |found| next(&task(Goal::Present), Stage::Look, OURS, found);
+        assert_eq!(asked(present(found(b"{}", 9))), (Stage::Replace(9), 2));
+        assert_eq!(asked(present(found(b"{", OURS))), (Stage::Overwrite, 1));
+        let version = 3;
+        let placed = Placed {
+            version,
+            replaced: None,
+        };
+        assert_eq!(present(found(b"{}", OURS)), Step::Placed(placed));
+        let absent = |found| next(&task(Goal::Absent), Stage::Look, OURS, found);
+        assert_eq!(asked(absent(found(b"{", OURS))), (Stage::Delete, 1));
+        assert_eq!(asked(absent(found(b"{}", 9))), (Stage::Delete, 1));
+        assert_eq!(absent(found(b"{", 9)), Step::Absent);
+    }
+
+    #[test]
+    fn only_a_node_that_was_deleted_was_replaced() {
+        let replaced = |deleted, created| {
+            next(
+                &task(Goal::Present),
+                Stage::Replace(9),
+                OURS,
+                vec![deleted, created],
+            )
+        };
+        let done = || Ok(Reply::Done);
+        let placed = |replaced| {
+            let version = 0;
+            Step::Placed(Placed { version, replaced })
+        };
+        assert_eq!(replaced(done(), done()), placed(Some(9)));
+        assert_eq!(replaced(Err(Failure::NoNode), done()), placed(None));
+        let changed = replaced(Err(Failure::BadVersion), Err(Failure::NodeExists));
+        assert_eq!(changed, Step::Failed(Failure::BadVersion));
+        let taken = replaced(done(), Err(Failure::NodeExists));
+        assert_eq!(taken, Step::Failed(Failure::NodeExists));
     }
 }

@@ -8,27 +8,44 @@ const LONGEST: Duration = Duration::from_millis(500);
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// Pauses that get longer, up to a limit, and vary, so that a thousand clients do not come back in step.
+#[derive(Clone, Debug)]
 pub(super) struct Backoff {
     next: Duration,
+    shortest: Duration,
+    longest: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Backoff {
-        Backoff { next: SHORTEST }
+        Backoff {
+            next: SHORTEST,
+            shortest: SHORTEST,
+            longest: LONGEST,
+        }
     }
 }
 
 impl Backoff {
+    #[cfg(test)]
+    pub(super) fn none() -> Backoff {
+        let [next, shortest, longest] = [Duration::ZERO; 3];
+        Backoff {
+            next,
+            shortest,
+            longest,
+        }
+    }
+
     pub(super) fn pause(&mut self) -> Duration {
         let about = self.next;
-        self.next = (about * 2).min(LONGEST);
+        self.next = (about * 2).min(self.longest);
         about.mul_f64(rand::random_range(0.7..1.0))
     }
 
     /// Notes that an attempt succeeded and held from `since` until now, and whether it was good for anything.
     pub(super) fn held(&mut self, since: Instant, useful: bool) {
         if since.elapsed() >= SETTLED {
-            self.next = SHORTEST;
+            self.next = self.shortest;
         } else if !useful {
             self.refused();
         }
@@ -36,7 +53,7 @@ impl Backoff {
 
     /// Notes that an attempt has cost a server more than refusing a connection does, and was good for nothing.
     pub(super) fn refused(&mut self) {
-        self.next = LONGEST;
+        self.next = self.longest;
     }
 }
 

@@ -32,8 +32,8 @@ pub(super) struct Dialer {
 }
 
 /// A server that serves.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Server {
-    pub(super) transport: Transport,
     pub(super) address: SocketAddr,
     /// `None` where the server did not tell.
     pub(super) zxid: Option<Zxid>,
@@ -76,7 +76,11 @@ impl Dialer {
             .resolver
             .resolve(started + RESOLVE_SOON, started + RESOLVE_WITHIN);
         for (address, serves) in Probes::new(addresses, self.probe_within(reply_timeout)) {
-            match serves.and_then(|zxid| greet(connect(address.socket, zxid)?)) {
+            let server = |zxid| Server {
+                address: address.socket,
+                zxid,
+            };
+            match serves.and_then(|zxid| greet(server(zxid))) {
                 Ok(accepted) => return Ok(accepted),
                 Err(why) => failures.push(format!("{address}: {why}")),
             }
@@ -85,14 +89,11 @@ impl Dialer {
     }
 }
 
-fn connect(address: SocketAddr, zxid: Option<Zxid>) -> Result<Server, String> {
-    let stream = TcpStream::connect_timeout(&address, CONNECT_WITHIN).map_err(phrase)?;
-    let transport = Transport::new(stream).map_err(phrase)?;
-    Ok(Server {
-        transport,
-        address,
-        zxid,
-    })
+impl Server {
+    pub(super) fn connect(&self) -> Result<Transport, String> {
+        let connected = TcpStream::connect_timeout(&self.address, CONNECT_WITHIN);
+        connected.and_then(Transport::new).map_err(phrase)
+    }
 }
 
 /// The probes of a number of addresses, each on a thread of its own.

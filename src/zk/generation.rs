@@ -1,6 +1,6 @@
 //! The handle for one connection of a session.
 
-use super::{Failure, Link, Reply, Request, Session};
+use super::{Answer, Failure, Link, Request, Session};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -46,7 +46,7 @@ impl Generation {
     }
 
     /// Sends a request and waits for its answer, at most until `deadline`.
-    pub(crate) fn call(&self, request: Request, deadline: Instant) -> Result<Reply, Failure> {
+    pub(crate) fn call(&self, request: Request, deadline: Instant) -> Answer {
         let (answer, answers) = mpsc::sync_channel(1);
         let done = Box::new(move |outcome| {
             // Its caller may wait no longer.
@@ -64,14 +64,14 @@ impl Generation {
     }
 
     /// Sends a request and waits for its answer, until the connection is lost: one that answers nothing is.
-    pub(crate) fn ask(&self, request: Request) -> Result<Reply, Failure> {
+    pub(crate) fn ask(&self, request: Request) -> Answer {
         let answer = self.call_all(vec![request]).pop();
         answer.unwrap_or_else(|| Err(lost()))
     }
 
     /// Sends requests, several at a time and in their order, and returns the answers. Waits until the last is there, or
     /// the connection is lost.
-    pub(crate) fn call_all(&self, requests: Vec<Request>) -> Vec<Result<Reply, Failure>> {
+    pub(crate) fn call_all(&self, requests: Vec<Request>) -> Vec<Answer> {
         self.call_all_noting(requests, |_, _| {})
     }
 
@@ -80,8 +80,8 @@ impl Generation {
     pub(crate) fn call_all_noting(
         &self,
         requests: Vec<Request>,
-        note: impl Fn(usize, &Result<Reply, Failure>) + Send + Sync + 'static,
-    ) -> Vec<Result<Reply, Failure>> {
+        note: impl Fn(usize, &Answer) + Send + Sync + 'static,
+    ) -> Vec<Answer> {
         let mut outcomes: Vec<_> = requests.iter().map(|_| Err(lost())).collect();
         let (report, reports) = mpsc::channel();
         let (note, mut under_way) = (Arc::new(note), 0);

@@ -67,7 +67,7 @@ impl<'a> Keeper<'a> {
             grant: SessionGrant::none(timeout),
             lasting,
             connections: 0,
-            backoff: Backoff::default(),
+            backoff: session.ensemble.backoff.clone(),
             lost_at: Instant::now(),
             behind_since: None,
             set_back: false,
@@ -144,12 +144,13 @@ impl<'a> Keeper<'a> {
     fn greet(&self, server: Server, round: &Round) -> Result<Greeted, String> {
         let zxid = if self.set_back { 0 } else { self.lasting.zxid };
         check_progress(zxid, server.zxid, round)?;
+        let transport = server.connect()?;
         let limit = Instant::now() + self.patience();
-        self.grant.send(&server.transport, zxid, limit);
+        self.grant.send(&transport, zxid, limit);
         let mut frames = Frames::default();
         loop {
             let until = limit.min(Instant::now() + SIGN_EVERY);
-            let received = handshake::receive(&self.grant, &server.transport, &mut frames, until);
+            let received = handshake::receive(&self.grant, &transport, &mut frames, until);
             match received.inspect_err(|_| round.refused.set(true)) {
                 Ok(Some(ConnectResponse::Expired)) if self.grant.id == 0 => {
                     round.refused.set(true);
@@ -157,7 +158,7 @@ impl<'a> Keeper<'a> {
                 }
                 Ok(Some(response)) => {
                     return Ok(Greeted {
-                        transport: server.transport,
+                        transport,
                         frames,
                         response,
                     });

@@ -15,6 +15,8 @@ mod backoff;
 mod connection;
 mod dialer;
 mod error;
+#[cfg(test)]
+mod fake;
 mod flood;
 mod frames;
 pub(crate) mod generation;
@@ -31,7 +33,7 @@ pub(crate) mod supervisor;
 mod transport;
 
 pub(crate) use error::{Failure, Unreachable};
-pub(crate) use request::{Mode, Node, ReadNode, Reply, Request, Stat};
+pub(crate) use request::{Answer, Mode, Node, ReadNode, Reply, Request, Stat};
 
 /// How one side of the library stands with ZooKeeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,7 +102,7 @@ pub(crate) trait Session: Send + Sync {
 }
 
 /// Receives the outcome of a request.
-pub(crate) type Done = Box<dyn FnOnce(Result<Reply, Failure>) + Send>;
+pub(crate) type Done = Box<dyn FnOnce(Answer) + Send>;
 
 /// How a session is connected.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -300,3 +300,153 @@ impl<'a> Record<'a> {
         Some(Stat { owner, version })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATHS: [&str; 3] = ["/a", "/bc", "/d"];
+
+    fn status(version: i32, owner: i64) -> Vec<u8> {
+        let mut status = vec![1; 32];
+        status.extend(version.to_be_bytes());
+        status.extend([2; 8]);
+        status.extend(owner.to_be_bytes());
+        status.extend([3; 16]);
+        status
+    }
+
+    fn read() -> Request {
+        let paths = PATHS.map(String::from).into();
+        Request::Read { paths }
+    }
+
+    fn part(operation: i32, done: bool) -> Vec<u8> {
+        let head = Outgoing(Vec::new()).head(operation, done);
+        head.0
+    }
+
+    /// A missing node, one that is there, and one without data.
+    fn found() -> Vec<u8> {
+        let mut found = part(ERROR, false);
+        found.extend((-101_i32).to_be_bytes());
+        found.extend(part(GET_DATA, false));
+        write_bytes(&mut found, b"{}");
+        found.extend(status(7, -2));
+        found.extend(part(GET_DATA, false));
+        found.extend((-1_i32).to_be_bytes());
+        found.extend(status(0, 0));
+        found.extend(part(ERROR, true));
+        found
+    }
+
+    fn create(mode: Mode, access: &[Acl]) -> Vec<u8> {
+        let (path, data) = ("/a".into(), b"{}"[..].into());
+        encode(&Request::Create { path, data, mode }, access).with_xid(7)
+    }
+
+    #[test]
+    fn a_node_is_created_with_who_may_do_what() {
+        let expected = [
+            &[0, 0, 0, 67, 0, 0, 0, 7, 0, 0, 0, 1][..],
+            b"\0\0\0\x02/a\0\0\0\x02{}",
+            b"\0\0\0\x02\0\0\0\x1f\0\0\0\x04auth\0\0\0\0",
+            b"\0\0\0\x01\0\0\0\x05world\0\0\0\x06anyone",
+            b"\0\0\0\x01",
+        ];
+        assert_eq!(create(Mode::Ephemeral, PROTECTED), expected.concat());
+        assert!(create(Mode::Persistent, OPEN).ends_with(b"anyone\0\0\0\0"));
+        let container = create(Mode::Container, OPEN);
+        assert!(container.ends_with(b"anyone\0\0\0\x04"));
+        assert_eq!(container[8..12], CREATE_CONTAINER.to_be_bytes());
+    }
+
+    #[test]
+    fn a_read_has_a_part_for_each_node_and_an_end() {
+        let end = [255, 255, 255, 255, 1, 255, 255, 255, 255];
+        let request = encode(&read(), OPEN).with_xid(0);
+        assert_eq!(request[8..12], MULTI_READ.to_be_bytes());
+        let mut parts = Vec::new();
+        for path in PATHS {
+            parts.extend([0, 0, 0, 4, 0, 255, 255, 255, 255]);
+            write_bytes(&mut parts, path.as_bytes());
+            parts.push(0);
+        }
+        assert_eq!(request[12..], [&parts[..], &end].concat());
+    }
+
+    #[test]
+    fn an_answer_has_each_node_or_why_it_cannot_be_read() {
+        let stat = |version, owner| Stat { owner, version };
+        let expected = [
+            Ok(None),
+            Ok(Some((b"{}".to_vec(), stat(7, -2)))),
+            Ok(Some((Vec::new(), stat(0, 0)))),
+        ];
+        let reply = Reply::Nodes(expected.into());
+        assert_eq!(decode(&read(), &found()), Some(reply));
+        let mut refused = found();
+        refused[9..13].copy_from_slice(&(-102_i32).to_be_bytes());
+        let nodes = decode(&read(), &refused).unwrap().nodes();
+        let why = "zookeeper refused to read /a: NoAuth";
+        assert_eq!(nodes[0], Err(Failure::Refused(why.into())));
+    }
+
+    #[test]
+    fn a_record_of_another_kind_is_not_taken_for_one() {
+        let found = found();
+        for length in 0..found.len() {
+            assert_eq!(decode(&read(), &found[..length]), None, "{length}");
+        }
+        let fewer = Request::Read {
+            paths: vec!["/a".into()],
+        };
+        assert_eq!(decode(&fewer, &found), None, "for another request");
+        let mut other = found.clone();
+        other[3] = 9;
+        assert_eq!(decode(&read(), &other), None);
+        let mut long = found;
+        long[22..26].copy_from_slice(&i32::MAX.to_be_bytes());
+        assert_eq!(decode(&read(), &long), None);
+    }
+
+    #[test]
+    fn a_list_is_as_long_as_it_says_or_none() {
+        let list = |count: i32, texts: &[&[u8]]| {
+            let mut record = count.to_be_bytes().to_vec();
+            texts.iter().for_each(|text| write_bytes(&mut record, text));
+            decode(&Request::Children { path: "/a".into() }, &record)
+        };
+        let names = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned());
+            Some(Reply::Names(Some(names.collect())))
+        };
+        assert_eq!(list(2, &[b"a", b""]), names(&["a", ""]));
+        assert_eq!(list(-1, &[]), names(&[]));
+        for count in [-2, 3, i32::MAX, i32::MIN] {
+            assert_eq!(list(count, &[b"a", b""]), None, "{count}");
+        }
+        assert_eq!(list(1, &[b"\xff"]), None);
+    }
+
+    #[test]
+    fn an_event_names_its_node() {
+        let named = |path: &[u8]| {
+            let mut record = vec![0, 0, 0, 3, 0, 0, 0, 3];
+            write_bytes(&mut record, path);
+            event(&record).map(str::to_owned)
+        };
+        assert_eq!(named(b"/a/b").as_deref(), Some("/a/b"));
+        assert_eq!(named(b""), None);
+        assert_eq!(named(b"/\xff"), None);
+        assert_eq!(event(&[0; 11]), None);
+    }
+
+    #[test]
+    fn a_refusal_shows_no_more_of_a_path_than_is_fit_for_a_line() {
+        let path = format!("/a\n{}", "x".repeat(10_000));
+        let failure = Request::Children { path }.refused(-102).to_string();
+        assert!(failure.starts_with(r"zookeeper refused to list /a\nxxx"));
+        assert!(failure.len() < 300, "{failure}");
+    }
+}

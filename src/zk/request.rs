@@ -47,6 +47,9 @@ pub(crate) enum Reply {
     Names(Option<Vec<String>>),
 }
 
+/// The answer to a request, or why there is none.
+pub(crate) type Answer = Result<Reply, Failure>;
+
 /// One node of many that were read: `None` where it is missing.
 pub(crate) type ReadNode = Result<Option<Node>, Failure>;
 

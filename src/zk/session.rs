@@ -1,5 +1,6 @@
 //! A session over the network: what its callers and the thread that keeps it share.
 
+use super::backoff::Backoff;
 use super::connection::Connection;
 use super::dialer::Dialer;
 use super::hosts::Hosts;
@@ -27,6 +28,8 @@ pub(super) struct Ensemble {
     pub(super) connection_timeout: Duration,
     /// Pairs of a scheme and what that scheme needs.
     pub(super) credentials: Arc<[(String, Vec<u8>)]>,
+    /// The pauses between attempts to connect.
+    pub(super) backoff: Backoff,
 }
 
 impl Ensemble {
@@ -36,6 +39,7 @@ impl Ensemble {
             session_timeout: settings.session_timeout,
             connection_timeout: settings.connection_timeout,
             credentials: settings.auth.clone().into(),
+            backoff: Backoff::default(),
         }
     }
 
@@ -214,3 +218,6 @@ fn fits(request: &Request) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

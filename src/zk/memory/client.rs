@@ -1,12 +1,12 @@
 //! Requests as calls that wait for their answers, for tests to look at a registry and interfere with it.
 
 use super::state::lost;
-use crate::zk::{Failure, Link, Mode, Node, Reply, Request, Session, Stat};
+use crate::zk::{Answer, Failure, Link, Mode, Node, Reply, Request, Session, Stat};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 impl dyn Session + '_ {
-    fn call(&self, request: Request) -> Result<Reply, Failure> {
+    fn call(&self, request: Request) -> Answer {
         let Link::Up(connection) = self.link() else {
             return Err(lost());
         };

@@ -2,7 +2,7 @@
 
 use crate::zk::hosts::is_path;
 use crate::zk::{
-    Done, Failure, Link, Mode, Node, Reply, Request, Signal, Signals, Stat, Unreachable,
+    Answer, Done, Failure, Link, Mode, Node, Reply, Request, Signal, Signals, Stat, Unreachable,
 };
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(super) struct State {
 pub(super) struct Outbox {
     pub(super) links: Vec<Signals>,
     pub(super) changes: Vec<(Signals, String)>,
-    pub(super) outcomes: Vec<(Done, Result<Reply, Failure>)>,
+    pub(super) outcomes: Vec<(Done, Answer)>,
 }
 
 impl Outbox {
@@ -133,7 +133,7 @@ impl State {
         }
     }
 
-    fn carry_out(&mut self, id: i64, request: Request) -> Result<Reply, Failure> {
+    fn carry_out(&mut self, id: i64, request: Request) -> Answer {
         match request {
             Request::Create { path, data, mode } => self.create(id, &path, &data, mode),
             Request::Exists { path, watch } => {
@@ -178,7 +178,7 @@ impl State {
         }
     }
 
-    fn create(&mut self, id: i64, path: &str, data: &[u8], mode: Mode) -> Result<Reply, Failure> {
+    fn create(&mut self, id: i64, path: &str, data: &[u8], mode: Mode) -> Answer {
         self.check_write(path)?;
         let parent = &path[..path.rfind('/').unwrap_or(0).max(1)];
         if self.nodes.get(parent).ok_or(Failure::NoNode)?.1.owner != 0 {
@@ -194,7 +194,7 @@ impl State {
         Ok(Reply::Done)
     }
 
-    fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Reply, Failure> {
+    fn set(&mut self, path: &str, data: &[u8], version: i32) -> Answer {
         self.check_write(path)?;
         self.check_version(path, version)?;
         let node = self.nodes.get_mut(path).ok_or(Failure::NoNode)?;
@@ -205,7 +205,7 @@ impl State {
         Ok(Reply::Status(Some(stat)))
     }
 
-    fn delete(&mut self, path: &str, version: i32) -> Result<Reply, Failure> {
+    fn delete(&mut self, path: &str, version: i32) -> Answer {
         self.check_write(path)?;
         self.check_version(path, version)?;
         let children = self.children(path).unwrap_or_default();
