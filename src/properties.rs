@@ -11,6 +11,7 @@
 use crate::model::{ServiceInstance, UriSpec};
 use crate::overrides;
 use crate::zk::hosts::{self, Hosts, Target};
+use crate::zk::untrusted;
 use std::fmt::Display;
 
 const VALUES: [&str; 4] = ["42", "a/b c", "../@evil.com", ":80"];
@@ -133,6 +134,18 @@ pub fn override_url(text: &str) {
             );
         }
     }
+}
+
+/// Bytes from a server are split into the same frames however they arrive.
+pub fn frames(bytes: &[u8]) {
+    if let Some((piece, bytes)) = bytes.split_first() {
+        untrusted::frames(bytes, usize::from(*piece));
+    }
+}
+
+/// A record from a server holds no more than the bytes it came in, whatever they claim.
+pub fn records(bytes: &[u8]) {
+    untrusted::records(bytes);
 }
 
 #[cfg(test)]

@@ -132,12 +132,54 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[{}/a. \t?#%@:\\\\-]{0,12}"]
 }
 
+/// Bytes behind their length, mostly.
+fn counted(bytes: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    let length = prop_oneof![
+        8 => Just(None),
+        1 => proptest::sample::select(vec![-1, 0, 1, 4, i32::MAX, i32::MIN]).prop_map(Some),
+    ];
+    (length, bytes).prop_map(|(length, bytes)| {
+        let length = length.unwrap_or(bytes.len() as i32);
+        [&length.to_be_bytes()[..], &bytes].concat()
+    })
+}
+
+/// What a server sends, or something like it: numbers, texts, the heads of parts, and the status of nodes.
+fn record() -> impl Strategy<Value = Vec<u8>> {
+    let number = proptest::sample::select(vec![-101, -1, 0, 1, 2, 3, 4, i32::MAX]);
+    let head = (proptest::sample::select(vec![-1, 4, 9]), any::<bool>());
+    let part = prop_oneof![
+        number.prop_map(|number: i32| number.to_be_bytes().to_vec()),
+        counted(vec(any::<u8>(), 0..9)),
+        counted("[/a-c]{0,9}".prop_map(String::into_bytes)),
+        head.prop_map(|(operation, done): (i32, bool)| {
+            let no_error = [255; 4];
+            [&operation.to_be_bytes()[..], &[done.into()], &no_error].concat()
+        }),
+        Just(vec![0; 68]),
+    ];
+    vec(part, 0..9).prop_map(|parts| parts.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
     fn an_instance_is_refused_or_kept(data in prop_oneof![vec(any::<u8>(), 0..64), mutilated(), fields(), leading()]) {
         instance(&data);
+    }
+
+    #[test]
+    fn frames_are_the_same_however_they_arrive(
+        piece in 0..40_u8,
+        stream in vec(counted(vec(any::<u8>(), 0..40)), 0..9)
+    ) {
+        frames(&[&[piece], &*stream.concat()].concat());
+    }
+
+    #[test]
+    fn a_record_is_taken_for_what_it_is_or_not_at_all(record in record()) {
+        records(&record);
     }
 
     #[test]

@@ -32,6 +32,11 @@ impl Frames {
         }
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
     /// Takes the next whole frame, without its length. One that is longer than `limit` is an error.
     pub(super) fn next(&mut self, limit: usize) -> io::Result<Option<&[u8]>> {
         let rest = &self.buffer[self.taken..];

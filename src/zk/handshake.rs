@@ -58,7 +58,7 @@ impl SessionGrant {
     }
 
     /// Takes a response that fits to this request.
-    fn read(&self, response: &[u8]) -> Option<ConnectResponse> {
+    pub(super) fn read(&self, response: &[u8]) -> Option<ConnectResponse> {
         let mut response = Record(response);
         let (_version, timeout, id) = (response.int()?, response.int()?, response.long()?);
         let password = response.bytes()?.to_vec();

@@ -31,6 +31,8 @@ mod resolver;
 mod session;
 pub(crate) mod supervisor;
 mod transport;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod untrusted;
 
 pub(crate) use error::{Failure, Unreachable};
 pub(crate) use request::{Answer, Mode, Node, ReadNode, Reply, Request, Stat};

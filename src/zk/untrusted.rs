@@ -1,0 +1,74 @@
+//! What must hold for whatever a server sends, for `properties`.
+
+use super::frames::Frames;
+use super::handshake::SessionGrant;
+use super::protocol::{self, MAX_SMALL};
+use super::{Reply, Request};
+use std::time::Duration;
+
+/// Bytes are split into the same frames however they arrive, and no frame is longer than it may be.
+pub(crate) fn frames(bytes: &[u8], piece: usize) {
+    let (mut whole, mut pieces) = (Frames::default(), Frames::default());
+    whole.put(bytes);
+    let mut more = bytes.chunks(piece.max(1));
+    loop {
+        let expected = whole.next(MAX_SMALL).map(|frame| frame.map(<[u8]>::to_vec));
+        let found = loop {
+            match pieces
+                .next(MAX_SMALL)
+                .map(|frame| frame.map(<[u8]>::to_vec))
+            {
+                Ok(None) => match more.next() {
+                    Some(piece) => pieces.put(piece),
+                    None => break Ok(None),
+                },
+                found => break found,
+            }
+        };
+        match (expected, found) {
+            (Ok(Some(expected)), Ok(Some(found))) => {
+                assert!(!found.is_empty() && found.len() <= MAX_SMALL);
+                assert_eq!(expected, found);
+            }
+            (Ok(None), Ok(None)) | (Err(_), Err(_)) => return,
+            (expected, found) => panic!("{expected:?} and {found:?}"),
+        }
+    }
+}
+
+/// A record is taken for the answer to a request, or is not, and holds no more than the bytes it came in.
+pub(crate) fn records(bytes: &[u8]) {
+    let _ = protocol::head(bytes);
+    assert!(protocol::event(bytes).is_none_or(|path| path.len() <= bytes.len()));
+    let _ = SessionGrant::none(Duration::from_secs(6)).read(bytes);
+    let path = || "/a".to_owned();
+    let paths = |count| Request::Read {
+        paths: vec![path(); count],
+    };
+    for (request, nodes) in [
+        (Request::Children { path: path() }, 0),
+        (Request::WatchTree { path: path() }, 0),
+        (
+            Request::Exists {
+                path: path(),
+                watch: true,
+            },
+            0,
+        ),
+        (paths(1), 1),
+        (paths(3), 3),
+    ] {
+        match protocol::decode(&request, bytes) {
+            Some(Reply::Names(Some(names))) => {
+                let length: usize = names.iter().map(|name| name.len() + 4).sum();
+                assert!(length <= bytes.len());
+            }
+            Some(Reply::Nodes(read)) => {
+                assert_eq!(read.len(), nodes);
+                let data = read.iter().flatten().flatten().map(|(data, _)| data.len());
+                assert!(data.sum::<usize>() <= bytes.len());
+            }
+            _ => {}
+        }
+    }
+}
