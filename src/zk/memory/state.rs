@@ -46,6 +46,7 @@ impl Outbox {
 pub(super) struct Client {
     pub(super) signals: Signals,
     pub(super) link: Link,
+    #[cfg_attr(not(test), allow(dead_code, reason = "only a fault ends a connection"))]
     pub(super) connections: u64,
     /// Whether the session is over for the registry, which its client learns when it is connected.
     pub(super) expired: bool,

@@ -192,7 +192,11 @@ pub fn end_session(address: &str, session_id: i64) -> Result<(), Error> {
     let deadline = Instant::now() + LIMIT;
     loop {
         let closed = match Client::attach(address, session_id) {
-            Ok(client) => client.close(),
+            Ok(mut client) => {
+                // A server may end the session and never say so, where its owner takes it back at that moment.
+                client.set_limit(Duration::from_secs(1));
+                client.close()
+            }
             Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error.into()),
         };
