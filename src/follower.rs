@@ -1,6 +1,7 @@
 //! The thread that keeps the snapshots of the followed services equal to what ZooKeeper holds.
 
 use crate::batches::{Batches, Child};
+use crate::excerpt::excerpt;
 use crate::followed::{Followed, Read};
 use crate::inbox::Inbox;
 use crate::model::path;
@@ -239,7 +240,7 @@ impl Follower {
                 true
             }
             Err(failure) => {
-                log::debug!("{name}/{znode} cannot be read yet: {failure}");
+                log::debug!("{name}/{} cannot be read yet: {failure}", excerpt(znode));
                 self.shared.failed(name, &failure);
                 false
             }

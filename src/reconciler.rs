@@ -1,6 +1,7 @@
 //! The one comparison: what is wanted against what is ours in ZooKeeper, and what to do about the difference.
 
 use crate::entry::{Found, REST, Task};
+use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::throttle::Throttle;
 use crate::wanted::Wanted;
@@ -126,8 +127,8 @@ impl Reconciler {
         let path = format!("{}/", self.instances);
         let owned = generation.ask(Request::Ephemerals { path })?.names();
         let unwanted = self.wanted.without_entry(owned.unwrap_or_default());
-        let delete = |path| {
-            log::debug!("{path} stands again, and goes");
+        let delete = |path: String| {
+            log::debug!("{} stands again, and goes", excerpt(&path));
             Request::Delete { path, version: -1 }
         };
         let deleted = generation.call_all(unwanted.into_iter().map(delete).collect());

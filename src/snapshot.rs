@@ -1,5 +1,6 @@
 //! What is known of services: what a lookup reads.
 
+use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
 use rustc_hash::FxHashMap;
 use std::fmt;
@@ -43,7 +44,7 @@ impl RejectedInstance {
 
 impl fmt::Display for RejectedInstance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.znode, self.reason)
+        write!(f, "{}: {}", excerpt(&self.znode), excerpt(&self.reason))
     }
 }
 

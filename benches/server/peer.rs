@@ -150,7 +150,7 @@ fn memory(connection: &str) {
         let provider = discovery::service_provider(name).unwrap();
         assert_eq!(provider.instances().unwrap().len(), 10_000);
         providers.push(provider);
-        // The threads that read end after a second, and let go of what they have read.
+        // What was read is let go of.
         std::thread::sleep(Duration::from_secs(2));
         let held = Counting::held();
         say(&[(held - before) as f64]);

@@ -10,6 +10,7 @@ mod bounds;
 mod discovery;
 mod environment;
 mod faults;
+mod footprint;
 mod guard;
 mod registration;
 mod support;
