@@ -47,6 +47,12 @@ pub enum Mode {
     /// Watch events are thrown away, everything else is delivered. This makes no flow a dead one: the stream of
     /// replies has no gap that a client could notice.
     DropEvents,
+    /// What the server sends is delivered so much later than it came, in its order. Flows stay sound, and many
+    /// answers may be on their way.
+    Delay(Duration),
+    /// The same for the first answer to a client that asks for a session, which grants it. Everything else, four-letter
+    /// words among it, is delivered at once.
+    DelayGrant(Duration),
     /// Connections are reset as soon as they are accepted. Flows that are there already are not concerned: see
     /// [`reset`](Proxy::reset) for those.
     Refuse,
@@ -91,8 +97,8 @@ impl Proxy {
         self.network.change(|state| state.mode = mode);
     }
 
-    /// Delays every chunk by so much, in either direction, from now on. What comes while one is delayed is delayed
-    /// after it, all at once: a byte takes up to twice as long.
+    /// Delays every chunk by so much, in either direction, from now on. What the client sends while one is delayed is
+    /// delayed after it, all at once: such a byte takes up to twice as long.
     pub fn delay(&self, delay: Duration) {
         self.network.change(|state| state.delay = delay);
     }
@@ -203,12 +209,12 @@ impl Network {
         (weak, thread.spawn(move || flow.run()).unwrap())
     }
 
-    /// Says what is to become of what was read just now, after the delay, and after the stall if there is one.
-    fn fate(&self, flow: &Flow, direction: Direction, bytes: &[u8]) -> Fate {
-        let read = Instant::now();
+    /// Says what is to become of what came at that time, after the delay, and after the stall if there is one.
+    fn fate(&self, flow: &Flow, direction: Direction, came: Instant, bytes: &[u8]) -> Fate {
         let mut state = self.state();
         loop {
-            let delay = (read + state.delay).saturating_duration_since(Instant::now());
+            let due = came + state.delay + flow.delay(state.mode, direction);
+            let delay = due.saturating_duration_since(Instant::now());
             if flow.is_over() {
                 return Fate::Over;
             } else if state.mode == Mode::Stall {

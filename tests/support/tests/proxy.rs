@@ -13,11 +13,14 @@ use party_testing::{unique, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(20);
 /// How long to wait for what is not to come.
 const NEVER: Duration = Duration::from_millis(300);
+/// Longer than a client waits.
+const LONG: Duration = Duration::from_secs(60);
 
 fn path() -> String {
     format!("/{}", unique("proxy"))
@@ -202,7 +205,7 @@ fn a_connection_made_during_a_stall_works_after_it() {
     let proxy = Proxy::start(shared());
     proxy.set(Mode::Stall);
     let address = proxy.address();
-    let connecting = std::thread::spawn(move || Client::connect(&address));
+    let connecting = thread::spawn(move || Client::connect(&address));
     until("it is accepted", SOON, || proxy.connections() == 1);
     proxy.set(Mode::Forward);
     assert!(exists(&connecting.join().unwrap().unwrap(), "/"));
@@ -259,6 +262,7 @@ fn a_reset_ends_flows_of_every_kind() {
         Mode::SwallowUp,
         Mode::SwallowDown,
         Mode::Stall,
+        Mode::Delay(LONG),
         Mode::Refuse,
     ];
     for mode in modes {
@@ -359,6 +363,53 @@ fn a_delay_delays_each_way() {
         assert!(exists(&client, "/"));
         began.elapsed() < delay
     });
+}
+
+#[test]
+fn answers_are_delayed_and_requests_are_not() {
+    let (proxy, mut client, direct) = both();
+    let path = path();
+    proxy.set(Mode::Delay(LONG));
+    create_in_vain(&mut client, &path);
+    until("the request is executed", SOON, || exists(&direct, &path));
+    proxy.set(Mode::Forward);
+    assert!(exists(&client, &path), "the flow is sound");
+}
+
+#[test]
+fn many_answers_are_delayed_at_the_same_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::start(&listener.local_addr().unwrap().to_string());
+    let delay = Duration::from_millis(200);
+    proxy.set(Mode::Delay(delay));
+    let mut client = TcpStream::connect(proxy.address()).unwrap();
+    client.write_all(&[0]).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    let frames: Vec<u8> = (0..100).flat_map(|number| [0, 0, 0, 1, number]).collect();
+    let began = Instant::now();
+    server.write_all(&frames).unwrap();
+    let mut received = [0; 500];
+    client.read_exact(&mut received).unwrap();
+    let took = began.elapsed();
+    assert_eq!(received, *frames);
+    assert!(took >= delay && took < 50 * delay, "{took:?}");
+}
+
+#[test]
+fn a_grant_is_delayed_and_nothing_else() {
+    let (proxy, client, _) = both();
+    proxy.set(Mode::DelayGrant(LONG));
+    let address = proxy.address();
+    let connecting = thread::spawn(move || Client::connect(&address));
+    until("it is accepted", SOON, || proxy.connections() == 2);
+    assert!(exists(&client, "/"));
+    let mut word = TcpStream::connect(proxy.address()).unwrap();
+    word.write_all(b"ruok").unwrap();
+    assert_eq!(read(&mut word).unwrap(), 4);
+    thread::sleep(NEVER);
+    assert!(!connecting.is_finished(), "its session is not granted");
+    proxy.set(Mode::Forward);
+    assert!(exists(&connecting.join().unwrap().unwrap(), "/"));
 }
 
 #[test]

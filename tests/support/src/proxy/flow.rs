@@ -1,17 +1,20 @@
-//! One connection through the proxy: a thread for each direction.
+//! One connection through the proxy: a thread for each direction, and one that reads ahead what the server sends.
 
 use super::{Fate, Mode, Network};
 use socket2::SockRef;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Scope};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CONNECT: Duration = Duration::from_secs(1);
 /// How soon a thread that cannot deliver sees that the flow was reset.
 const TICK: Duration = Duration::from_millis(100);
+/// So many answers may be on their way before no more is read from the server.
+const AHEAD: usize = 1024;
 /// The xid of a reply that is a watch event. The first reply, to the handshake, has a zero in its place.
 const EVENT: [u8; 4] = [0xff; 4];
 
@@ -35,6 +38,9 @@ enum Chunk {
     Broken,
 }
 
+/// When it was read, and what.
+type Arrival = (Instant, Chunk);
+
 #[derive(Debug)]
 pub(super) struct Flow {
     network: Arc<Network>,
@@ -43,6 +49,8 @@ pub(super) struct Flow {
     server: OnceLock<TcpStream>,
     /// Whether what the server sends is ZooKeeper's frames.
     framed: AtomicBool,
+    /// Whether the server has been heard.
+    answered: AtomicBool,
     lost_up: AtomicBool,
     lost_down: AtomicBool,
     over: AtomicBool,
@@ -55,6 +63,7 @@ impl Flow {
             client,
             server: OnceLock::new(),
             framed: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             lost_up: AtomicBool::new(false),
             lost_down: AtomicBool::new(false),
             over: AtomicBool::new(false),
@@ -87,6 +96,19 @@ impl Flow {
         }
     }
 
+    /// Returns by how much the mode delays what is delivered next.
+    pub(super) fn delay(&self, mode: Mode, direction: Direction) -> Duration {
+        match mode {
+            Mode::Delay(time) if direction == Down => time,
+            Mode::DelayGrant(time) if direction == Down && self.is_grant() => time,
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn is_grant(&self) -> bool {
+        self.framed.load(Ordering::Relaxed) && !self.answered.load(Ordering::Relaxed)
+    }
+
     /// A flow that lost something in one direction carries the other one only for as long as the mode is about that.
     fn carries(&self, mode: Mode, direction: Direction) -> bool {
         let intact = |direction| !self.lost(direction).load(Ordering::Relaxed);
@@ -107,7 +129,8 @@ impl Flow {
         let _ = self.client.set_nodelay(true);
         let _ = self.client.set_write_timeout(Some(TICK));
         thread::scope(|scope| {
-            while let Some(chunk) = self.next(Up) {
+            let mut arrivals = std::iter::from_fn(|| Some(self.arrival(Up)));
+            while let Some(chunk) = self.next(Up, &mut arrivals) {
                 if !self.connected(scope, &chunk) || !self.deliver(Up, chunk) {
                     return;
                 }
@@ -116,11 +139,34 @@ impl Flow {
     }
 
     fn down(&self) {
-        while let Some(chunk) = self.next(Down) {
-            if !self.deliver(Down, chunk) {
+        thread::scope(|scope| {
+            // Ends with this closure, which the thread that reads ahead takes as the end.
+            let (ahead, arrivals) = sync_channel(AHEAD);
+            scope.spawn(move || self.read_ahead(&ahead));
+            let mut arrivals = arrivals.into_iter();
+            while let Some(chunk) = self.next(Down, &mut arrivals) {
+                self.answered.store(true, Ordering::Relaxed);
+                if !self.deliver(Down, chunk) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Notes when each answer came, however long the one before it is kept back.
+    fn read_ahead(&self, ahead: &SyncSender<Arrival>) {
+        loop {
+            let arrival = self.arrival(Down);
+            let last = arrival.1.bytes().is_empty();
+            if ahead.send(arrival).is_err() || last {
                 return;
             }
         }
+    }
+
+    fn arrival(&self, direction: Direction) -> Arrival {
+        let chunk = self.read(direction);
+        (Instant::now(), chunk)
     }
 
     /// Connects to the target for the first bytes that are to go there, and starts the other direction.
@@ -158,11 +204,15 @@ impl Flow {
     }
 
     /// Returns what is to be delivered next, `None` where there is nothing more.
-    fn next(&self, direction: Direction) -> Option<Chunk> {
+    fn next(
+        &self,
+        direction: Direction,
+        arrivals: &mut impl Iterator<Item = Arrival>,
+    ) -> Option<Chunk> {
         loop {
-            let chunk = self.read(direction);
+            let (came, chunk) = arrivals.next()?;
             let bytes = chunk.bytes();
-            match self.network.fate(self, direction, bytes) {
+            match self.network.fate(self, direction, came, bytes) {
                 Fate::Delivered => return Some(chunk),
                 Fate::Over => return None,
                 Fate::Skipped => {}
