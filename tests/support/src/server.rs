@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -30,6 +31,8 @@ pub struct Options {
     pub tick_millis: u32,
     /// System properties for Java, as in `"znode.container.checkIntervalMs=500"`. Defaults to none.
     pub java_properties: Vec<String>,
+    /// More lines for the configuration, as in `"minSessionTimeout=9000"`. Defaults to none.
+    pub config: Vec<String>,
 }
 
 impl Default for Options {
@@ -37,6 +40,7 @@ impl Default for Options {
         Options {
             tick_millis: 500,
             java_properties: Vec::new(),
+            config: Vec::new(),
         }
     }
 }
@@ -98,10 +102,16 @@ impl Server {
         let tick = self.options.tick_millis;
         let port = self.port;
         let data = self.directory.path().display();
+        let more: String = self
+            .options
+            .config
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect();
         format!(
             "tickTime={tick}\ninitLimit=20\nsyncLimit=10\nmaxClientCnxns=0\nadmin.enableServer=false\n\
              maxSessionTimeout=60000\nclientPortAddress=127.0.0.1\nclientPort={port}\ndataDir={data}\n\
-             4lw.commands.whitelist=*\n"
+             4lw.commands.whitelist=*\n{more}"
         )
     }
 
@@ -184,7 +194,27 @@ impl Server {
 
     /// Removes everything a server that was killed had stored.
     pub fn wipe(&self) {
-        fs::remove_dir_all(self.directory.path().join("version-2")).unwrap();
+        fs::remove_dir_all(self.data()).unwrap();
+    }
+
+    /// Copies everything the server has stored. One that runs is frozen meanwhile.
+    pub fn back_up(&self) -> TempDir {
+        let copy = TempDir::with_prefix("party-test-").unwrap();
+        let frozen = self.is_running().then(|| self.freeze());
+        copy_files(&self.data(), copy.path());
+        frozen.inspect(|()| self.thaw());
+        copy
+    }
+
+    /// Sets a server that was killed back to what it had stored when it was backed up.
+    pub fn restore(&self, copy: &TempDir) {
+        self.wipe();
+        fs::create_dir(self.data()).unwrap();
+        copy_files(copy.path(), &self.data());
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("version-2")
     }
 
     /// Runs a server that was killed on another port for a while, where only `f` finds it.
@@ -236,6 +266,24 @@ impl Server {
     /// Returns the ids of the sessions that have a connection to this server.
     pub fn connected_sessions(&self) -> BTreeSet<i64> {
         sessions(&self.word("cons"))
+    }
+
+    /// Returns the number of sessions that have not expired, with a connection or without one.
+    pub fn sessions(&self) -> u64 {
+        self.figure("zk_global_sessions")
+    }
+
+    /// Returns the paths of the nodes that connected sessions watch.
+    pub fn watched(&self) -> BTreeSet<String> {
+        let watches = self.word("wchp");
+        let paths = watches.lines().filter(|line| line.starts_with('/'));
+        paths.map(str::to_owned).collect()
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }
 

@@ -47,6 +47,22 @@ fn a_server_that_starts_again_has_its_data_unless_they_were_wiped() {
 }
 
 #[test]
+fn a_server_that_is_set_back_knows_nothing_of_what_came_since() {
+    let mut server = Server::start();
+    let client = connect(&server);
+    client.create("/before", b"", Kind::Persistent).unwrap();
+    let backup = server.back_up();
+    client.create("/since", b"", Kind::Persistent).unwrap();
+    for _ in 0..2 {
+        server.kill();
+        server.restore(&backup);
+        server.start_again();
+        assert!(exists(&server, "/before"));
+        assert!(!exists(&server, "/since"));
+    }
+}
+
+#[test]
 fn a_server_elsewhere_has_the_same_data_on_another_port() {
     let mut server = Server::start();
     let here = server.address();
@@ -120,6 +136,25 @@ fn the_tick_decides_how_short_a_session_may_be() {
 }
 
 #[test]
+fn more_configuration_may_be_given() {
+    let server = Server::with(Options {
+        config: vec!["minSessionTimeout=9000".into()],
+        ..Options::default()
+    });
+    assert!(server.word("conf").contains("minSessionTimeout=9000\n"));
+}
+
+#[test]
+fn watches_are_listed_while_their_owner_is_connected() {
+    let server = Server::start();
+    let client = connect(&server);
+    client.watch("/some/where").unwrap();
+    assert_eq!(server.watched(), ["/some/where".to_owned()].into());
+    drop(client);
+    until("none is left", SOON, || server.watched().is_empty());
+}
+
+#[test]
 fn the_connected_sessions_are_those_of_the_clients() {
     let server = Server::start();
     let (first, second) = (connect(&server), connect(&server));
@@ -128,6 +163,9 @@ fn the_connected_sessions_are_those_of_the_clients() {
     let left = [first.session_id()].into();
     second.abandon();
     until("one is left", SOON, || server.connected_sessions() == left);
+    assert_eq!(server.sessions(), 2, "the other has not expired");
+    first.close().unwrap();
+    until("it ends", SOON, || server.sessions() == 1);
 }
 
 #[test]
