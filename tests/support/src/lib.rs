@@ -10,7 +10,7 @@
 //! | read and write nodes, or end somebody's session | [`client::Client`], [`client::end_session`] |
 //! | know when instances came, went and changed, whatever the servers go through | [`observer::Observer`] |
 //! | break the network between a client and a server | [`proxy::Proxy`] |
-//! | have an address where nothing good answers | [`dead::refused`], [`dead::Silent`] |
+//! | have an address where nothing good answers | [`dead::refused`], [`dead::Silent`], [`dead::Ending`] |
 //! | send signals, and measure CPU time, memory, threads and file descriptors | [`process`] |
 //! | wait for something | [`until`], [`eventually`] |
 //! | have a name or a port of one's own | [`unique`], [`free_port`] |
