@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(30);
 
-fn link(connection: String) -> Link {
+pub(crate) fn link(connection: String) -> Link {
     Link {
         connection,
         environment: unique("faults"),

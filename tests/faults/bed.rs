@@ -66,6 +66,8 @@ pub(crate) struct Bed {
     pub(crate) row: Row,
     /// The registrations as they were made.
     made: BTreeMap<String, Vec<u8>>,
+    /// The paths of what was taken back for good.
+    pub(crate) gone: BTreeSet<String>,
     pub(crate) begun: usize,
     pub(crate) usage: [Usage; 2],
 }
@@ -111,6 +113,7 @@ impl Bed {
             servers,
             row: Row::default(),
             made: BTreeMap::new(),
+            gone: BTreeSet::new(),
             begun: 0,
             usage: Default::default(),
         };
@@ -210,7 +213,7 @@ impl Bed {
         owner.is_some() && self.made.iter().all(belongs)
     }
 
-    fn poll<T>(&self, mut probe: impl FnMut(&Bed) -> Option<T>) -> Option<T> {
+    pub(crate) fn poll<T>(&self, mut probe: impl FnMut(&Bed) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + LOST_AFTER;
         while Instant::now() < deadline {
             if let Some(found) = probe(self) {
@@ -283,6 +286,12 @@ impl Bed {
     pub(crate) fn node(&self, number: usize) -> Option<Node> {
         let (name, id) = registration(number);
         self.observer.present().remove(&self.path(&name, &id))
+    }
+
+    /// Returns what stands although it was taken back.
+    pub(crate) fn risen(&self) -> Vec<String> {
+        let present = self.observer.present().into_keys();
+        present.filter(|path| self.gone.contains(path)).collect()
     }
 
     /// Returns the session that owns the registrations.

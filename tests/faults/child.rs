@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// How soon threads and file descriptors are to be what they were.
+const FLAT_WITHIN: Duration = Duration::from_secs(30);
+
 pub(crate) type Line = (Instant, String);
 
 /// One child process. It is killed when this is dropped.
@@ -127,7 +130,27 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// Whether this is no more than another, memory aside.
-    pub(crate) fn is_within(&self, other: &Usage) -> bool {
+    fn is_within(&self, other: &Usage) -> bool {
         self.threads <= other.threads && self.fds <= other.fds
+    }
+
+    pub(crate) fn are_within(now: &[Usage], others: &[Usage]) -> bool {
+        let mut pairs = now.iter().zip(others);
+        pairs.all(|(now, other)| now.is_within(other))
+    }
+
+    /// Waits until processes hold no more than before, and returns what they hold.
+    pub(crate) fn await_flat<const N: usize>(
+        before: &[Usage; N],
+        now: impl Fn() -> [Usage; N],
+    ) -> [Usage; N] {
+        let deadline = Instant::now() + FLAT_WITHIN;
+        loop {
+            let held = now();
+            if Usage::are_within(&held, before) || Instant::now() >= deadline {
+                return held;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::bed::{Bed, Setup, appearances};
 use crate::row::{Bounds, Row};
-use crate::{alone, clash};
+use crate::{alone, clash, ensemble};
 use party_testing::client::{Client, Kind, end_session};
 use party_testing::observer::What;
 use party_testing::proxy::Mode;
@@ -74,6 +74,13 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("closures", "a slow and a panicking health check, a panicking parameter", (1, 1), alone::closures),
     fault("thousand-restart", "1,000 registrations: server killed, started 1 s later", (3, 0), thousand_restart),
     fault("thousand-expired", "1,000 registrations: session expired", (3, 1), thousand_expired),
+    fault("slow-answers", "every answer takes 1.3 s for 3 T, while new services are registered", (3, 1), |times| ensemble::slow_answers(times, 6, Duration::from_millis(1300))),
+    fault("slow-answers-3s", "every answer takes 3 s for 3 T, T = 15 s", (1, 0), |times| ensemble::slow_answers(times, 15, Duration::from_secs(3))),
+    fault("granted-longer", "session of 9 s granted for 2 s, answers paused for 2.5 s", (10, 2), ensemble::granted_longer),
+    fault("slow-grant", "session granted after 3.5 s, server says at once that it serves", (5, 1), ensemble::slow_grant),
+    fault("set-back", "server set back to older data, in which 5 taken back stand again", (5, 1), |times| ensemble::set_back(times, false)),
+    fault("set-back-passed", "the same, and others write before we come", (5, 1), |times| ensemble::set_back(times, true)),
+    fault("greeting-ended", "server replaced for 10 s by one that ends every greeting", (3, 1), ensemble::greeting_ended),
 ];
 
 /// Injects a fault some times, and looks at what came of it.

@@ -15,6 +15,7 @@ mod alone;
 mod bed;
 mod child;
 mod clash;
+mod ensemble;
 mod faults;
 mod peer;
 mod row;

@@ -6,10 +6,8 @@ use crate::peer::CONNECTION_TIMEOUT;
 use crate::row::{Bounds, Row};
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How soon threads and file descriptors are to be what they were.
-const FLAT_WITHIN: Duration = Duration::from_secs(30);
 /// So often may a process log the same.
 const LOG_EVERY: Duration = Duration::from_millis(9500);
 
@@ -42,6 +40,13 @@ impl Bed {
         thread::sleep(hold.max(Duration::from_secs(2)));
         let later = self.sightings(mark);
         self.expect(later.is_empty(), format!("not at rest: {later:?}"));
+        let mut again = self.observer.sightings(mark);
+        again.retain(|sighting| self.gone.contains(&sighting.path));
+        let risen = self.risen();
+        self.expect(
+            again.is_empty() && risen.is_empty(),
+            format!("taken back, and there: {risen:?}, {again:?}"),
+        );
         let present = self.observer.present();
         self.row.lost += self
             .paths()
@@ -72,20 +77,11 @@ impl Bed {
     }
 
     fn check_usage(&mut self) {
-        let (deadline, before) = (Instant::now() + FLAT_WITHIN, self.usage);
-        let within = |now: &[Usage; 2]| {
-            now.iter()
-                .zip(&before)
-                .all(|(now, before)| now.is_within(before))
-        };
-        let mut now = self.usage_now();
-        while !within(&now) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(100));
-            now = self.usage_now();
-        }
+        let before = self.usage;
+        let now = Usage::await_flat(&before, || self.usage_now());
         self.row.usage = Some([before, now]);
         self.expect(
-            within(&now),
+            Usage::are_within(&now, &before),
             format!("threads and fds were {before:?} and are {now:?}"),
         );
     }
