@@ -2,7 +2,7 @@
 
 use crate::bed::{Bed, Setup, appearances};
 use crate::row::{Bounds, Row};
-use crate::{alone, clash, ensemble};
+use crate::{alone, clash, ensemble, program};
 use party_testing::client::{Client, Kind, end_session};
 use party_testing::observer::What;
 use party_testing::proxy::Mode;
@@ -81,6 +81,8 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("set-back", "server set back to older data, in which 5 taken back stand again", (5, 1), |times| ensemble::set_back(times, false)),
     fault("set-back-passed", "the same, and others write before we come", (5, 1), |times| ensemble::set_back(times, true)),
     fault("greeting-ended", "server replaced for 10 s by one that ends every greeting", (3, 1), ensemble::greeting_ended),
+    fault("replaced", "connected again, or disconnected, with a registration held or its check under way", (30, 3), program::replaced),
+    fault("dropped-providers", "providers of so many services dropped, connected and not", (2000, 200), program::dropped_providers),
 ];
 
 /// Injects a fault some times, and looks at what came of it.

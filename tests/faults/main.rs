@@ -18,6 +18,7 @@ mod clash;
 mod ensemble;
 mod faults;
 mod peer;
+mod program;
 mod row;
 mod soak;
 mod verdict;

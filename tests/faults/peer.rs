@@ -1,9 +1,11 @@
-//! The processes under test: this program again, in one of three roles, with a line of text for everything they say.
+//! The processes under test: this program again, in one of several roles, with a line of text for everything they say.
 //!
 //! A peer reads commands from its standard input and ends with it, so none outlives the campaign.
 
 mod closures;
+mod providers;
 mod race;
+mod replacing;
 
 use party::{Config, Service, discovery, registration};
 use std::io::BufRead;
@@ -104,6 +106,8 @@ pub(crate) fn run(args: &[String]) -> bool {
         "--peer-asker" => ask(&link),
         "--peer-racer" => race::run(&link, count),
         "--peer-closures" => closures::run(&link, count),
+        "--peer-providers" => providers::run(&link, count),
+        "--peer-replacing" => replacing::run(&link, count),
         role => panic!("{role}"),
     }
     true
