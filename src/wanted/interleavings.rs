@@ -73,7 +73,6 @@ fn in_many_orders(
                 .for_each(|caller| caller.join().unwrap());
             done.store(true, Ordering::SeqCst);
             reconciling.join().unwrap();
-            drop(inbox);
             let nodes = registry.dump().into_iter();
             check(
                 nodes
