@@ -148,7 +148,8 @@ impl Session for NetworkSession {
             connection.send_close(deadline);
         }
         let mut state = self.state.lock();
-        while state.link != Link::Over {
+        // One that was never granted is nothing to wait for: where it is granted yet, it is ended in the background.
+        while state.link != Link::Over && state.id != 0 {
             if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return state.link == Link::Over;
             }

@@ -46,7 +46,6 @@ impl Outbox {
 pub(super) struct Client {
     pub(super) signals: Signals,
     pub(super) link: Link,
-    #[cfg_attr(not(test), allow(dead_code, reason = "only a fault ends a connection"))]
     pub(super) connections: u64,
     /// Whether the session is over for the registry, which its client learns when it is connected.
     pub(super) expired: bool,
@@ -258,14 +257,15 @@ impl State {
 
     /// Ends a session, or where that is not possible now has it ended as soon as it is.
     pub(super) fn close(&mut self, id: i64) {
-        if self.faults.keeps_out() {
-            if let Some(client) = self.clients.get_mut(&id) {
+        match self.clients.get_mut(&id) {
+            Some(client) if self.faults.keeps_out() && client.connections > 0 => {
                 client.expired = true;
                 client.disconnect(&mut self.outbox);
             }
-        } else {
-            self.expire(id);
-            self.end(id);
+            _ => {
+                self.expire(id);
+                self.end(id);
+            }
         }
     }
 

@@ -382,7 +382,21 @@ fn a_session_that_was_never_granted_is_over_once_it_is_closed() {
     drop(server);
     let running = Running::start(&ensemble);
     running.until(|link| matches!(link, Link::Down(_)));
-    assert!(running.session.close(Instant::now() + SOON));
+    assert!(running.session.close(Instant::now()));
+    running.until(|link| link == Link::Over);
+}
+
+#[test]
+fn a_session_that_is_granted_after_it_was_closed_is_ended() {
+    let server = Server::new();
+    let running = Running::start(&server.ensemble(TIMEOUT));
+    let mut greeting = server.greeted();
+    assert!(running.session.close(Instant::now()));
+    greeting.stream.write_all(&grant(TIMEOUT)).unwrap();
+    let (xid, operation) = next(&mut greeting.stream);
+    assert_eq!(operation, CLOSE);
+    greeting.stream.write_all(&ok(xid)).unwrap();
+    running.until(|link| link == Link::Over);
 }
 
 #[test]
