@@ -14,7 +14,7 @@ use crate::slot::Slot;
 use crate::snapshot::{Snapshot, View};
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{self, Failure};
+use crate::zk::{self, Failure, Request};
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
@@ -147,25 +147,25 @@ impl Directory {
 
     /// Lists the services that are registered in the environment, in alphabetical order.
     pub(crate) fn services(&self) -> Result<Vec<String>> {
+        self.check_open()?;
         let limit = self.settings.connection_timeout;
-        let deadline = Instant::now() + limit;
-        loop {
-            self.check_open()?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.supervisor.list(&self.shared.instances, left) {
-                Ok(names) => {
-                    let mut names = names.unwrap_or_default();
-                    names.sort();
-                    return Ok(names);
-                }
-                Err(failure) if failure.is_transient() && Instant::now() < deadline => {}
-                Err(failure) if failure.is_transient() => {
-                    return Err(Error::timeout("listing the services", limit).caused_by(failure));
-                }
-                Err(failure) => {
-                    let message = "zookeeper refused to list the services";
-                    return Err(Error::new(ErrorKind::Refused, message).caused_by(failure));
-                }
+        let path = self.shared.instances.clone();
+        match self
+            .supervisor
+            .ask(&Request::Children { path }, Instant::now() + limit)
+        {
+            Ok(listed) => {
+                let mut names = listed.names().unwrap_or_default();
+                names.sort();
+                Ok(names)
+            }
+            Err(_) if self.shared.is_closed() => Err(Error::not_connected(SIDE)),
+            Err(failure) if failure.is_transient() => {
+                Err(Error::timeout("listing the services", limit).caused_by(failure))
+            }
+            Err(failure) => {
+                let message = "zookeeper refused to list the services";
+                Err(Error::new(ErrorKind::Refused, message).caused_by(failure))
             }
         }
     }

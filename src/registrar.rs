@@ -212,23 +212,18 @@ impl Registrar {
     fn delete(&self, name: &str, id: &str, deadline: Instant) -> Result<bool> {
         let node = path::instance(&path::service(&self.instances, name), id);
         let what = format!("unregistering {node}");
-        let limit = self.settings.connection_timeout;
-        loop {
-            let generation = self
-                .supervisor
-                .wait(deadline)
-                .map_err(|f| Error::timeout(&what, limit).caused_by(f))?;
-            let path = node.clone();
-            let version = -1;
-            match generation.call(Request::Delete { path, version }, deadline) {
-                Ok(_) => return Ok(true),
-                Err(Failure::NoNode) => return Ok(false),
-                Err(failure) if failure.is_transient() && Instant::now() < deadline => {}
-                Err(failure) if failure.is_transient() => {
-                    return Err(Error::timeout(&what, limit).caused_by(failure));
-                }
-                Err(failure) => return Err(Error::new(ErrorKind::Refused, what).caused_by(failure)),
+        let (path, version) = (node, -1);
+        match self
+            .supervisor
+            .ask(&Request::Delete { path, version }, deadline)
+        {
+            Ok(_) => Ok(true),
+            Err(Failure::NoNode) => Ok(false),
+            Err(failure) if failure.is_transient() => {
+                let limit = self.settings.connection_timeout;
+                Err(Error::timeout(&what, limit).caused_by(failure))
             }
+            Err(failure) => Err(Error::new(ErrorKind::Refused, what).caused_by(failure)),
         }
     }
 

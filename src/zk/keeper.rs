@@ -47,8 +47,10 @@ struct Greeted {
 /// What was found out in one round of dialing.
 #[derive(Default)]
 struct Round {
-    /// Whether a server, which may have seen less than we have, ended the connection without an answer.
+    /// Whether a server ended the connection without an answer.
     refused: Cell<bool>,
+    /// Whether one of those may have seen less than we have.
+    unexplained: Cell<bool>,
     /// Whether the server that has seen most has seen less than we have.
     behind: Cell<bool>,
     /// Whether a server let us wait for too long.
@@ -136,7 +138,8 @@ impl<'a> Keeper<'a> {
             .behind_since
             .is_some_and(|since| since.elapsed() >= SET_BACK_AFTER);
         // Nobody says how much the servers have seen, but none takes a session that may be over by now.
-        let given_up = round.refused.get() && !found && self.lost_at.elapsed() > self.grant.timeout;
+        let given_up =
+            round.unexplained.get() && !found && self.lost_at.elapsed() > self.grant.timeout;
         self.set_back |= self.lasting.zxid != 0 && (set_back || given_up);
     }
 
@@ -151,7 +154,7 @@ impl<'a> Keeper<'a> {
         loop {
             let until = limit.min(Instant::now() + SIGN_EVERY);
             let received = handshake::receive(&self.grant, &transport, &mut frames, until);
-            match received.inspect_err(|_| round.refused.set(true)) {
+            match received {
                 Ok(Some(ConnectResponse::Expired)) if self.grant.id == 0 => {
                     round.refused.set(true);
                     return Err("refused a new session".into());
@@ -164,7 +167,13 @@ impl<'a> Keeper<'a> {
                     });
                 }
                 Ok(None) => self.wait_on(&server, limit, round)?,
-                Err(error) => return Err(dialer::phrase(error)),
+                Err(error) => {
+                    round.refused.set(true);
+                    round
+                        .unexplained
+                        .set(round.unexplained.get() || server.zxid.is_none());
+                    return Err(dialer::phrase(error));
+                }
             }
         }
     }

@@ -3,7 +3,8 @@
 use super::backoff::Backoff;
 use super::generation::Generation;
 use super::{
-    ConnectionState, Connector, Failure, Link, Request, Session, Signal, Signals, Unreachable,
+    Answer, ConnectionState, Connector, Failure, Link, Request, Session, Signal, Signals,
+    Unreachable,
 };
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// How long `healthy` waits for ZooKeeper: it answers within a second.
 const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
+/// The pause before a request that has failed is sent once more: the loss of a connection takes a moment to be known.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// Keeps a session until it is closed or dropped.
 pub(crate) struct Supervisor {
@@ -119,25 +122,24 @@ impl Supervisor {
             })
     }
 
-    /// Lists the children of a node, `None` where it is missing.
-    pub(crate) fn list(
-        &self,
-        path: &str,
-        within: Duration,
-    ) -> Result<Option<Vec<String>>, Failure> {
-        let deadline = Instant::now() + within;
-        let generation = self
-            .wait(deadline)
-            .map_err(|failure| Failure::Lost(failure.to_string()))?;
-        let path = path.to_owned();
-        let listed = generation.call(Request::Children { path }, deadline)?;
-        Ok(listed.names())
+    /// Has a request answered, over one connection after the other until `deadline`, and returns the last failure.
+    pub(crate) fn ask(&self, request: &Request, deadline: Instant) -> Answer {
+        loop {
+            let generation = self
+                .wait(deadline)
+                .map_err(|failure| Failure::Lost(failure.to_string()))?;
+            match generation.call(request.clone(), deadline) {
+                Err(Failure::Lost(_)) if Instant::now() < deadline => thread::sleep(RETRY),
+                answer => return answer,
+            }
+        }
     }
 
     /// Whether the children of a node can be listed within a second. False where it is missing.
     pub(crate) fn can_list(&self, path: &str) -> bool {
-        self.list(path, HEALTHY_WITHIN)
-            .is_ok_and(|children| children.is_some())
+        let path = path.to_owned();
+        let listed = self.ask(&Request::Children { path }, Instant::now() + HEALTHY_WITHIN);
+        listed.is_ok_and(|listed| listed.names().is_some())
     }
 
     /// Returns the address of this machine from which ZooKeeper was last reached.

@@ -330,6 +330,35 @@ fn an_ensemble_that_was_set_back_is_sent_the_end_of_the_session() {
     running.until(|link| link == Link::Over);
 }
 
+/// Has a server end every greeting for longer than the session timeout, and returns the next one.
+fn refused_for_long(told: &str) -> (Running, crate::zk::fake::Greeting) {
+    let server = Server::new();
+    let (running, mut stream) = Running::granted(&server, SHORT);
+    have_answered(&running, &mut stream, 42);
+    *server.told.lock() = told.into();
+    drop(stream);
+    let began = Instant::now();
+    while began.elapsed() < SHORT * 2 {
+        drop(server.greeted());
+    }
+    (running, server.granted(SHORT))
+}
+
+#[test]
+fn a_server_that_has_seen_enough_may_refuse_for_long_and_takes_the_session_then() {
+    let (running, greeting) = refused_for_long("Zxid: 0x2a\nMode: standalone\n");
+    assert_eq!((greeting.zxid, greeting.id), (42, ID));
+    running.until(|link| link == Link::Up(2));
+}
+
+#[test]
+fn a_server_that_does_not_tell_what_it_has_seen_may_have_been_set_back() {
+    let (running, mut greeting) = refused_for_long("srvr is not in the whitelist");
+    assert_eq!((greeting.zxid, greeting.id), (0, ID));
+    assert_eq!(next(&mut greeting.stream).1, CLOSE);
+    assert_ne!(running.session.link(), Link::Up(2));
+}
+
 #[test]
 fn a_follower_that_is_behind_is_passed_over_until_it_has_caught_up() {
     let server = Server::new();
