@@ -1,14 +1,27 @@
 //! No call hangs, whatever is at the other end.
 
 use crate::support::{Party, config};
-use party::{ErrorKind, Service, discovery, registration};
+use party::{Config, ConnectionState, ErrorKind, Service, discovery, registration};
 use party_testing::dead::{Silent, refused};
 use party_testing::server::{Server, shared};
+use party_testing::until;
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// What a loaded machine may take on top of a documented bound.
 const GRACE: Duration = Duration::from_secs(3);
+
+impl Party {
+    /// Connects with a timeout that later calls are to keep. On a loaded machine it is too short for connecting.
+    pub(crate) fn connected_for_timeouts(config: &Config) -> Party {
+        let party = Party::connected(&config.clone().connect_in_background());
+        let connected = |state| state == ConnectionState::Connected;
+        until("both sides are connected", Duration::from_secs(30), || {
+            connected(registration::state()) && connected(discovery::state())
+        });
+        party
+    }
+}
 
 fn within<T>(bound: Duration, what: &str, call: impl FnOnce() -> T) -> T {
     let started = Instant::now();
@@ -103,7 +116,8 @@ fn every_call_ends_where_a_port_accepts_and_never_answers() {
 #[test]
 fn every_call_ends_while_the_server_is_frozen() {
     let server = Server::start();
-    let _party = Party::connected(&config(&server.address(), "bounds").connection_timeout(TIMEOUT));
+    let config = config(&server.address(), "bounds").connection_timeout(TIMEOUT);
+    let _party = Party::connected_for_timeouts(&config);
     registration::register(Service::new("seen", 1).uri_spec("/x")).unwrap();
     assert_eq!(discovery::url("seen", &[]).unwrap(), "http://10.0.0.1:1/x");
     server.freeze();
@@ -126,7 +140,8 @@ fn a_guard_that_is_dropped_while_the_server_is_frozen_ends_in_time() {
 
 #[test]
 fn a_check_that_never_ends_does_not_hold_its_caller() {
-    let _party = Party::connected(&config(shared(), "bounds").connection_timeout(TIMEOUT));
+    let config = config(shared(), "bounds").connection_timeout(TIMEOUT);
+    let _party = Party::connected_for_timeouts(&config);
     let (_release, blocked) = std::sync::mpsc::channel::<()>();
     let gated = within(TIMEOUT + Duration::from_secs(1), "health gate", || {
         registration::register_with_attempts(

@@ -228,7 +228,7 @@ fn what_left_while_we_were_away_is_gone_from_the_snapshot() {
 fn what_was_unregistered_during_an_outage_does_not_come_back() {
     let mut server = Server::start();
     let short = config(&server.address(), "faults").connection_timeout(Duration::from_secs(2));
-    let _party = Party::connected(&short.session_timeout(Duration::from_secs(15)));
+    let _party = Party::connected_for_timeouts(&short.session_timeout(Duration::from_secs(15)));
     for id in ["1", "2"] {
         registration::register(Service::new("foo", 1).id(id)).unwrap();
     }

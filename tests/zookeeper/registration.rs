@@ -413,7 +413,7 @@ fn a_node_of_another_session_with_our_id_is_replaced() {
 fn a_registration_that_timed_out_does_not_appear_later() {
     let mut server = Server::start();
     let short = config(&server.address(), "late").connection_timeout(Duration::from_secs(2));
-    let _party = Party::connected(&short);
+    let _party = Party::connected_for_timeouts(&short);
     registration::register(Service::new("foo", 1).id("before")).unwrap();
     server.kill();
     let started = Instant::now();
