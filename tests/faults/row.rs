@@ -87,6 +87,10 @@ pub(crate) enum Times {
 
 static TIMES: OnceLock<Times> = OnceLock::new();
 
+/// Seconds that all instances of a service may be absent without a lookup that fails. The library passes over one
+/// second; half of it is left to a caller who is told late.
+const PASSED_OVER: f64 = 0.5;
+
 impl Times {
     pub(crate) fn keep(self) {
         TIMES.set(self).expect("set once");
@@ -94,10 +98,15 @@ impl Times {
 
     /// Returns a bound as it is to be kept now.
     pub(crate) fn bound(bound: f64) -> f64 {
-        match TIMES.get() {
-            Some(Times::Measured) => bound,
-            _ => bound * 10.0 + 20.0,
+        if Times::are_measured() {
+            bound
+        } else {
+            bound * 10.0 + 20.0
         }
+    }
+
+    fn are_measured() -> bool {
+        TIMES.get() == Some(&Times::Measured)
     }
 }
 
@@ -145,7 +154,11 @@ impl Row {
         }
         if bounds.lookups {
             let failed = self.lookups.map_or(0, |(failed, _)| failed);
-            self.expect(failed == 0, format!("{failed} lookups failed"));
+            let slow_machine = !Times::are_measured() && absent > PASSED_OVER;
+            self.expect(
+                failed == 0 || slow_machine,
+                format!("{failed} lookups failed"),
+            );
         } else {
             self.lookups = None;
         }
