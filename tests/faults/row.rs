@@ -88,8 +88,8 @@ pub(crate) enum Times {
 static TIMES: OnceLock<Times> = OnceLock::new();
 
 /// Seconds that all instances of a service may be absent without a lookup that fails. The library passes over one
-/// second; half of it is left to a caller who is told late.
-const PASSED_OVER: f64 = 0.5;
+/// second; a fifth of it is left to a caller who is told late.
+const PASSED_OVER: f64 = 0.8;
 
 impl Times {
     pub(crate) fn keep(self) {
