@@ -45,10 +45,15 @@ impl Backoff {
     /// Notes that an attempt succeeded and held from `since` until now, and whether it was good for anything.
     pub(super) fn held(&mut self, since: Instant, useful: bool) {
         if since.elapsed() >= SETTLED {
-            self.next = self.shortest;
+            self.hurry();
         } else if !useful {
             self.refused();
         }
+    }
+
+    /// Has the next attempt follow soon.
+    pub(super) fn hurry(&mut self) {
+        self.next = self.shortest;
     }
 
     /// Notes that an attempt has cost a server more than refusing a connection does, and was good for nothing.

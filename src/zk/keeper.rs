@@ -133,6 +133,10 @@ impl<'a> Keeper<'a> {
             self.lasting.reply_timeout.missed();
         }
         let behind = round.behind.get() && !found;
+        if behind {
+            // It was only asked what it has seen, and is soon known to see no more.
+            self.backoff.hurry();
+        }
         self.behind_since = behind.then(|| self.behind_since.unwrap_or_else(Instant::now));
         let set_back = self
             .behind_since
