@@ -19,7 +19,7 @@ mod connection;
 mod error;
 mod operations;
 mod password;
-mod wire;
+pub(crate) mod wire;
 
 pub use error::Error;
 pub use operations::{Acl, Found};

@@ -11,6 +11,7 @@
 //! | know when instances came, went and changed, whatever the servers go through | [`observer::Observer`] |
 //! | break the network between a client and a server | [`proxy::Proxy`] |
 //! | have an address where nothing good answers | [`dead::refused`], [`dead::Silent`], [`dead::Ending`] |
+//! | have a server that sends what no honest one would | [`hostile::Hostile`] |
 //! | send signals, and measure CPU time, memory, threads and file descriptors | [`process`] |
 //! | wait for something | [`until`], [`eventually`] |
 //! | have a name or a port of one's own | [`unique`], [`free_port`] |
@@ -56,6 +57,7 @@
 pub mod client;
 pub mod curator;
 pub mod dead;
+pub mod hostile;
 pub mod observer;
 pub mod process;
 pub mod proxy;

@@ -2,26 +2,30 @@
 
 use std::io;
 
-pub(super) const CREATE: i32 = 1;
-pub(super) const DELETE: i32 = 2;
-pub(super) const EXISTS: i32 = 3;
-pub(super) const GET_DATA: i32 = 4;
-pub(super) const SET_DATA: i32 = 5;
-pub(super) const GET_ACL: i32 = 6;
-pub(super) const SET_ACL: i32 = 7;
-pub(super) const GET_CHILDREN: i32 = 8;
-pub(super) const SYNC: i32 = 9;
-pub(super) const PING: i32 = 11;
-pub(super) const CREATE_CONTAINER: i32 = 19;
-pub(super) const ADD_WATCH: i32 = 106;
-pub(super) const CLOSE: i32 = -11;
+pub(crate) const CREATE: i32 = 1;
+pub(crate) const DELETE: i32 = 2;
+pub(crate) const EXISTS: i32 = 3;
+pub(crate) const GET_DATA: i32 = 4;
+pub(crate) const SET_DATA: i32 = 5;
+pub(crate) const GET_ACL: i32 = 6;
+pub(crate) const SET_ACL: i32 = 7;
+pub(crate) const GET_CHILDREN: i32 = 8;
+pub(crate) const SYNC: i32 = 9;
+pub(crate) const PING: i32 = 11;
+pub(crate) const REMOVE_WATCHES: i32 = 18;
+pub(crate) const CREATE_CONTAINER: i32 = 19;
+pub(crate) const MULTI_READ: i32 = 22;
+pub(crate) const AUTH: i32 = 100;
+pub(crate) const GET_EPHEMERALS: i32 = 103;
+pub(crate) const ADD_WATCH: i32 = 106;
+pub(crate) const CLOSE: i32 = -11;
 
 /// The xid of a reply that is an event.
-pub(super) const EVENT_XID: i32 = -1;
-pub(super) const PING_XID: i32 = -2;
+pub(crate) const EVENT_XID: i32 = -1;
+pub(crate) const PING_XID: i32 = -2;
 
 /// The mode of a watch.
-pub(super) const PERSISTENT_RECURSIVE: i32 = 1;
+pub(crate) const PERSISTENT_RECURSIVE: i32 = 1;
 
 const ALL_PERMISSIONS: i32 = 31;
 
@@ -44,85 +48,89 @@ pub struct Stat {
 
 /// Bytes to be sent.
 #[derive(Default)]
-pub(super) struct Out(Vec<u8>);
+pub(crate) struct Out(pub(crate) Vec<u8>);
 
 impl Out {
-    pub(super) fn int(mut self, value: i32) -> Out {
+    pub(crate) fn int(mut self, value: i32) -> Out {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    pub(super) fn long(mut self, value: i64) -> Out {
+    pub(crate) fn long(mut self, value: i64) -> Out {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    pub(super) fn bool(mut self, value: bool) -> Out {
+    pub(crate) fn bool(mut self, value: bool) -> Out {
         self.0.push(value.into());
         self
     }
 
-    pub(super) fn buffer(self, value: &[u8]) -> Out {
+    pub(crate) fn buffer(self, value: &[u8]) -> Out {
         self.int(value.len() as i32).raw(value)
     }
 
-    pub(super) fn string(self, value: &str) -> Out {
+    pub(crate) fn string(self, value: &str) -> Out {
         self.buffer(value.as_bytes())
     }
 
     /// The access list of a node that is open to the world.
-    pub(super) fn open_acl(self) -> Out {
+    pub(crate) fn open_acl(self) -> Out {
         self.int(1)
             .int(ALL_PERMISSIONS)
             .string("world")
             .string("anyone")
     }
 
-    pub(super) fn append(self, other: Out) -> Out {
+    pub(crate) fn append(self, other: Out) -> Out {
         self.raw(&other.0)
     }
 
     /// Puts the length before it.
-    pub(super) fn frame(self) -> Vec<u8> {
+    pub(crate) fn frame(self) -> Vec<u8> {
         Out::default().buffer(&self.0).0
     }
 
-    fn raw(mut self, value: &[u8]) -> Out {
+    pub(crate) fn raw(mut self, value: &[u8]) -> Out {
         self.0.extend(value);
         self
     }
 }
 
 /// Bytes received, of which each call takes some.
-pub(super) struct In<'a>(pub(super) &'a [u8]);
+pub(crate) struct In<'a>(pub(crate) &'a [u8]);
 
 impl<'a> In<'a> {
-    pub(super) fn int(&mut self) -> io::Result<i32> {
+    pub(crate) fn int(&mut self) -> io::Result<i32> {
         self.array().map(i32::from_be_bytes)
     }
 
-    pub(super) fn long(&mut self) -> io::Result<i64> {
+    pub(crate) fn long(&mut self) -> io::Result<i64> {
         self.array().map(i64::from_be_bytes)
     }
 
+    pub(crate) fn bool(&mut self) -> io::Result<bool> {
+        Ok(self.array()? != [0])
+    }
+
     /// A buffer that is null is empty.
-    pub(super) fn buffer(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn buffer(&mut self) -> io::Result<Vec<u8>> {
         let length = self.int()?.max(0) as usize;
         self.take(length).map(<[u8]>::to_vec)
     }
 
-    pub(super) fn string(&mut self) -> io::Result<String> {
+    pub(crate) fn string(&mut self) -> io::Result<String> {
         String::from_utf8(self.buffer()?).map_err(io::Error::other)
     }
 
-    pub(super) fn vector<T>(
+    pub(crate) fn vector<T>(
         &mut self,
         item: impl Fn(&mut In<'a>) -> io::Result<T>,
     ) -> io::Result<Vec<T>> {
         (0..self.int()?).map(|_| item(self)).collect()
     }
 
-    pub(super) fn stat(&mut self) -> io::Result<Stat> {
+    pub(crate) fn stat(&mut self) -> io::Result<Stat> {
         let (czxid, mzxid) = (self.long()?, self.long()?);
         let (ctime, _mtime) = (self.long()?, self.long()?);
         let (version, _cversion, _aversion) = (self.int()?, self.int()?, self.int()?);
