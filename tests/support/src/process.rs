@@ -42,8 +42,17 @@ pub fn fds(pid: u32) -> usize {
 
 /// Returns the resident memory of a process, in bytes.
 pub fn rss(pid: u32) -> u64 {
+    memory(pid, "VmRSS:")
+}
+
+/// Returns the most resident memory that a process ever had, in bytes.
+pub fn peak_rss(pid: u32) -> u64 {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     let kilobytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
     kilobytes.parse::<u64>().unwrap() * 1024
 }
