@@ -3,6 +3,7 @@
 //! Whatever happens (a registration, a new session, a node changed by somebody else, an audit that is due), the
 //! thread runs the same comparison: what is wanted against what is ours in ZooKeeper. There is no second path.
 
+use crate::address;
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbox::Inbox;
@@ -206,7 +207,7 @@ impl Registrar {
             let what = format!("registering {}", service.name());
             return Err(Error::timeout(&what, self.settings.connection_timeout).caused_by(failure));
         }
-        Ok(zk::hosts::own_address(self.supervisor.local_address()).to_string())
+        Ok(address::own_address(self.supervisor.local_address()).to_string())
     }
 
     fn delete(&self, name: &str, id: &str, deadline: Instant) -> Result<bool> {

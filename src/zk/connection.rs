@@ -72,15 +72,15 @@ pub(super) enum Answered {
 
 /// Why a connection is not used any more.
 #[derive(Debug)]
-pub(super) enum Parting {
+pub(super) enum Disconnect {
     Lost(String),
     /// The session was closed.
     Closed,
 }
 
-impl From<io::Error> for Parting {
-    fn from(error: io::Error) -> Parting {
-        Parting::Lost(match error.kind() {
+impl From<io::Error> for Disconnect {
+    fn from(error: io::Error) -> Disconnect {
+        Disconnect::Lost(match error.kind() {
             ErrorKind::UnexpectedEof => "the server ended the connection".into(),
             ErrorKind::InvalidData => NO_PROTOCOL.into(),
             _ => error.to_string().to_lowercase(),
@@ -165,14 +165,14 @@ impl Connection {
     }
 
     /// Takes a reply, and delivers the outcome of its request.
-    pub(super) fn answer(&self, head: Head, record: &[u8]) -> Result<Answered, Parting> {
+    pub(super) fn answer(&self, head: Head, record: &[u8]) -> Result<Answered, Disconnect> {
         let asked = self.state.lock().take(head)?;
         match asked {
             Asked::Ping => Ok(Answered::Ping),
-            Asked::Close => Err(Parting::Closed),
+            Asked::Close => Err(Disconnect::Closed),
             Asked::Auth(_) if head.error == 0 => Ok(Answered::Auth),
             // A connection without our credentials is none.
-            Asked::Auth(scheme) => Err(Parting::Lost(format!(
+            Asked::Auth(scheme) => Err(Disconnect::Lost(format!(
                 "zookeeper refused the credentials of the scheme {scheme}"
             ))),
             Asked::Request(request, done) => answer_request(&request, done, head.error, record),
@@ -187,13 +187,13 @@ impl Connection {
     }
 
     /// Gives up a server that has owed something for too long, and asks one that has heard nothing for a while.
-    pub(super) fn check(&self, frames: &Frames) -> Result<(), Parting> {
+    pub(super) fn check(&self, frames: &Frames) -> Result<(), Disconnect> {
         let now = Instant::now();
         let mut state = self.state.lock();
         if state.silent_until(frames).is_some_and(|until| until <= now) {
             let waited = state.lasting.reply_timeout.now();
             state.lasting.reply_timeout.missed();
-            return Err(Parting::Lost(format!("no answer within {waited:.1?}")));
+            return Err(Disconnect::Lost(format!("no answer within {waited:.1?}")));
         }
         let idle = state.ping_at() <= now;
         drop(state);
@@ -231,7 +231,7 @@ fn answer_request(
     done: Done,
     error: i32,
     record: &[u8],
-) -> Result<Answered, Parting> {
+) -> Result<Answered, Disconnect> {
     let outcome = match (error, request) {
         (0, _) => {
             protocol::decode(request, record).ok_or_else(|| Failure::Lost(NO_PROTOCOL.into()))
@@ -246,9 +246,9 @@ fn answer_request(
     done(outcome);
     match error {
         SESSION_EXPIRED | SESSION_MOVED => {
-            Err(Parting::Lost("it is of no use to the session".into()))
+            Err(Disconnect::Lost("it is of no use to the session".into()))
         }
-        _ if broken => Err(Parting::Lost(NO_PROTOCOL.into())),
+        _ if broken => Err(Disconnect::Lost(NO_PROTOCOL.into())),
         _ => Ok(Answered::Request),
     }
 }
@@ -283,7 +283,7 @@ impl State {
     }
 
     /// Takes what a reply answers: the oldest request, or a ping or credentials, which may overtake.
-    fn take(&mut self, head: Head) -> Result<Asked, Parting> {
+    fn take(&mut self, head: Head) -> Result<Asked, Disconnect> {
         let special = head.xid == PING_XID || head.xid == AUTH_XID;
         let is_special = |pending: &Pending| pending.xid == PING_XID || pending.xid == AUTH_XID;
         let mut queue = self.in_flight.iter();
@@ -294,7 +294,7 @@ impl State {
                 .filter(|at| self.in_flight[*at].xid == head.xid),
         };
         let Some(pending) = at.and_then(|at| self.in_flight.remove(at)) else {
-            return Err(Parting::Lost(NO_PROTOCOL.into()));
+            return Err(Disconnect::Lost(NO_PROTOCOL.into()));
         };
         self.heard = Instant::now();
         if !special {

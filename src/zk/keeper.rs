@@ -1,7 +1,7 @@
 //! The thread of a session over the network: dials, greets, receives, and takes the session to the next server.
 
 use super::backoff::Backoff;
-use super::connection::{Answered, Connection, Lasting, NO_PROTOCOL, Parting};
+use super::connection::{Answered, Connection, Disconnect, Lasting, NO_PROTOCOL};
 use super::dialer::{self, Server, Zxid};
 use super::flood::Flood;
 use super::frames::Frames;
@@ -213,10 +213,10 @@ impl<'a> Keeper<'a> {
         self.connections += 1;
         let connection = Connection::new(self.connections, transport, self.lasting.clone());
         let connection = Arc::new(connection);
-        let parting = self.receive(&connection, frames);
-        let why = match &parting {
-            Parting::Lost(why) => why,
-            Parting::Closed => "the session was closed",
+        let ended = self.receive(&connection, frames);
+        let why = match &ended {
+            Disconnect::Lost(why) => why,
+            Disconnect::Closed => "the session was closed",
         };
         let id = self.grant.id;
         log::debug!("session {id:#x} has lost its connection: {why}");
@@ -225,10 +225,10 @@ impl<'a> Keeper<'a> {
             .set_link(Link::Down(Unreachable(vec![why.to_owned()])));
         self.lasting = connection.end(why);
         self.backoff.held(since, connection.has_answered());
-        matches!(parting, Parting::Closed)
+        matches!(ended, Disconnect::Closed)
     }
 
-    fn receive(&self, connection: &Arc<Connection>, mut frames: Frames) -> Parting {
+    fn receive(&self, connection: &Arc<Connection>, mut frames: Frames) -> Disconnect {
         let mut receiver = Receiver {
             session: self.session,
             connection,
@@ -241,8 +241,8 @@ impl<'a> Keeper<'a> {
             receiver.begin();
         }
         loop {
-            if let Err(parting) = receiver.turn(&mut frames) {
-                return parting;
+            if let Err(ended) = receiver.turn(&mut frames) {
+                return ended;
             }
         }
     }
@@ -288,7 +288,7 @@ impl Receiver<'_> {
     }
 
     /// Waits for what the server sends, or owes.
-    fn turn(&mut self, frames: &mut Frames) -> Result<(), Parting> {
+    fn turn(&mut self, frames: &mut Frames) -> Result<(), Disconnect> {
         frames.fill(&self.connection.transport, self.connection.due(frames))?;
         self.flood.received();
         while let Some(frame) = frames.next(self.connection.max_frame())? {
@@ -301,9 +301,9 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn take(&mut self, frame: &[u8]) -> Result<(), Parting> {
+    fn take(&mut self, frame: &[u8]) -> Result<(), Disconnect> {
         let Some((head, record)) = protocol::head(frame) else {
-            return Err(Parting::Lost(NO_PROTOCOL.into()));
+            return Err(Disconnect::Lost(NO_PROTOCOL.into()));
         };
         if head.xid == EVENT_XID {
             self.flood.event(frame.len());
