@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 const SHORTEST: Duration = Duration::from_millis(25);
 const LONGEST: Duration = Duration::from_millis(500);
+/// Where a server was asked in vain, pauses are at least this part of the longest: three in a second at most.
+const REFUSED: f64 = 0.7;
 /// An attempt that held for this long was a success. Another is no reason to hurry.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -13,6 +15,8 @@ pub(super) struct Backoff {
     next: Duration,
     shortest: Duration,
     longest: Duration,
+    /// The least part of a pause that is kept.
+    part: f64,
 }
 
 impl Default for Backoff {
@@ -21,6 +25,7 @@ impl Default for Backoff {
             next: SHORTEST,
             shortest: SHORTEST,
             longest: LONGEST,
+            part: 0.5,
         }
     }
 }
@@ -33,13 +38,14 @@ impl Backoff {
             next,
             shortest,
             longest,
+            part: 0.5,
         }
     }
 
     pub(super) fn pause(&mut self) -> Duration {
-        let about = self.next;
+        let (about, part) = (self.next, std::mem::replace(&mut self.part, 0.5));
         self.next = (about * 2).min(self.longest);
-        about.mul_f64(rand::random_range(0.7..1.0))
+        about.mul_f64(rand::random_range(part..1.0))
     }
 
     /// Notes that an attempt succeeded and held from `since` until now, and whether it was good for anything.
@@ -58,7 +64,7 @@ impl Backoff {
 
     /// Notes that an attempt has cost a server more than refusing a connection does, and was good for nothing.
     pub(super) fn refused(&mut self) {
-        self.next = self.longest;
+        (self.next, self.part) = (self.longest, REFUSED);
     }
 }
 
@@ -82,8 +88,8 @@ mod tests {
     #[test]
     fn a_server_that_is_of_no_use_is_asked_three_times_a_second_at_most() {
         let mut backoff = Backoff::default();
-        backoff.held(Instant::now(), false);
         for _ in 0..100 {
+            backoff.held(Instant::now(), false);
             assert!(backoff.pause() > Duration::from_secs(1) / 3);
         }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// Requests of one [`Generation::call_all`] that are under way at the same time: more are hardly faster, and a server
-/// has all answers in its memory that were not read yet.
-const IN_FLIGHT: usize = 32;
+/// Requests of one [`Generation::call_all`] that are under way at the same time. More are hardly faster, and where ten
+/// thousand programs come back at once they make the queue of a server longer than its clients wait.
+const IN_FLIGHT: usize = 12;
 
 /// One connection of a session, from when it stands until it is lost. It never comes back: another takes its place,
 /// of the same session where that lives on.
