@@ -8,6 +8,7 @@ use crate::wanted::Wanted;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{Answer, Failure, Reply, Request};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use steps::{Placed, Stage, Step};
@@ -168,6 +169,18 @@ impl Reconciler {
 
     /// Writes what is missing and deletes what is not wanted. Returns whether all of it could be done.
     fn act(&mut self, generation: &Generation, open: Vec<Task>, now: Instant) -> bool {
+        // One of each service goes ahead, so that what is missing above it is created once and not for each.
+        let mut services = HashSet::new();
+        let mut is_first = |task: &Task| {
+            let service = task.path.rsplit_once('/').map(|(service, _)| service);
+            services.insert(service.unwrap_or_default().to_owned())
+        };
+        let (first, others) = open.into_iter().partition(&mut is_first);
+        let done = self.carry_out(generation, first, now);
+        self.carry_out(generation, others, now) && done
+    }
+
+    fn carry_out(&mut self, generation: &Generation, open: Vec<Task>, now: Instant) -> bool {
         let first = |task| {
             let (stage, requests) = steps::first(&task);
             (task, stage, requests)

@@ -550,6 +550,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_above_many_registrations_is_created_once() {
+        let (registry, registrar) = connected("created-once");
+        let many: Vec<_> = (0..100).map(|n| (service(), n.to_string())).collect();
+        registrar.register(&many, &|| true).unwrap();
+        let parents = ["/test", "/test/instances", "/test/instances/foo"].len();
+        let found_missing = 1;
+        let creates = registry.calls().create;
+        assert_eq!(creates, many.len() + parents + found_missing);
+    }
+
+    #[test]
     fn a_registration_does_not_wait_for_others_that_are_written_at_the_same_time() {
         let (registry, registrar) = connected("at-once");
         register(&registrar, &service()).unwrap();
