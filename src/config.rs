@@ -6,6 +6,7 @@ use crate::environment::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{self, path};
+use crate::side::Side;
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
 const SHORTEST_SESSION: Duration = Duration::from_secs(1);
 const SHORTEST_CONNECT: Duration = Duration::from_millis(100);
+/// Longest wait for the end of a session.
+pub(crate) const DISCONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Settings of a connection. What is not set here comes from the environment, and what is not set there either has a
 /// default.
@@ -253,13 +256,6 @@ impl fmt::Debug for Config {
             .field("in_background", &self.in_background)
             .finish()
     }
-}
-
-/// The side that is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    Registration,
-    Discovery,
 }
 
 /// What one connection is made with.

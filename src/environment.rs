@@ -1,7 +1,7 @@
 //! The variables of the environment that matter, and the only file that reads it.
 
-use crate::config::Side;
 use crate::error::{Error, ErrorKind, Result};
+use crate::side::Side;
 use serde::Deserialize;
 use std::env;
 

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +87,10 @@ impl Error {
             ErrorKind::NotConnected,
             format!("{side} is not connected: call party::{side}::connect() first"),
         )
+    }
+
+    pub(crate) fn no_thread(cause: io::Error) -> Error {
+        Error::new(ErrorKind::System, "cannot start a background thread").caused_by(cause)
     }
 
     pub(crate) fn timeout(what: &str, limit: Duration) -> Error {

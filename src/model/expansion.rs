@@ -289,7 +289,7 @@ impl Encoder<'_> {
 mod tests {
     use super::super::UriSpec;
     use super::*;
-    use crate::{ErrorKind, Result};
+    use crate::error::{ErrorKind, Result};
 
     fn build(spec: &str, values: &[(&str, &dyn Display)]) -> Result<String> {
         let spec: UriSpec = spec.parse().unwrap();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::host;
 use super::payload::Payload;
 use super::uri_spec::UriSpec;
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// One running copy of a service, as it stands in ZooKeeper.
 ///

@@ -5,6 +5,8 @@
 //! bytes are those of Apache Curator's x-discovery. A [`UriSpec`] is the template of the path below an instance.
 
 mod expansion;
+#[cfg(test)]
+pub(crate) mod golden;
 mod host;
 pub(crate) mod instance;
 mod jackson;

@@ -6,7 +6,7 @@ use super::instance::{Fields, ServiceInstance};
 use super::payload::Payload;
 use super::uri_spec::UriSpec;
 use super::{host, path};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 // ZooKeeper drops the connection of who writes a mebibyte; this leaves room for the path and the request around it.
 const SIZE_LIMIT: usize = 1_000_000;
@@ -128,6 +128,11 @@ impl Service {
         to_port(self.port)
     }
 
+    /// Checks that a text can be the name of a service.
+    pub(crate) fn check_name(name: &str) -> Result<()> {
+        checked_segment("name", name).map(drop)
+    }
+
     /// Checks everything that does not depend on the id and address that may be found for this service later.
     pub(crate) fn validate(&self) -> Result<()> {
         // The shortest of all, so that only what is too large with every one of them is too large already.
@@ -208,7 +213,7 @@ fn check_size(size: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
+    use crate::error::ErrorKind;
     use serde_json::json;
 
     fn made(service: &Service) -> ServiceInstance {

@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::Value;
 
 use super::expansion::{self, Expansion, Position};
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A template for the path below an instance, with variables in braces: `/users/{userid}/sessions`.
 ///
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn templates_are_parsed_as_is_recorded_of_curator() {
-        let recorded = crate::properties::tests::golden("uri_spec").remove(0);
+        let recorded = crate::model::golden::golden("uri_spec").remove(0);
         let recorded = String::from_utf8(recorded).unwrap();
         for line in recorded.lines() {
             let recorded: Value = serde_json::from_str(line).unwrap();

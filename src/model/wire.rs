@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_is_recorded_of_curator_reads_and_writes_back_byte_for_byte() {
-        let recorded = crate::properties::tests::golden("instance");
+        let recorded = crate::model::golden::golden("instance");
         assert!(recorded.len() > 20, "only {} files", recorded.len());
         for data in recorded {
             let data = String::from_utf8(data).unwrap();

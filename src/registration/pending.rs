@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Service;
-use crate::registrar::{Registrar, no_thread};
+use crate::registration::registrar::Registrar;
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -155,7 +155,7 @@ pub(crate) fn start(
     thread::Builder::new()
         .name("party-health".into())
         .spawn(move || gate.run(check, attempts, &*clock))
-        .map_err(|error| no_thread().caused_by(error))?;
+        .map_err(Error::no_thread)?;
     Ok(PendingRegistration {
         id,
         service,
@@ -189,7 +189,7 @@ impl Gate {
     fn attempt(&self, check: &mut Check, attempts: u32, clock: &dyn Clock) -> Result<()> {
         let mut last = Error::new(ErrorKind::Unhealthy, "no attempt was allowed");
         for attempt in 1..=attempts {
-            self.check_still_wanted()?;
+            self.check_still_open()?;
             match self.attempt_once(check) {
                 Ok(()) => return Ok(()),
                 Err(error) => last = error,
@@ -206,7 +206,7 @@ impl Gate {
                 );
             }
         }
-        self.check_still_wanted()?;
+        self.check_still_open()?;
         let message = format!(
             "{} was not registered after {attempts} attempts",
             self.service.name()
@@ -214,7 +214,7 @@ impl Gate {
         Err(Error::new(ErrorKind::Unhealthy, message).caused_by(last))
     }
 
-    fn check_still_wanted(&self) -> Result<()> {
+    fn check_still_open(&self) -> Result<()> {
         if self.registrar.is_closed() {
             return Err(Error::not_connected("registration"));
         }
@@ -244,7 +244,8 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Side};
+    use crate::config::Config;
+    use crate::side::Side;
     use crate::zk::memory::registry;
     use std::sync::atomic::{AtomicU32, Ordering};
 

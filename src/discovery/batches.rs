@@ -1,23 +1,25 @@
-//! How what is to be read is divided into requests.
+//! Divides the nodes to read into requests.
 
-use crate::followed::Followed;
+use crate::discovery::cache::Cache;
 
-/// So many nodes are read in one request at most: more are hardly faster.
-const MOST: usize = 32;
-/// So many bytes are asked for in one request, as far as is known: a server has its whole answer in memory.
-const BYTES: usize = 256 << 10;
+/// Maximum nodes per request: more are hardly faster.
+const MAX_NODES: usize = 32;
+/// Maximum bytes asked for in one request, as far as is known: a server has its whole answer in memory.
+const MAX_BYTES: usize = 256 << 10;
 
 /// A node to read, by the name of its service and its own.
 pub(crate) type Child = (String, String);
 
 /// Divides what is to be read into requests of many nodes each.
 pub(crate) struct Batches {
-    most: usize,
+    max_nodes: usize,
 }
 
 impl Default for Batches {
     fn default() -> Batches {
-        Batches { most: MOST }
+        Batches {
+            max_nodes: MAX_NODES,
+        }
     }
 }
 
@@ -26,16 +28,16 @@ impl Batches {
     /// is one node alone, which tells how large the others may be.
     pub(crate) fn of<'a>(
         &self,
-        services: impl Iterator<Item = (&'a String, &'a Followed)>,
+        services: impl Iterator<Item = (&'a String, &'a Cache)>,
     ) -> Vec<Vec<Child>> {
         let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (name, service) in services {
             let (size, count) = match service.largest {
                 Some(largest) => (largest, usize::MAX),
-                None => (BYTES, 1),
+                None => (MAX_BYTES, 1),
             };
             for znode in service.changed.iter().take(count) {
-                if batch.len() == self.most || bytes + size > BYTES {
+                if batch.len() == self.max_nodes || bytes + size > MAX_BYTES {
                     batches.push(std::mem::take(&mut batch));
                     bytes = 0;
                 }
@@ -49,11 +51,11 @@ impl Batches {
     }
 
     /// Notes whether everything could be read. Where not, the next requests ask for less: it may have been too much.
-    pub(crate) fn went(&mut self, well: bool) {
-        self.most = if well {
-            (self.most * 2).min(MOST)
+    pub(crate) fn record_outcome(&mut self, well: bool) {
+        self.max_nodes = if well {
+            (self.max_nodes * 2).min(MAX_NODES)
         } else {
-            (self.most / 2).max(1)
+            (self.max_nodes / 2).max(1)
         };
     }
 }
@@ -62,15 +64,15 @@ impl Batches {
 mod tests {
     use super::*;
 
-    fn service(changed: usize, largest: Option<usize>) -> Followed {
-        let mut service = Followed::default();
+    fn service(changed: usize, largest: Option<usize>) -> Cache {
+        let mut service = Cache::default();
         service.changed = (0..changed).map(|znode| znode.to_string()).collect();
         service.largest = largest;
         service
     }
 
     /// How many nodes there are in each batch.
-    fn sizes(batches: &Batches, services: &[Followed]) -> Vec<usize> {
+    fn sizes(batches: &Batches, services: &[Cache]) -> Vec<usize> {
         let name = "foo".to_owned();
         let services = services.iter().map(|service| (&name, service));
         batches.of(services).iter().map(Vec::len).collect()
@@ -79,7 +81,7 @@ mod tests {
     #[test]
     fn many_small_nodes_are_read_together_and_large_ones_apart() {
         let batches = Batches::default();
-        let sizes = |services: &[Followed]| sizes(&batches, services);
+        let sizes = |services: &[Cache]| sizes(&batches, services);
         assert_eq!(sizes(&[service(0, Some(1)), service(0, None)]), [0; 0]);
         assert_eq!(sizes(&[service(70, Some(300))]), [32, 32, 6]);
         let two = [service(20, Some(300)), service(20, Some(0))];
@@ -102,11 +104,11 @@ mod tests {
     #[test]
     fn less_is_asked_for_at_once_after_a_failure() {
         let (mut batches, services) = (Batches::default(), [service(32, Some(1))]);
-        batches.went(false);
+        batches.record_outcome(false);
         assert_eq!(sizes(&batches, &services), [16, 16]);
-        (0..9).for_each(|_| batches.went(false));
+        (0..9).for_each(|_| batches.record_outcome(false));
         assert_eq!(sizes(&batches, &services), [1; 32]);
-        (0..9).for_each(|_| batches.went(true));
+        (0..9).for_each(|_| batches.record_outcome(true));
         assert_eq!(sizes(&batches, &services), [32]);
     }
 }

@@ -13,15 +13,24 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 
-use crate::config::{Config, Side};
+use crate::config::{Config, DISCONNECT_WITHIN};
 use crate::error::{Error, Result};
-use crate::health::{self, Check, PendingRegistration, SystemClock};
 use crate::model::Service;
-use crate::registrar::{DISCONNECT_WITHIN, Registrar};
+use crate::side::Side;
 use crate::slot::Slot;
 use crate::zk::ConnectionState;
+pub use pending::PendingRegistration;
+use pending::{Check, SystemClock};
+use registrar::Registrar;
 use std::sync::Arc;
 use std::time::Duration;
+
+mod address;
+mod desired;
+mod entry;
+mod pending;
+mod reconciler;
+mod registrar;
 
 /// The connection that the process shares.
 static REGISTRAR: Slot<Registrar> = Slot::new();
@@ -236,7 +245,7 @@ fn gate(
 ) -> Result<PendingRegistration> {
     service.validate()?;
     let id = id_of(&service);
-    health::start(
+    pending::start(
         registrar.clone(),
         service,
         id,

@@ -8,8 +8,8 @@
     reason = "a property fails by panicking"
 )]
 
+use crate::discovery::overrides;
 use crate::model::{ServiceInstance, UriSpec};
-use crate::overrides;
 use crate::zk::hosts::{self, Hosts, Target};
 use crate::zk::untrusted;
 use std::fmt::Display;
@@ -149,4 +149,4 @@ pub fn records(bytes: &[u8]) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

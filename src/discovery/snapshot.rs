@@ -18,7 +18,7 @@ pub(crate) struct Snapshot {
     /// What stands below the service and is not used.
     pub(crate) rejected: Vec<RejectedInstance>,
     /// Whether the service was ever looked up by name, which has it followed for good.
-    looked_up: Arc<AtomicBool>,
+    used: Arc<AtomicBool>,
 }
 
 /// A node below a service whose data are not used, and why.
@@ -68,19 +68,19 @@ impl Snapshot {
             listed,
             pickable,
             rejected,
-            looked_up: before.map_or_else(Arc::default, |before| before.looked_up.clone()),
+            used: before.map_or_else(Arc::default, |before| before.used.clone()),
         }
     }
 
-    pub(crate) fn is_looked_up(&self) -> bool {
-        self.looked_up.load(Ordering::Relaxed)
+    pub(crate) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Notes that the service was looked up by name.
-    pub(crate) fn look_up(&self) {
+    pub(crate) fn mark_used(&self) {
         // A load first: a cache line that is only read is shared by all processors.
-        if !self.is_looked_up() {
-            self.looked_up.store(true, Ordering::Relaxed);
+        if !self.is_used() {
+            self.used.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What is wanted in ZooKeeper and what is known to be there: shared by callers, who want and wait, and the
+//! What is desired in ZooKeeper and what is known to be there: shared by callers, who want and wait, and the
 //! reconciler's thread, which acts and reports.
 
-use crate::entry::{Entry, Goal, Task};
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
+use crate::registration::entry::{Entry, Goal, Task};
 use crate::sync::{Condvar, Mutex};
 use crate::zk::Failure;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a registration is waited for with: its path, and what tells it from others there.
-pub(crate) type Ticket = (String, u64);
+pub(crate) type Revision = (String, u64);
 
 /// Why a registration is not waited for any longer.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub(crate) enum Outcome {
     TimedOut(Option<Failure>),
 }
 
-/// The wanted registrations. The lock is never held across I/O or while foreign code runs.
+/// The desired registrations. The lock is never held across I/O or while foreign code runs.
 #[derive(Default)]
-pub(crate) struct Wanted {
+pub(crate) struct Desired {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -32,18 +32,18 @@ pub(crate) struct Wanted {
 #[derive(Default)]
 struct State {
     entries: HashMap<String, Entry>,
-    tickets: u64,
+    revisions: u64,
     closed: bool,
 }
 
-impl Wanted {
-    /// Puts instances among the wanted ones, by their paths, and returns the tickets to wait with, `None` where it is
+impl Desired {
+    /// Puts instances among the desired ones, by their paths, and returns the revisions to wait with, `None` where it is
     /// not permitted.
-    pub(crate) fn want(
+    pub(crate) fn add(
         &self,
         instances: Vec<(String, ServiceInstance)>,
         permitted: &dyn Fn() -> bool,
-    ) -> Result<Option<Vec<Ticket>>> {
+    ) -> Result<Option<Vec<Revision>>> {
         let instances: Vec<_> = instances
             .into_iter()
             .map(|(path, instance)| (path, Arc::from(instance.to_json()), Arc::new(instance)))
@@ -55,68 +55,70 @@ impl Wanted {
         if !permitted() {
             return Ok(None);
         }
-        let want = |(path, data, instance)| state.want(path, data, instance);
-        let tickets = instances.into_iter().map(want).collect();
+        let add = |(path, data, instance)| state.add(path, data, instance);
+        let revisions = instances.into_iter().map(add).collect();
         drop(state);
         self.changed.notify_all();
-        Ok(Some(tickets))
+        Ok(Some(revisions))
     }
 
     /// Waits until all of these are placed, and has them relied upon from then on. Fails with the path of the first that
     /// cannot be waited for.
     pub(crate) fn wait<'t>(
         &self,
-        tickets: &'t [Ticket],
+        revisions: &'t [Revision],
         deadline: Instant,
     ) -> std::result::Result<(), (&'t str, Outcome)> {
         let mut state = self.state.lock();
         let mut placed = 0;
         loop {
-            while let Some(ticket) = tickets.get(placed) {
-                match state.is_placed(ticket) {
+            while let Some(revision) = revisions.get(placed) {
+                match state.is_placed(revision) {
                     Ok(true) => placed += 1,
                     Ok(false) => break,
-                    Err(outcome) => return Err((&ticket.0, outcome)),
+                    Err(outcome) => return Err((&revision.0, outcome)),
                 }
             }
-            let Some(ticket) = tickets.get(placed) else {
+            let Some(revision) = revisions.get(placed) else {
                 // One that was placed before may have been taken back while the others were waited for.
-                if tickets
+                if revisions
                     .iter()
-                    .all(|ticket| state.is_placed(ticket) == Ok(true))
+                    .all(|revision| state.is_placed(revision) == Ok(true))
                 {
-                    tickets.iter().for_each(|(path, _)| state.accept(path));
+                    revisions
+                        .iter()
+                        .for_each(|(path, _)| state.acknowledge(path));
                     return Ok(());
                 }
                 placed = 0;
                 continue;
             };
             if self.changed.wait_until(&mut state, deadline).timed_out() {
-                let entry = state.entries.get(&ticket.0);
+                let entry = state.entries.get(&revision.0);
                 let failure = entry.and_then(|entry| entry.failure.clone());
-                return Err((&ticket.0, Outcome::TimedOut(failure)));
+                return Err((&revision.0, Outcome::TimedOut(failure)));
             }
         }
     }
 
-    /// Gives up a registration that failed: what was registered before at its path is wanted again, or nothing.
-    pub(crate) fn take_back(&self, (path, ticket): &Ticket) {
-        let ticket = *ticket;
+    /// Gives up a registration that failed: what was registered before at its path is desired again, or nothing.
+    pub(crate) fn roll_back(&self, (path, revision): &Revision) {
+        let revision = *revision;
         let mut state = self.state.lock();
-        let next = state.next_ticket();
+        let next = state.next_revision();
         let Some(entry) = state
             .entries
             .get_mut(path)
-            .filter(|entry| entry.ticket == ticket)
+            .filter(|entry| entry.revision == revision)
         else {
             return;
         };
-        match entry.before.take() {
+        match entry.previous.take() {
             Some((instance, data)) => {
                 *entry = Entry::new(next, instance, data).succeed(entry);
-                entry.accepted = true;
+                entry.acknowledged = true;
             }
-            None => entry.condemn(next),
+            None => entry.mark_for_removal(next),
         }
     }
 
@@ -129,16 +131,16 @@ impl Wanted {
         if state.closed {
             return Err(Error::not_connected("registration"));
         }
-        let mut ticket = state.tickets;
+        let mut revision = state.revisions;
         let mut paths = Vec::new();
         for (path, entry) in &mut state.entries {
             if entry.goal == Goal::Present && matches(&entry.instance) {
-                ticket += 1;
-                entry.condemn(ticket);
+                revision += 1;
+                entry.mark_for_removal(revision);
                 paths.push(path.clone());
             }
         }
-        state.tickets = ticket;
+        state.revisions = revision;
         drop(state);
         self.changed.notify_all();
         Ok(paths)
@@ -182,13 +184,13 @@ impl Wanted {
         paths
     }
 
-    pub(crate) fn doubt(&self, path: &str) {
+    pub(crate) fn mark_dirty(&self, path: &str) {
         if let Some(entry) = self.state.lock().entries.get_mut(path) {
             entry.dirty = true;
         }
     }
 
-    pub(crate) fn doubt_all(&self) {
+    pub(crate) fn mark_all_dirty(&self) {
         self.state
             .lock()
             .entries
@@ -217,24 +219,24 @@ impl Wanted {
         (tasks, due)
     }
 
-    /// Notes that ZooKeeper holds what the task wanted, `written` by us just now as this session and in this version
+    /// Notes that ZooKeeper holds what the task desired, `written` by us just now as this session and in this version
     /// of the node.
-    pub(crate) fn agreed(&self, task: &Task, written: Option<(i64, i32)>, now: Instant) {
+    pub(crate) fn confirm(&self, task: &Task, written: Option<(i64, i32)>, now: Instant) {
         let mut state = self.state.lock();
         let Some(entry) = state
             .entries
             .get_mut(&task.path)
-            .filter(|entry| entry.ticket == task.ticket)
+            .filter(|entry| entry.revision == task.revision)
         else {
             return;
         };
-        entry.agreed = task.ticket;
+        entry.confirmed = task.revision;
         entry.failure = None;
         if let Some((owner, version)) = written {
             entry.written = Some((owner, version, now));
             entry.dirty = true;
         }
-        if entry.goal == Goal::Absent && !entry.is_haunted(now) {
+        if entry.goal == Goal::Absent && !entry.is_in_doubt(now) {
             state.entries.remove(&task.path);
         }
         drop(state);
@@ -247,7 +249,7 @@ impl Wanted {
         task: &Task,
         failure: &Failure,
         now: Instant,
-        haunted: Duration,
+        in_doubt: Duration,
     ) -> bool {
         let mut state = self.state.lock();
         let Some(entry) = state.entries.get_mut(&task.path) else {
@@ -255,26 +257,26 @@ impl Wanted {
         };
         entry.dirty = true;
         if matches!(failure, Failure::Lost(_) | Failure::Timeout) {
-            entry.haunted_until = Some(now + haunted);
+            entry.in_doubt_until = Some(now + in_doubt);
         }
-        if entry.ticket == task.ticket {
+        if entry.revision == task.revision {
             entry.failure = Some(failure.clone());
         }
-        let relied_upon = entry.accepted && entry.goal == Goal::Present;
+        let acknowledged = entry.acknowledged && entry.goal == Goal::Present;
         drop(state);
         self.changed.notify_all();
-        relied_upon
+        acknowledged
     }
 
     /// Notes that the node of another live session is left standing, until that is gone.
-    pub(crate) fn gave_way(&self, task: &Task) {
+    pub(crate) fn yield_to_other(&self, task: &Task) {
         let mut state = self.state.lock();
         if let Some(entry) = state.entries.get_mut(&task.path)
-            && entry.ticket == task.ticket
+            && entry.revision == task.revision
         {
             let why = "a live session of another program keeps registering this id";
             entry.failure = Some(Failure::Refused(why.into()));
-            entry.agreed = 0;
+            entry.confirmed = 0;
         }
         drop(state);
         self.changed.notify_all();
@@ -282,32 +284,32 @@ impl Wanted {
 
     /// Notes that another session had put its own node in the place of one that was relied upon. Returns whether we
     /// give way from now on, `None` where nobody has relied on the node yet.
-    pub(crate) fn fought(&self, path: &str, now: Instant) -> Option<bool> {
+    pub(crate) fn record_conflict(&self, path: &str, now: Instant) -> Option<bool> {
         let mut state = self.state.lock();
         let entry = state.entries.get_mut(path)?;
-        (entry.accepted || entry.gives_way()).then(|| entry.fought(now))
+        (entry.acknowledged || entry.yields()).then(|| entry.record_conflict(now))
     }
 }
 
 impl State {
-    fn want(&mut self, path: String, data: Arc<[u8]>, instance: Arc<ServiceInstance>) -> Ticket {
-        let ticket = self.next_ticket();
-        let mut entry = Entry::new(ticket, instance, data);
+    fn add(&mut self, path: String, data: Arc<[u8]>, instance: Arc<ServiceInstance>) -> Revision {
+        let revision = self.next_revision();
+        let mut entry = Entry::new(revision, instance, data);
         if let Some(earlier) = self.entries.get(&path) {
             entry = entry.succeed(earlier);
-            entry.before = earlier.standing();
+            entry.previous = earlier.in_force();
         }
         self.entries.insert(path.clone(), entry);
-        (path, ticket)
+        (path, revision)
     }
 
     /// Whether ZooKeeper holds it, as far as anybody knows.
-    fn is_placed(&self, (path, ticket): &Ticket) -> std::result::Result<bool, Outcome> {
+    fn is_placed(&self, (path, revision): &Revision) -> std::result::Result<bool, Outcome> {
         let entry = self.entries.get(path);
-        match entry.filter(|entry| entry.ticket == *ticket) {
+        match entry.filter(|entry| entry.revision == *revision) {
             None if self.closed => Err(Outcome::Closed),
             None => Err(Outcome::Withdrawn),
-            Some(entry) if entry.agreed == *ticket => Ok(true),
+            Some(entry) if entry.confirmed == *revision => Ok(true),
             Some(entry) => match &entry.failure {
                 Some(failure) if !failure.is_transient() => Err(Outcome::Refused(failure.clone())),
                 _ => Ok(false),
@@ -315,18 +317,15 @@ impl State {
         }
     }
 
-    fn accept(&mut self, path: &str) {
+    fn acknowledge(&mut self, path: &str) {
         if let Some(entry) = self.entries.get_mut(path) {
-            entry.accepted = true;
-            entry.before = None;
+            entry.acknowledged = true;
+            entry.previous = None;
         }
     }
 
-    fn next_ticket(&mut self) -> u64 {
-        self.tickets += 1;
-        self.tickets
+    fn next_revision(&mut self) -> u64 {
+        self.revisions += 1;
+        self.revisions
     }
 }
-
-#[cfg(all(test, interleave))]
-mod interleavings;

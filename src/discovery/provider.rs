@@ -1,9 +1,9 @@
 //! Finds one instance of a service: an override, else the snapshot, then pick one.
 
-use crate::directory::Directory;
+use crate::discovery::directory::Directory;
+use crate::discovery::snapshot::{RejectedInstance, Snapshot, View};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ServiceInstance, path};
-use crate::snapshot::{RejectedInstance, Snapshot, View};
+use crate::model::{Service, ServiceInstance};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ pub struct ServiceProvider {
 
 impl ServiceProvider {
     pub(crate) fn new(directory: Arc<Directory>, name: &str) -> Result<ServiceProvider> {
-        check_name(name)?;
+        Service::check_name(name)?;
         directory.hold(name)?;
         Ok(ServiceProvider {
             name: name.to_owned(),
@@ -102,7 +102,7 @@ impl fmt::Debug for ServiceProvider {
 /// Picks one live instance of a service that is known.
 pub(crate) fn pick<'a>(view: &'a View, name: &str) -> Option<&'a ServiceInstance> {
     let snapshot = view.get(name)?;
-    snapshot.look_up();
+    snapshot.mark_used();
     pick_one(snapshot).map(|instance| &**instance)
 }
 
@@ -113,11 +113,11 @@ pub(crate) fn with_instance(
     build: impl Fn(&ServiceInstance) -> Result<String>,
 ) -> Result<String> {
     if let Some(snapshot) = directory.view().get(name) {
-        snapshot.look_up();
+        snapshot.mark_used();
         return build(pick_or_say_why(directory, name, snapshot)?);
     }
-    check_name(name)?;
-    let snapshot = directory.follow(name)?;
+    Service::check_name(name)?;
+    let snapshot = directory.subscribe(name)?;
     build(pick_or_say_why(directory, name, &snapshot)?)
 }
 
@@ -153,10 +153,6 @@ const ENDS: [char; 3] = ['/', '?', '#'];
 /// Returns what stands behind the scheme of a URL.
 fn authority(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest)
-}
-
-pub(crate) fn check_name(name: &str) -> Result<()> {
-    path::check_segment(name).map_err(|expected| Error::invalid_service("name", name, expected))
 }
 
 /// What a URL may not be continued with: it would end the request line it is going to stand in.

@@ -1,7 +1,7 @@
 //! What a directory's thread and its callers share: the services to follow, and the view of them.
 
+use crate::discovery::snapshot::View;
 use crate::slot::Slot;
-use crate::snapshot::View;
 use crate::zk::Failure;
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
@@ -10,39 +10,39 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the directory's thread and its callers share.
-pub(crate) struct Shared {
+pub(crate) struct Subscriptions {
     pub(crate) instances: String,
     pub(crate) view: ArcSwap<View>,
     /// The services to follow. Held briefly, never across I/O.
-    pub(crate) follows: Mutex<Follows>,
+    pub(crate) state: Mutex<State>,
     pub(crate) loaded: Condvar,
     closed: AtomicBool,
 }
 
 #[derive(Default)]
-pub(crate) struct Follows {
-    pub(crate) services: HashMap<String, Follow>,
+pub(crate) struct State {
+    pub(crate) services: HashMap<String, Subscription>,
     /// Where the view is shown as well, so that a lookup of the whole process finds it in one step.
     pub(crate) shown: Option<&'static Slot<View>>,
 }
 
 /// Why a service is followed.
 #[derive(Default)]
-pub(crate) struct Follow {
+pub(crate) struct Subscription {
     /// Asked for by name: followed until discovery is disconnected.
     pub(crate) pinned: bool,
     pub(crate) providers: usize,
     pub(crate) failure: Option<Failure>,
 }
 
-impl Shared {
-    pub(crate) fn new(instances: String) -> Shared {
+impl Subscriptions {
+    pub(crate) fn new(instances: String) -> Subscriptions {
         let view = ArcSwap::from_pointee(View::default());
-        let (follows, loaded) = (Mutex::default(), Condvar::new());
-        Shared {
+        let (state, loaded) = (Mutex::default(), Condvar::new());
+        Subscriptions {
             instances,
             view,
-            follows,
+            state,
             loaded,
             closed: AtomicBool::new(false),
         }
@@ -54,54 +54,54 @@ impl Shared {
 
     pub(crate) fn close(&self) {
         // Under the lock, so that nothing is shown and nobody begins to wait once this is done.
-        let mut follows = self.follows.lock();
+        let mut state = self.state.lock();
         self.closed.store(true, Ordering::Release);
-        self.hide(&mut follows);
+        self.hide(&mut state);
     }
 
-    pub(crate) fn hide(&self, follows: &mut Follows) {
-        if let Some(slot) = follows.shown.take() {
+    pub(crate) fn hide(&self, state: &mut State) {
+        if let Some(slot) = state.shown.take() {
             drop(slot.take());
         }
     }
 
     /// Follows a service without waiting for it, or does so no more.
     #[cfg(test)]
-    pub(crate) fn set_followed(&self, name: &str, followed: bool) {
-        let mut follows = self.follows.lock();
+    pub(crate) fn set_subscribed(&self, name: &str, followed: bool) {
+        let mut state = self.state.lock();
         if followed {
-            follows.services.entry(name.to_owned()).or_default().pinned = true;
+            state.services.entry(name.to_owned()).or_default().pinned = true;
         } else {
-            follows.services.remove(name);
+            state.services.remove(name);
         }
     }
 
     /// Returns the names of the services to follow.
-    pub(crate) fn followed(&self) -> Vec<String> {
-        self.follows.lock().services.keys().cloned().collect()
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.state.lock().services.keys().cloned().collect()
     }
 
     /// Swaps the view and wakes those who wait for a first snapshot. What is followed and left out keeps its snapshot:
     /// it was followed no more for a moment, and whoever follows it now may have relied on that already.
     pub(crate) fn publish(&self, mut view: View) {
-        let follows = self.follows.lock();
+        let state = self.state.lock();
         for (name, snapshot) in self.view.load().iter() {
-            if follows.services.contains_key(name) && !view.contains_key(name) {
+            if state.services.contains_key(name) && !view.contains_key(name) {
                 view.insert(name.clone(), snapshot.clone());
             }
         }
         let view = Arc::new(view);
         self.view.store(view.clone());
-        let replaced = follows.shown.and_then(|slot| slot.replace(view));
-        drop(follows);
+        let replaced = state.shown.and_then(|slot| slot.replace(view));
+        drop(state);
         // Outside of the lock: a view may be large.
         drop(replaced);
         self.loaded.notify_all();
     }
 
     pub(crate) fn failed(&self, name: &str, failure: &Failure) {
-        if let Some(follow) = self.follows.lock().services.get_mut(name) {
-            follow.failure = Some(failure.clone());
+        if let Some(subscription) = self.state.lock().services.get_mut(name) {
+            subscription.failure = Some(failure.clone());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::environment;
 use crate::error::{Error, Result};
-use crate::model::{Fields, Params, ServiceInstance, UriSpec, path};
+use crate::model::{Fields, Params, Service, ServiceInstance, UriSpec};
 use arc_swap::ArcSwap;
 use once_cell::sync::Lazy;
 use std::collections::HashMap;
@@ -45,7 +45,7 @@ impl Override {
             ..Fields::new(name, "")
         };
         let path = ServiceInstance::new(fields).build_uri_spec(params)?;
-        Ok(crate::provider::append(&self.base, &path))
+        Ok(crate::discovery::provider::append(&self.base, &path))
     }
 }
 
@@ -67,7 +67,7 @@ fn find_among(overrides: &Overrides, name: &str) -> Result<Option<Arc<Override>>
 }
 
 pub(crate) fn set(name: &str, url: &str) -> Result<()> {
-    path::check_segment(name).map_err(|expected| Error::invalid_service("name", name, expected))?;
+    Service::check_name(name)?;
     let parsed = Arc::new(parse(&format!("the override of {name}"), url)?);
     OVERRIDES.rcu(|overrides| {
         let mut overrides = Overrides::clone(overrides);

@@ -1,7 +1,7 @@
 //! What is asked of ZooKeeper for one task, step by step, each after the answers to the one before.
 
-use crate::entry::{Goal, Task};
 use crate::model::path;
+use crate::registration::entry::{Goal, Task};
 use crate::zk::{Answer, Failure, Mode, Node, Reply, Request};
 
 /// What was asked of ZooKeeper for a task.
@@ -11,8 +11,8 @@ pub(super) enum Stage {
     Create,
     /// Creates what is missing above the node, and then the node.
     CreateBelow,
-    /// Looks at what stands in the place of our node, or of one that is not wanted.
-    Look,
+    /// Looks at what stands in the place of our node, or of one that is not desired.
+    Inspect,
     /// Deletes the node of this owner and creates ours, back to back.
     Replace(i64),
     Overwrite,
@@ -35,7 +35,7 @@ pub(super) enum Step {
 pub(super) struct Placed {
     pub(super) version: i32,
     /// The session whose node stood there.
-    pub(super) replaced: Option<i64>,
+    pub(super) replaced_owner: Option<i64>,
 }
 
 type Answers = Vec<Answer>;
@@ -51,7 +51,7 @@ impl Stage {
 pub(super) fn first(task: &Task) -> (Stage, Vec<Request>) {
     match task.goal {
         Goal::Present => (Stage::Create, vec![create(task)]),
-        Goal::Absent => (Stage::Look, vec![look(task)]),
+        Goal::Absent => (Stage::Inspect, vec![inspect(task)]),
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) fn next(task: &Task, stage: Stage, owner: i64, mut answers: Answers) 
     match stage {
         Stage::Create => match last {
             Ok(_) => Step::Placed(Placed::default()),
-            Err(Failure::NodeExists) => Step::Ask(Stage::Look, vec![look(task)]),
+            Err(Failure::NodeExists) => Step::Ask(Stage::Inspect, vec![inspect(task)]),
             Err(Failure::NoNode) => Step::Ask(Stage::CreateBelow, create_below(task)),
             Err(failure) => Step::Failed(failure),
         },
@@ -69,8 +69,8 @@ pub(super) fn next(task: &Task, stage: Stage, owner: i64, mut answers: Answers) 
             Ok(_) => Step::Placed(Placed::default()),
             Err(failure) => Step::Failed(refusal(answers).unwrap_or(failure)),
         },
-        Stage::Look => match last.and_then(Reply::node) {
-            Ok(found) => after_look(task, owner, found),
+        Stage::Inspect => match last.and_then(Reply::node) {
+            Ok(found) => after_inspection(task, owner, found),
             Err(failure) => Step::Failed(failure),
         },
         Stage::Replace(by) => match (answers.pop(), last) {
@@ -79,13 +79,13 @@ pub(super) fn next(task: &Task, stage: Stage, owner: i64, mut answers: Answers) 
             // Where it was gone already there was nobody to replace.
             (deleted, Ok(_)) => Step::Placed(Placed {
                 version: 0,
-                replaced: matches!(deleted, Some(Ok(_))).then_some(by),
+                replaced_owner: matches!(deleted, Some(Ok(_))).then_some(by),
             }),
         },
         Stage::Overwrite => match last.map(Reply::status) {
             Ok(Some(stat)) => Step::Placed(Placed {
                 version: stat.version,
-                replaced: None,
+                replaced_owner: None,
             }),
             Ok(None) => Step::Failed(Failure::NoNode),
             Err(failure) => Step::Failed(failure),
@@ -98,7 +98,7 @@ pub(super) fn next(task: &Task, stage: Stage, owner: i64, mut answers: Answers) 
 }
 
 /// Decides about the node that was found at the place of ours.
-fn after_look(task: &Task, owner: i64, found: Option<Node>) -> Step {
+fn after_inspection(task: &Task, owner: i64, found: Option<Node>) -> Step {
     let ours = |node: &Node| node.1.owner == owner;
     let same = |node: &Node| *node.0 == *task.data;
     let path = task.path.clone();
@@ -111,7 +111,7 @@ fn after_look(task: &Task, owner: i64, found: Option<Node>) -> Step {
         }
         (Goal::Present, Some(node)) if same(&node) => Step::Placed(Placed {
             version: node.1.version,
-            replaced: None,
+            replaced_owner: None,
         }),
         (Goal::Present, Some((_, stat))) => {
             let (data, version) = (task.data.clone(), stat.version);
@@ -160,7 +160,7 @@ fn create_below(task: &Task) -> Vec<Request> {
     parents.chain([create(task)]).collect()
 }
 
-fn look(task: &Task) -> Request {
+fn inspect(task: &Task) -> Request {
     Request::Read {
         paths: vec![task.path.clone()],
     }
@@ -169,8 +169,8 @@ fn look(task: &Task) -> Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Entry;
     use crate::model::Service;
+    use crate::registration::entry::Entry;
     use crate::zk::Stat;
     use std::sync::Arc;
     use std::time::Instant;
@@ -222,16 +222,16 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_place_of_our_node_decides() {
-        let present = |found| next(&task(Goal::Present), Stage::Look, OURS, found);
+        let present = |found| next(&task(Goal::Present), Stage::Inspect, OURS, found);
         assert_eq!(asked(present(found(b"{}", 9))), (Stage::Replace(9), 2));
         assert_eq!(asked(present(found(b"{", OURS))), (Stage::Overwrite, 1));
         let version = 3;
         let placed = Placed {
             version,
-            replaced: None,
+            replaced_owner: None,
         };
         assert_eq!(present(found(b"{}", OURS)), Step::Placed(placed));
-        let absent = |found| next(&task(Goal::Absent), Stage::Look, OURS, found);
+        let absent = |found| next(&task(Goal::Absent), Stage::Inspect, OURS, found);
         assert_eq!(asked(absent(found(b"{", OURS))), (Stage::Delete, 1));
         assert_eq!(asked(absent(found(b"{}", 9))), (Stage::Delete, 1));
         assert_eq!(absent(found(b"{", 9)), Step::Absent);
@@ -248,9 +248,12 @@ mod tests {
             )
         };
         let done = || Ok(Reply::Done);
-        let placed = |replaced| {
+        let placed = |replaced_owner| {
             let version = 0;
-            Step::Placed(Placed { version, replaced })
+            Step::Placed(Placed {
+                version,
+                replaced_owner,
+            })
         };
         assert_eq!(replaced(done(), done()), placed(Some(9)));
         assert_eq!(replaced(Err(Failure::NoNode), done()), placed(None));

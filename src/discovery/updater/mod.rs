@@ -1,12 +1,12 @@
 //! The thread that keeps the snapshots of the followed services equal to what ZooKeeper holds.
 
-use crate::batches::{Batches, Child};
+use crate::discovery::batches::{Batches, Child};
+use crate::discovery::cache::{Cache, Read};
+use crate::discovery::snapshot::View;
+use crate::discovery::subscriptions::Subscriptions;
 use crate::excerpt::excerpt;
-use crate::followed::{Followed, Read};
 use crate::inbox::Inbox;
 use crate::model::path;
-use crate::shared::Shared;
-use crate::snapshot::View;
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
@@ -17,37 +17,38 @@ use std::time::{Duration, Instant};
 
 const RETRY: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(60);
-/// The last instances of a service are picked for so long after they went: one that is replaced is back sooner.
-const LINGER: Duration = Duration::from_secs(1);
-/// So long after a new connection they are picked in any case: those who lost theirs with us may not be back yet.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Time for which the last instances of a service are still picked after they went: one that is replaced is back
+/// sooner.
+const LAST_INSTANCE_GRACE: Duration = Duration::from_secs(1);
+/// The same after a new connection: those who lost theirs with us may not be back yet.
+const RECONNECT_GRACE: Duration = Duration::from_secs(5);
 
 /// Keeps the snapshots of a directory.
-pub(crate) struct Follower {
-    shared: Arc<Shared>,
+pub(crate) struct Updater {
+    subscriptions: Arc<Subscriptions>,
     inbox: Arc<Inbox>,
-    services: HashMap<String, Followed>,
+    services: HashMap<String, Cache>,
     /// Services that are followed no more, and still watched.
     forgotten: Vec<String>,
     batches: Batches,
     /// The generation that was last seen, and when the time after it in which others come back ends.
     seen: u64,
-    settled_at: Instant,
+    reconnect_grace_until: Instant,
     /// What cannot be used and has not been warned of: the first, and how many others.
     rejected: Option<(String, usize)>,
     warnings: Throttle,
 }
 
-impl Follower {
-    pub(crate) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>) -> Follower {
-        Follower {
-            shared,
+impl Updater {
+    pub(crate) fn new(subscriptions: Arc<Subscriptions>, inbox: Arc<Inbox>) -> Updater {
+        Updater {
+            subscriptions,
             inbox,
             services: HashMap::new(),
             forgotten: Vec::new(),
             batches: Batches::default(),
             seen: 0,
-            settled_at: Instant::now(),
+            reconnect_grace_until: Instant::now(),
             rejected: None,
             warnings: Throttle::default(),
         }
@@ -55,7 +56,7 @@ impl Follower {
 
     /// Runs until the directory is closed.
     pub(crate) fn run(mut self, supervisor: &Supervisor) {
-        while !self.shared.is_closed() {
+        while !self.subscriptions.is_closed() {
             let until = self.update(supervisor.current().as_deref(), Instant::now());
             self.wait(until);
         }
@@ -71,19 +72,19 @@ impl Follower {
     }
 
     fn changed(&mut self, path: &str) {
-        if let Some(service) = path::child_of(&self.shared.instances, path) {
+        if let Some(service) = path::child_of(&self.subscriptions.instances, path) {
             // The service's own node came or went: list its children again.
-            if let Some(followed) = self.services.get_mut(service) {
-                followed.generation = 0;
+            if let Some(cache) = self.services.get_mut(service) {
+                cache.generation = 0;
             }
             return;
         }
         let Some((parent, child)) = path.rsplit_once('/') else {
             return;
         };
-        let service = path::child_of(&self.shared.instances, parent);
-        if let Some(followed) = service.and_then(|service| self.services.get_mut(service)) {
-            followed.changed.insert(child.to_owned());
+        let service = path::child_of(&self.subscriptions.instances, parent);
+        if let Some(cache) = service.and_then(|service| self.services.get_mut(service)) {
+            cache.changed.insert(child.to_owned());
         }
     }
 
@@ -108,32 +109,32 @@ impl Follower {
             self.forgotten.clear();
         }
         if last != 0 && last != self.seen {
-            self.settle(now + SETTLE);
+            self.extend_grace(now + RECONNECT_GRACE);
         }
         self.unwatch(generation);
         let listed = self.list(generation);
         self.read(generation) && listed
     }
 
-    fn settle(&mut self, at: Instant) {
-        self.settled_at = at;
-        let lingering = self.services.values_mut();
-        lingering
-            .filter_map(|service| service.lingers_until.as_mut())
+    fn extend_grace(&mut self, at: Instant) {
+        self.reconnect_grace_until = at;
+        let services = self.services.values_mut();
+        services
+            .filter_map(|service| service.grace_until.as_mut())
             .for_each(|until| *until = at);
     }
 
     /// Begins with what is newly followed and forgets what no longer is. Returns whether anything was forgotten.
     fn adjust(&mut self) -> bool {
-        let wanted: BTreeSet<String> = self.shared.followed().into_iter().collect();
-        let is_forgotten = |name: &String, _: &mut Followed| !wanted.contains(name);
+        let names: BTreeSet<String> = self.subscriptions.names().into_iter().collect();
+        let is_forgotten = |name: &String, _: &mut Cache| !names.contains(name);
         let forgotten: Vec<_> = self.services.extract_if(is_forgotten).collect();
         let any = !forgotten.is_empty();
         let watched = forgotten
             .into_iter()
             .filter(|(_, service)| service.watched == self.seen);
         self.forgotten.extend(watched.map(|(name, _)| name));
-        for name in wanted {
+        for name in names {
             self.services.entry(name).or_default();
         }
         any
@@ -142,7 +143,7 @@ impl Follower {
     /// Leaves no watch behind on services that are followed no more. Where it fails there is no connection any more, and
     /// with that no watch.
     fn unwatch(&mut self, generation: &Generation) {
-        let path = |name: &String| path::service(&self.shared.instances, name);
+        let path = |name: &String| path::service(&self.subscriptions.instances, name);
         let forgotten = self
             .forgotten
             .iter()
@@ -171,7 +172,7 @@ impl Follower {
         let names = self.unread_in(generation);
         let paths = names
             .iter()
-            .map(|name| path::service(&self.shared.instances, name));
+            .map(|name| path::service(&self.subscriptions.instances, name));
         // First the watch, then the list: what changes in between is reported.
         let requests = paths.flat_map(|path| {
             let watch = Request::WatchTree { path: path.clone() };
@@ -194,7 +195,7 @@ impl Follower {
                 Err(failure) => {
                     all = false;
                     log::debug!("{name} cannot be listed yet: {failure}");
-                    self.shared.failed(name, &failure);
+                    self.subscriptions.failed(name, &failure);
                 }
             }
         }
@@ -210,16 +211,16 @@ impl Follower {
                 .filter(|(_, service)| service.generation == generation.number());
             let batches = self.batches.of(listed);
             if batches.is_empty() {
-                self.batches.went(true);
+                self.batches.record_outcome(true);
                 return true;
             }
-            let results = get_all(generation, &self.shared.instances, &batches);
+            let results = get_all(generation, &self.subscriptions.instances, &batches);
             let children = batches.iter().flatten().zip(results);
             let complete = children.fold(true, |complete, (child, result)| {
                 self.take_up(child, result) && complete
             });
             if !complete {
-                self.batches.went(false);
+                self.batches.record_outcome(false);
                 return false;
             }
         }
@@ -241,7 +242,7 @@ impl Follower {
             }
             Err(failure) => {
                 log::debug!("{name}/{} cannot be read yet: {failure}", excerpt(znode));
-                self.shared.failed(name, &failure);
+                self.subscriptions.failed(name, &failure);
                 false
             }
         }
@@ -262,16 +263,17 @@ impl Follower {
     /// Makes new snapshots of the services that have changed. Returns whether there are any, and when one is due that
     /// has to wait.
     fn refresh(&mut self, connected: bool, now: Instant) -> (bool, Option<Instant>) {
-        let (before, mut changed, mut due) = (self.shared.view.load(), false, None::<Instant>);
-        let linger_until = self.settled_at.max(now + LINGER);
+        let (before, mut changed, mut due) =
+            (self.subscriptions.view.load(), false, None::<Instant>);
+        let new_grace_until = self.reconnect_grace_until.max(now + LAST_INSTANCE_GRACE);
         for (name, service) in &mut self.services {
             // What ZooKeeper said before it went away is no reason for a lookup to fail.
-            let lingers = service
-                .lingers_until
+            let grace = service
+                .grace_until
                 .filter(|until| !connected || *until > now);
-            service.refresh(before.get(name), lingers, linger_until);
+            service.refresh(before.get(name), grace, new_grace_until);
             changed |= service.fresh.is_some();
-            let until = service.lingers_until.filter(|until| *until > now);
+            let until = service.grace_until.filter(|until| *until > now);
             due = due.into_iter().chain(until).min();
         }
         (changed, due.filter(|_| connected))
@@ -279,7 +281,7 @@ impl Follower {
 
     /// Swaps the view. A service whose first read is not complete is left out, one that was known keeps what it had.
     fn publish(&mut self) {
-        let before = self.shared.view.load();
+        let before = self.subscriptions.view.load();
         let mut view = View::default();
         for (name, service) in &mut self.services {
             let snapshot = service.fresh.take().or_else(|| before.get(name).cloned());
@@ -287,7 +289,7 @@ impl Follower {
                 view.insert(name.clone(), snapshot);
             }
         }
-        self.shared.publish(view);
+        self.subscriptions.publish(view);
     }
 }
 

@@ -1,8 +1,8 @@
 //! One followed service: what was read of it, and what its snapshot shows.
 
+use crate::discovery::snapshot::{RejectedInstance, Snapshot};
 use crate::excerpt::excerpt;
 use crate::model::{Common, ServiceInstance};
-use crate::snapshot::{RejectedInstance, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +12,7 @@ pub(crate) type Read = Result<Option<Vec<u8>>, String>;
 
 /// What the thread knows of one service.
 #[derive(Default)]
-pub(crate) struct Followed {
+pub(crate) struct Cache {
     /// The generation in which it was read, 0 for none.
     pub(crate) generation: u64,
     /// The generation in which it is watched, 0 for none.
@@ -29,23 +29,24 @@ pub(crate) struct Followed {
     /// Whether the view does not show it as it is.
     pub(crate) unpublished: bool,
     /// Until when the instances that could be picked last are picked, although they are gone.
-    pub(crate) lingers_until: Option<Instant>,
+    pub(crate) grace_until: Option<Instant>,
     /// What the view is to show next.
     pub(crate) fresh: Option<Arc<Snapshot>>,
 }
 
-impl Followed {
+impl Cache {
     /// Makes a new snapshot, where there is something new and everything of it was read. Where nothing can be picked
     /// any more, what could be before and is gone still is: until it `lingers` no more, or from now until
-    /// `linger_until`.
+    /// `new_grace_until`.
     pub(crate) fn refresh(
         &mut self,
         before: Option<&Arc<Snapshot>>,
-        lingers: Option<Instant>,
-        linger_until: Instant,
+        grace: Option<Instant>,
+        new_grace_until: Instant,
     ) {
-        let lingered = self.lingers_until.is_some() && lingers.is_none();
-        if !(self.unpublished || lingered) || self.generation == 0 || !self.changed.is_empty() {
+        let grace_is_over = self.grace_until.is_some() && grace.is_none();
+        if !(self.unpublished || grace_is_over) || self.generation == 0 || !self.changed.is_empty()
+        {
             return;
         }
         self.unpublished = false;
@@ -59,11 +60,11 @@ impl Followed {
             });
         let mut snapshot =
             Snapshot::after(before.map(|before| &**before), listed, rejected.collect());
-        self.lingers_until = None;
-        if snapshot.pickable.is_empty() && !lingered {
+        self.grace_until = None;
+        if snapshot.pickable.is_empty() && !grace_is_over {
             snapshot.pickable = self.gone(before);
-            let lingers = lingers.unwrap_or(linger_until);
-            self.lingers_until = (!snapshot.pickable.is_empty()).then_some(lingers);
+            let grace = grace.unwrap_or(new_grace_until);
+            self.grace_until = (!snapshot.pickable.is_empty()).then_some(grace);
         }
         self.fresh = Some(Arc::new(snapshot));
     }
@@ -136,29 +137,29 @@ mod tests {
 
     const GOOD: &str = r#"{"id":"i","address":"h","port":1}"#;
 
-    fn followed(children: &[(&str, &str)]) -> Followed {
-        let mut followed = Followed {
+    fn cache(children: &[(&str, &str)]) -> Cache {
+        let mut cache = Cache {
             generation: 1,
-            ..Followed::default()
+            ..Cache::default()
         };
         for (znode, data) in children {
-            apply(&mut followed, znode, Some(data));
+            apply(&mut cache, znode, Some(data));
         }
-        followed
+        cache
     }
 
-    fn apply(followed: &mut Followed, znode: &str, data: Option<&str>) -> Option<String> {
+    fn apply(cache: &mut Cache, znode: &str, data: Option<&str>) -> Option<String> {
         let data = data.map(|data| data.as_bytes().to_vec());
-        followed.apply("foo", znode, Ok(data))
+        cache.apply("foo", znode, Ok(data))
     }
 
-    fn snapshot(followed: &mut Followed, before: Option<&Arc<Snapshot>>) -> Arc<Snapshot> {
-        followed.refresh(before, None, Instant::now() + Duration::from_secs(1));
-        followed.fresh.take().unwrap()
+    fn snapshot(cache: &mut Cache, before: Option<&Arc<Snapshot>>) -> Arc<Snapshot> {
+        cache.refresh(before, None, Instant::now() + Duration::from_secs(1));
+        cache.fresh.take().unwrap()
     }
 
-    fn rejected(followed: &mut Followed) -> Vec<String> {
-        let snapshot = snapshot(followed, None);
+    fn rejected(cache: &mut Cache) -> Vec<String> {
+        let snapshot = snapshot(cache, None);
         snapshot
             .rejected
             .iter()
@@ -168,53 +169,53 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_rejected_until_it_is_corrected_or_gone() {
-        let mut followed = followed(&[("a", "{"), ("b", ""), ("c", GOOD)]);
-        let reasons = rejected(&mut followed);
+        let mut cache = cache(&[("a", "{"), ("b", ""), ("c", GOOD)]);
+        let reasons = rejected(&mut cache);
         assert_eq!(reasons.len(), 2);
         assert_eq!(reasons[1], "b: the data is empty");
-        apply(&mut followed, "a", Some(GOOD));
-        assert_eq!(rejected(&mut followed), ["b: the data is empty"]);
-        apply(&mut followed, "b", None);
-        assert_eq!(rejected(&mut followed), [""; 0]);
-        apply(&mut followed, "c", Some(r#"{"address":"me@h"}"#));
-        let snapshot = snapshot(&mut followed, None);
+        apply(&mut cache, "a", Some(GOOD));
+        assert_eq!(rejected(&mut cache), ["b: the data is empty"]);
+        apply(&mut cache, "b", None);
+        assert_eq!(rejected(&mut cache), [""; 0]);
+        apply(&mut cache, "c", Some(r#"{"address":"me@h"}"#));
+        let snapshot = snapshot(&mut cache, None);
         assert_eq!((snapshot.listed.len(), snapshot.rejected.len()), (2, 1));
-        followed.list(["a".to_owned()].into());
-        apply(&mut followed, "a", Some(GOOD));
-        assert_eq!(rejected(&mut followed), [""; 0]);
+        cache.list(["a".to_owned()].into());
+        apply(&mut cache, "a", Some(GOOD));
+        assert_eq!(rejected(&mut cache), [""; 0]);
     }
 
     #[test]
     fn how_large_the_largest_is_follows_what_is_read() {
-        let mut followed = followed(&[("a", GOOD)]);
-        assert_eq!(followed.largest, Some(GOOD.len()));
-        apply(&mut followed, "b", Some(&"x".repeat(1000)));
-        apply(&mut followed, "c", None);
-        assert_eq!(followed.largest, Some(1000));
-        (0..9).for_each(|_| followed.list(["a".to_owned()].into()));
-        apply(&mut followed, "a", Some(GOOD));
-        assert_eq!(followed.largest, Some(GOOD.len()));
+        let mut cache = cache(&[("a", GOOD)]);
+        assert_eq!(cache.largest, Some(GOOD.len()));
+        apply(&mut cache, "b", Some(&"x".repeat(1000)));
+        apply(&mut cache, "c", None);
+        assert_eq!(cache.largest, Some(1000));
+        (0..9).for_each(|_| cache.list(["a".to_owned()].into()));
+        apply(&mut cache, "a", Some(GOOD));
+        assert_eq!(cache.largest, Some(GOOD.len()));
     }
 
     #[test]
     fn the_same_reason_is_no_new_warning() {
-        let mut followed = followed(&[("a", GOOD)]);
-        let warning = apply(&mut followed, "a", Some("")).unwrap();
+        let mut cache = cache(&[("a", GOOD)]);
+        let warning = apply(&mut cache, "a", Some("")).unwrap();
         let kept = "its last good value is kept until it goes: the data is empty";
         assert_eq!(warning, format!("foo/a cannot be used, {kept}"));
-        assert_eq!(apply(&mut followed, "a", Some("")), None);
-        assert!(apply(&mut followed, "a", Some("[]")).is_some());
-        let warning = apply(&mut followed, "b", Some("")).unwrap();
+        assert_eq!(apply(&mut cache, "a", Some("")), None);
+        assert!(apply(&mut cache, "a", Some("[]")).is_some());
+        let warning = apply(&mut cache, "b", Some("")).unwrap();
         assert!(warning.contains("cannot be used, it is left out: "));
     }
 
     #[test]
     fn an_instance_with_another_id_than_its_znode_does_not_linger_when_it_is_switched_off() {
-        let mut followed = followed(&[("i0000000001", GOOD)]);
-        let before = snapshot(&mut followed, None);
+        let mut cache = cache(&[("i0000000001", GOOD)]);
+        let before = snapshot(&mut cache, None);
         assert_eq!(before.pickable.len(), 1);
         let off = r#"{"id":"i","address":"h","port":1,"enabled":false}"#;
-        apply(&mut followed, "i0000000001", Some(off));
-        assert!(snapshot(&mut followed, Some(&before)).pickable.is_empty());
+        apply(&mut cache, "i0000000001", Some(off));
+        assert!(snapshot(&mut cache, Some(&before)).pickable.is_empty());
     }
 }

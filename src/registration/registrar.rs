@@ -1,16 +1,15 @@
-//! The wanted registrations, and the thread that makes ZooKeeper agree with them.
+//! The desired registrations, and the thread that makes ZooKeeper agree with them.
 //!
 //! Whatever happens (a registration, a new session, a node changed by somebody else, an audit that is due), the
-//! thread runs the same comparison: what is wanted against what is ours in ZooKeeper. There is no second path.
+//! thread runs the same comparison: what is desired against what is ours in ZooKeeper. There is no second path.
 
-use crate::address;
-use crate::config::Settings;
+use crate::config::{DISCONNECT_WITHIN, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbox::Inbox;
 use crate::model::{Service, ServiceInstance, path};
-use crate::provider::check_name;
-use crate::reconciler::Reconciler;
-use crate::wanted::{Outcome, Wanted};
+use crate::registration::address;
+use crate::registration::desired::{Desired, Outcome};
+use crate::registration::reconciler::Reconciler;
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{self, Failure, Request};
@@ -22,15 +21,13 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const SIDE: &str = "registration";
-/// How long the end of a session is waited for.
-pub(crate) const DISCONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// One connection of the registration side, and everything that is registered through it.
 pub(crate) struct Registrar {
     settings: Settings,
     instances: String,
     supervisor: Arc<Supervisor>,
-    wanted: Arc<Wanted>,
+    desired: Arc<Desired>,
     inbox: Arc<Inbox>,
 }
 
@@ -38,26 +35,26 @@ impl Registrar {
     /// Connects, and waits for the session unless it is to be established in the background.
     pub(crate) fn connect(settings: Settings) -> Result<Registrar> {
         let (connector, chroot) = zk::connector(&settings)?;
-        let (wanted, inbox) = (Arc::new(Wanted::default()), Arc::new(Inbox::default()));
+        let (desired, inbox) = (Arc::new(Desired::default()), Arc::new(Inbox::default()));
         let timeout = settings.session_timeout;
-        let supervisor = Supervisor::start(SIDE, connector, timeout, inbox.clone())
-            .map_err(|error| no_thread().caused_by(error))?;
+        let supervisor =
+            Supervisor::start(SIDE, connector, timeout, inbox.clone()).map_err(Error::no_thread)?;
         let supervisor = Arc::new(supervisor);
         let (instances, now) = (
             path::instances(&chroot, &settings.environment),
             Instant::now(),
         );
-        let reconciler = Reconciler::new(wanted.clone(), inbox.clone(), &instances, timeout, now);
+        let reconciler = Reconciler::new(desired.clone(), inbox.clone(), &instances, timeout, now);
         let session = supervisor.clone();
         thread::Builder::new()
             .name("party-register".into())
             .spawn(move || reconciler.run(&session))
-            .map_err(|error| no_thread().caused_by(error))?;
+            .map_err(Error::no_thread)?;
         let registrar = Registrar {
             settings,
             instances,
             supervisor,
-            wanted,
+            desired,
             inbox,
         };
         registrar.supervisor.await_first(&registrar.settings)?;
@@ -69,7 +66,7 @@ impl Registrar {
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        if self.wanted.is_closed() {
+        if self.desired.is_closed() {
             ConnectionState::Unconnected
         } else {
             self.supervisor.state()
@@ -77,7 +74,7 @@ impl Registrar {
     }
 
     /// Registers the services under their ids, all or none, unless `permitted` says no at the very moment they are put
-    /// among the wanted.
+    /// among the desired.
     pub(crate) fn register(
         &self,
         services: &[(Service, String)],
@@ -86,18 +83,18 @@ impl Registrar {
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
         let instances = self.instances_of(services, deadline)?;
-        let Some(tickets) = self.wanted.want(instances, permitted)? else {
+        let Some(revisions) = self.desired.add(instances, permitted)? else {
             let what = described(services);
             let message = format!("the registration of {what} was cancelled");
             return Err(Error::new(ErrorKind::Cancelled, message));
         };
         self.inbox.wake();
-        self.wanted
-            .wait(&tickets, deadline)
+        self.desired
+            .wait(&revisions, deadline)
             .map_err(|(path, outcome)| {
-                tickets
+                revisions
                     .iter()
-                    .for_each(|ticket| self.wanted.take_back(ticket));
+                    .for_each(|revision| self.desired.roll_back(revision));
                 self.inbox.wake();
                 self.explain(path, outcome, limit)
             })
@@ -133,11 +130,11 @@ impl Registrar {
     /// Takes out what was registered here under the service's name, and id or port where they are set. With an id
     /// that was not registered here, the node of that id is deleted.
     pub(crate) fn unregister(&self, service: &Service) -> Result<bool> {
-        check_name(service.name())?;
+        Service::check_name(service.name())?;
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
         let paths = self
-            .wanted
+            .desired
             .withdraw(|instance| matches(service, instance))?;
         if paths.is_empty() {
             return service
@@ -145,7 +142,7 @@ impl Registrar {
                 .map_or(Ok(false), |id| self.delete(service.name(), id, deadline));
         }
         self.inbox.wake();
-        if self.wanted.wait_gone(&paths, deadline) {
+        if self.desired.wait_gone(&paths, deadline) {
             return Ok(true);
         }
         let what = format!(
@@ -158,7 +155,7 @@ impl Registrar {
     /// Takes out one registration without waiting for it.
     pub(crate) fn withdraw(&self, service: &Service, id: &str) {
         let gone = self
-            .wanted
+            .desired
             .withdraw(|instance| instance.name() == service.name() && instance.id() == id);
         if gone.is_ok() {
             self.inbox.wake();
@@ -167,7 +164,7 @@ impl Registrar {
 
     pub(crate) fn is_registered(&self, service: &Service, id: &str) -> bool {
         let path = path::instance(&path::service(&self.instances, service.name()), id);
-        self.wanted.is_placed(&path)
+        self.desired.is_placed(&path)
     }
 
     /// Asks ZooKeeper whether the instances of the environment can be listed.
@@ -178,7 +175,7 @@ impl Registrar {
     /// Ends the session and with it all registrations. Idempotent. Where ZooKeeper does not answer in time, nothing is
     /// registered again, and ending the session goes on in the background.
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
-        self.wanted.close();
+        self.desired.close();
         self.inbox.wake();
         // The last request of the session: nothing that is written now comes after it.
         if self.supervisor.close(Instant::now() + within) {
@@ -189,7 +186,7 @@ impl Registrar {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.wanted.is_closed()
+        self.desired.is_closed()
     }
 
     fn path_of(&self, instance: &ServiceInstance) -> String {
@@ -295,10 +292,6 @@ fn matches(service: &Service, instance: &ServiceInstance) -> bool {
     same_one && instance.name() == service.name()
 }
 
-pub(crate) fn no_thread() -> Error {
-    Error::new(ErrorKind::System, "cannot start a background thread")
-}
-
 fn now_millis() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -308,7 +301,8 @@ fn now_millis() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Side};
+    use crate::config::Config;
+    use crate::side::Side;
     use crate::zk::Mode;
     use crate::zk::memory::{Registry, registry};
 
@@ -570,15 +564,15 @@ mod tests {
             .map(|n| (service(), format!("other-{n}")))
             .collect();
         let instances = registrar.instances_of(&others, Instant::now()).unwrap();
-        let tickets = registrar.wanted.want(instances, &|| true).unwrap().unwrap();
+        let revisions = registrar.desired.add(instances, &|| true).unwrap().unwrap();
         registrar.inbox.wake();
-        let placed = |ticket| {
+        let placed = |revision| {
             registrar
-                .wanted
-                .wait(std::slice::from_ref(ticket), Instant::now())
+                .desired
+                .wait(std::slice::from_ref(revision), Instant::now())
         };
         until("one is placed", || {
-            tickets.iter().any(|ticket| placed(ticket).is_ok())
+            revisions.iter().any(|revision| placed(revision).is_ok())
         });
         assert!(registry.calls().create - before < others.len());
         registry.delay(Duration::ZERO);

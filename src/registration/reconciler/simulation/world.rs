@@ -2,7 +2,7 @@
 
 use crate::inbox::Inbox;
 use crate::model::{Service, ServiceInstance};
-use crate::wanted::{Outcome, Ticket, Wanted};
+use crate::registration::desired::{Desired, Outcome, Revision};
 use crate::zk::memory::Registry;
 use crate::zk::memory::faults::connector_to;
 use crate::zk::{Mode, Session, Signal};
@@ -45,13 +45,13 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
 #[derive(Default)]
 pub(super) struct Calls {
     pub(super) registered: BTreeMap<u8, Arc<ServiceInstance>>,
-    waiting: BTreeMap<u8, (Ticket, Arc<ServiceInstance>)>,
+    waiting: BTreeMap<u8, (Revision, Arc<ServiceInstance>)>,
 }
 
 /// Everything but the reconciler.
 pub(super) struct World {
     pub(super) registry: Arc<Registry>,
-    pub(super) wanted: Arc<Wanted>,
+    pub(super) desired: Arc<Desired>,
     pub(super) calls: Mutex<Calls>,
     /// Another program.
     pub(super) other: Mutex<Arc<dyn Session>>,
@@ -78,7 +78,7 @@ impl World {
         let other = Mutex::new(open(&registry, None));
         Arc::new(World {
             registry,
-            wanted: Arc::default(),
+            desired: Arc::default(),
             calls: Mutex::default(),
             other,
         })
@@ -112,19 +112,19 @@ impl World {
     fn register(&self, id: u8, data: u8) {
         let service = Service::new("foo", 1).payload(serde_json::json!(data));
         let instance = service.instance(&id.to_string(), "10.0.0.1", 0).unwrap();
-        let tickets = self
-            .wanted
-            .want(vec![(path(id), instance.clone())], &|| true);
-        let ticket = tickets.unwrap().unwrap().remove(0);
+        let revisions = self
+            .desired
+            .add(vec![(path(id), instance.clone())], &|| true);
+        let revision = revisions.unwrap().unwrap().remove(0);
         self.calls
             .lock()
             .waiting
-            .insert(id, (ticket, Arc::new(instance)));
+            .insert(id, (revision, Arc::new(instance)));
     }
 
     fn unregister(&self, id: u8) {
         let gone = self
-            .wanted
+            .desired
             .withdraw(|instance| instance.id() == id.to_string());
         gone.unwrap();
         let mut calls = self.calls.lock();
@@ -135,24 +135,24 @@ impl World {
     /// The call has waited for too long.
     pub(super) fn give_up(&self, id: u8) {
         self.let_return();
-        if let Some((ticket, _)) = self.calls.lock().waiting.remove(&id) {
-            self.wanted.take_back(&ticket);
+        if let Some((revision, _)) = self.calls.lock().waiting.remove(&id) {
+            self.desired.roll_back(&revision);
         }
     }
 
     /// Lets every call return that can.
     pub(super) fn let_return(&self) {
         let mut calls = self.calls.lock();
-        for (id, (ticket, instance)) in std::mem::take(&mut calls.waiting) {
+        for (id, (revision, instance)) in std::mem::take(&mut calls.waiting) {
             let waited = self
-                .wanted
-                .wait(std::slice::from_ref(&ticket), Instant::now());
+                .desired
+                .wait(std::slice::from_ref(&revision), Instant::now());
             match waited.map_err(|(_, outcome)| outcome) {
                 Ok(()) => drop(calls.registered.insert(id, instance)),
                 Err(Outcome::TimedOut(_)) => {
-                    drop(calls.waiting.insert(id, (ticket.clone(), instance)));
+                    drop(calls.waiting.insert(id, (revision.clone(), instance)));
                 }
-                Err(Outcome::Refused(_)) => self.wanted.take_back(&ticket),
+                Err(Outcome::Refused(_)) => self.desired.roll_back(&revision),
                 Err(outcome) => panic!("{id}: {outcome:?}"),
             }
         }

@@ -3,15 +3,14 @@
 //! Readers load one pointer. The thread applies what ZooKeeper reports: a changed child costs one read, a new session
 //! one full re-read, and the view is swapped whole. What cannot be read stays as it was and is read again.
 
-use crate::config::Settings;
+use crate::config::{DISCONNECT_WITHIN, Settings};
+use crate::discovery::snapshot::{Snapshot, View};
+use crate::discovery::subscriptions::{Subscription, Subscriptions};
+use crate::discovery::updater::Updater;
 use crate::error::{Error, ErrorKind, Result};
-use crate::follower::Follower;
 use crate::inbox::Inbox;
 use crate::model::path;
-use crate::registrar::no_thread;
-use crate::shared::{Follow, Shared};
 use crate::slot::Slot;
-use crate::snapshot::{Snapshot, View};
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{self, Failure, Request};
@@ -26,7 +25,7 @@ const SIDE: &str = "discovery";
 pub(crate) struct Directory {
     settings: Settings,
     supervisor: Arc<Supervisor>,
-    shared: Arc<Shared>,
+    subscriptions: Arc<Subscriptions>,
     inbox: Arc<Inbox>,
 }
 
@@ -34,21 +33,24 @@ impl Directory {
     /// Connects, and waits for the session unless it is to be established in the background.
     pub(crate) fn connect(settings: Settings) -> Result<Directory> {
         let (connector, chroot) = zk::connector(&settings)?;
-        let shared = Arc::new(Shared::new(path::instances(&chroot, &settings.environment)));
+        let subscriptions = Arc::new(Subscriptions::new(path::instances(
+            &chroot,
+            &settings.environment,
+        )));
         let (inbox, timeout) = (Arc::new(Inbox::default()), settings.session_timeout);
-        let supervisor = Supervisor::start(SIDE, connector, timeout, inbox.clone())
-            .map_err(|error| no_thread().caused_by(error))?;
+        let supervisor =
+            Supervisor::start(SIDE, connector, timeout, inbox.clone()).map_err(Error::no_thread)?;
         let supervisor = Arc::new(supervisor);
-        let follower = Follower::new(shared.clone(), inbox.clone());
+        let updater = Updater::new(subscriptions.clone(), inbox.clone());
         let session = supervisor.clone();
         thread::Builder::new()
             .name("party-discover".into())
-            .spawn(move || follower.run(&session))
-            .map_err(|error| no_thread().caused_by(error))?;
+            .spawn(move || updater.run(&session))
+            .map_err(Error::no_thread)?;
         let directory = Directory {
             settings,
             supervisor,
-            shared,
+            subscriptions,
             inbox,
         };
         directory.supervisor.await_first(&directory.settings)?;
@@ -56,77 +58,78 @@ impl Directory {
     }
 
     pub(crate) fn view(&self) -> arc_swap::Guard<Arc<View>> {
-        self.shared.view.load()
+        self.subscriptions.view.load()
     }
 
     /// Shows the view in a slot, until [`hide`](Directory::hide) or the end of the connection.
     pub(crate) fn show_in(&self, slot: &'static Slot<View>) {
-        let mut follows = self.shared.follows.lock();
-        if !self.shared.is_closed() {
-            follows.shown = Some(slot);
-            drop(slot.replace(self.shared.view.load_full()));
+        let mut state = self.subscriptions.state.lock();
+        if !self.subscriptions.is_closed() {
+            state.shown = Some(slot);
+            drop(slot.replace(self.subscriptions.view.load_full()));
         }
     }
 
     pub(crate) fn hide(&self) {
-        self.shared.hide(&mut self.shared.follows.lock());
+        self.subscriptions
+            .hide(&mut self.subscriptions.state.lock());
     }
 
     /// Follows the service from now on, and waits for its first snapshot.
-    pub(crate) fn follow(&self, name: &str) -> Result<Arc<Snapshot>> {
-        self.load(name, |follow| follow.pinned = true)
+    pub(crate) fn subscribe(&self, name: &str) -> Result<Arc<Snapshot>> {
+        self.load(name, |subscription| subscription.pinned = true)
     }
 
     /// Follows the service until [`release`](Directory::release), and waits for its first snapshot.
     pub(crate) fn hold(&self, name: &str) -> Result<()> {
-        self.load(name, |follow| follow.providers += 1)
+        self.load(name, |subscription| subscription.providers += 1)
             .map(drop)
             .inspect_err(|_| self.release(name))
     }
 
     pub(crate) fn release(&self, name: &str) {
-        let mut follows = self.shared.follows.lock();
-        let Some(follow) = follows.services.get_mut(name) else {
+        let mut state = self.subscriptions.state.lock();
+        let Some(subscription) = state.services.get_mut(name) else {
             return;
         };
-        follow.providers = follow.providers.saturating_sub(1);
-        let looked_up = self
-            .shared
+        subscription.providers = subscription.providers.saturating_sub(1);
+        let used = self
+            .subscriptions
             .view
             .load()
             .get(name)
-            .is_some_and(|snapshot| snapshot.is_looked_up());
-        if !follow.pinned && !looked_up && follow.providers == 0 {
-            follows.services.remove(name);
-            drop(follows);
+            .is_some_and(|snapshot| snapshot.is_used());
+        if !subscription.pinned && !used && subscription.providers == 0 {
+            state.services.remove(name);
+            drop(state);
             self.inbox.wake();
         }
     }
 
-    fn load(&self, name: &str, claim: impl FnOnce(&mut Follow)) -> Result<Arc<Snapshot>> {
+    fn load(&self, name: &str, claim: impl FnOnce(&mut Subscription)) -> Result<Arc<Snapshot>> {
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
-        let mut follows = self.shared.follows.lock();
-        claim(follows.services.entry(name.to_owned()).or_default());
+        let mut state = self.subscriptions.state.lock();
+        claim(state.services.entry(name.to_owned()).or_default());
         self.inbox.wake();
         loop {
-            if self.shared.is_closed() {
+            if self.subscriptions.is_closed() {
                 return Err(Error::not_connected(SIDE));
             }
-            if let Some(snapshot) = self.shared.view.load().get(name) {
+            if let Some(snapshot) = self.subscriptions.view.load().get(name) {
                 return Ok(snapshot.clone());
             }
             if self
-                .shared
+                .subscriptions
                 .loaded
-                .wait_until(&mut follows, deadline)
+                .wait_until(&mut state, deadline)
                 .timed_out()
             {
-                let failure = follows
+                let failure = state
                     .services
                     .get(name)
-                    .and_then(|follow| follow.failure.clone());
-                drop(follows);
+                    .and_then(|subscription| subscription.failure.clone());
+                drop(state);
                 return Err(self.unread(name, failure));
             }
         }
@@ -149,7 +152,7 @@ impl Directory {
     pub(crate) fn services(&self) -> Result<Vec<String>> {
         self.check_open()?;
         let limit = self.settings.connection_timeout;
-        let path = self.shared.instances.clone();
+        let path = self.subscriptions.instances.clone();
         match self
             .supervisor
             .ask(&Request::Children { path }, Instant::now() + limit)
@@ -159,7 +162,7 @@ impl Directory {
                 names.sort();
                 Ok(names)
             }
-            Err(_) if self.shared.is_closed() => Err(Error::not_connected(SIDE)),
+            Err(_) if self.subscriptions.is_closed() => Err(Error::not_connected(SIDE)),
             Err(failure) if failure.is_transient() => {
                 Err(Error::timeout("listing the services", limit).caused_by(failure))
             }
@@ -172,7 +175,7 @@ impl Directory {
 
     /// Asks ZooKeeper whether the instances of the environment can be listed.
     pub(crate) fn healthy(&self) -> bool {
-        self.supervisor.can_list(&self.shared.instances)
+        self.supervisor.can_list(&self.subscriptions.instances)
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
@@ -189,7 +192,7 @@ impl Directory {
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.shared.is_closed() {
+        if self.subscriptions.is_closed() {
             Err(Error::not_connected(SIDE))
         } else {
             Ok(())
@@ -198,8 +201,8 @@ impl Directory {
 
     /// Ends the session. Idempotent. Where ZooKeeper does not answer in time, that goes on in the background.
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
-        self.shared.close();
-        self.shared.loaded.notify_all();
+        self.subscriptions.close();
+        self.subscriptions.loaded.notify_all();
         self.inbox.wake();
         if self.supervisor.close(Instant::now() + within) {
             return Ok(());
@@ -210,7 +213,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if let Err(error) = self.disconnect(crate::registrar::DISCONNECT_WITHIN) {
+        if let Err(error) = self.disconnect(DISCONNECT_WITHIN) {
             log::warn!("{error}");
         }
     }
@@ -219,7 +222,7 @@ impl Drop for Directory {
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Directory")
-            .field("instances", &self.shared.instances)
+            .field("instances", &self.subscriptions.instances)
             .field("state", &self.state())
             .finish()
     }
@@ -228,8 +231,9 @@ impl fmt::Debug for Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Side};
-    use crate::provider::{self, ServiceProvider};
+    use crate::config::Config;
+    use crate::discovery::provider::{self, ServiceProvider};
+    use crate::side::Side;
     use crate::zk::memory::{Registry, registry};
     use crate::zk::{Mode, Session};
 

@@ -21,11 +21,11 @@ fn choose(route: Option<IpAddr>, interfaces: &[IpAddr]) -> Option<IpAddr> {
     let route = route
         .map(|route| route.to_canonical())
         .filter(|route| is_global(*route));
-    let first = |wanted: fn(&IpAddr) -> bool| {
+    let first = |suits: fn(&IpAddr) -> bool| {
         interfaces
             .iter()
             .copied()
-            .find(|ip| wanted(ip) && is_global(*ip))
+            .find(|ip| suits(ip) && is_global(*ip))
     };
     route
         .or_else(|| first(IpAddr::is_ipv4))

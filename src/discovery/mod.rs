@@ -21,17 +21,27 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 
-use crate::config::{Config, Side};
-use crate::directory::Directory;
+use crate::config::{Config, DISCONNECT_WITHIN};
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
-use crate::overrides;
-use crate::provider::{self, ServiceProvider};
-use crate::registrar::DISCONNECT_WITHIN;
+use crate::side::Side;
 use crate::slot::Slot;
-use crate::snapshot::View;
 use crate::zk::ConnectionState;
+use directory::Directory;
+use snapshot::View;
 use std::sync::Arc;
+
+mod batches;
+mod cache;
+mod directory;
+pub(crate) mod overrides;
+mod provider;
+mod snapshot;
+mod subscriptions;
+mod updater;
+
+pub use provider::ServiceProvider;
+pub use snapshot::RejectedInstance;
 
 /// The connection that the process shares.
 static DIRECTORY: Slot<Directory> = Slot::new();

@@ -2,8 +2,8 @@
 
 use crate::inbox::Inbox;
 use crate::model::Service;
-use crate::reconciler::Reconciler;
-use crate::wanted::Wanted;
+use crate::registration::desired::Desired;
+use crate::registration::reconciler::Reconciler;
 use crate::zk::generation;
 use crate::zk::memory::Registry;
 use crate::zk::memory::faults::connector_to;
@@ -20,40 +20,40 @@ fn far() -> Instant {
 }
 
 /// Registers, and takes it back if that fails, as a caller does. Returns whether it is registered.
-fn register(wanted: &Wanted, data: u8, permitted: &dyn Fn() -> bool) -> bool {
+fn register(desired: &Desired, data: u8, permitted: &dyn Fn() -> bool) -> bool {
     let service = Service::new("foo", 1).payload(serde_json::json!(data));
     let instance = service.instance("1", "10.0.0.1", 0).unwrap();
-    let Ok(Some(tickets)) = wanted.want(vec![(PATH.into(), instance)], permitted) else {
+    let Ok(Some(revisions)) = desired.add(vec![(PATH.into(), instance)], permitted) else {
         return false;
     };
-    let placed = wanted.wait(&tickets, far()).is_ok();
+    let placed = desired.wait(&revisions, far()).is_ok();
     if !placed {
-        wanted.take_back(&tickets[0]);
+        desired.roll_back(&revisions[0]);
     }
     placed
 }
 
-fn unregister(wanted: &Wanted) {
-    if let Ok(paths) = wanted.withdraw(|_| true) {
-        assert!(wanted.wait_gone(&paths, far()));
+fn unregister(desired: &Desired) {
+    if let Ok(paths) = desired.withdraw(|_| true) {
+        assert!(desired.wait_gone(&paths, far()));
     }
 }
 
 /// Runs the callers beside a reconciler, in many orders, and returns to `check` what is in the registry after each.
 fn in_many_orders(
-    callers: impl Fn(Arc<Wanted>) -> Vec<thread::JoinHandle<()>> + Send + Sync + 'static,
+    callers: impl Fn(Arc<Desired>) -> Vec<thread::JoinHandle<()>> + Send + Sync + 'static,
     check: impl Fn(Option<Vec<u8>>) + Send + Sync + 'static,
 ) {
     shuttle::check_random(
         move || {
             let registry = Arc::new(Registry::default());
-            let wanted = Arc::new(Wanted::default());
+            let desired = Arc::new(Desired::default());
             let inbox = Arc::new(Inbox::default());
             let session = connector_to(registry.clone()).session(Arc::new(|_| {}));
             let generation = generation::inline(1, session);
             let timeout = Duration::from_secs(6);
             let mut reconciler = Reconciler::new(
-                wanted.clone(),
+                desired.clone(),
                 inbox,
                 "/test/instances",
                 timeout,
@@ -68,7 +68,7 @@ fn in_many_orders(
                 }
                 reconciler.compare(Some(&generation), Instant::now());
             });
-            callers(wanted)
+            callers(desired)
                 .into_iter()
                 .for_each(|caller| caller.join().unwrap());
             done.store(true, Ordering::SeqCst);
@@ -88,17 +88,17 @@ fn in_many_orders(
 #[test]
 fn registering_and_unregistering_at_once_leaves_nothing_in_the_end() {
     in_many_orders(
-        |wanted| {
-            let (one, two) = (wanted.clone(), wanted.clone());
+        |desired| {
+            let (one, two) = (desired.clone(), desired.clone());
             let mut callers = vec![
                 thread::spawn(move || _ = register(&one, 1, &|| true)),
                 thread::spawn(move || _ = register(&two, 2, &|| true)),
             ];
             let last = callers.split_off(0);
             vec![thread::spawn(move || {
-                unregister(&wanted);
+                unregister(&desired);
                 last.into_iter().for_each(|caller| caller.join().unwrap());
-                unregister(&wanted);
+                unregister(&desired);
             })]
         },
         |node| assert_eq!(node, None),
@@ -108,9 +108,9 @@ fn registering_and_unregistering_at_once_leaves_nothing_in_the_end() {
 #[test]
 fn of_two_that_register_the_same_id_the_last_one_stays() {
     in_many_orders(
-        |wanted| {
-            let other = wanted.clone();
-            let first = thread::spawn(move || _ = register(&wanted, 1, &|| true));
+        |desired| {
+            let other = desired.clone();
+            let first = thread::spawn(move || _ = register(&desired, 1, &|| true));
             let second = thread::spawn(move || {
                 first.join().unwrap();
                 assert!(register(&other, 2, &|| true));
@@ -130,12 +130,12 @@ fn of_two_that_register_the_same_id_the_last_one_stays() {
 #[test]
 fn what_is_cancelled_does_not_stay_registered() {
     in_many_orders(
-        |wanted| {
-            let (cancelled, other) = (Arc::new(AtomicBool::new(false)), wanted.clone());
+        |desired| {
+            let (cancelled, other) = (Arc::new(AtomicBool::new(false)), desired.clone());
             let asked = cancelled.clone();
             vec![
                 thread::spawn(move || {
-                    register(&wanted, 1, &|| !asked.load(Ordering::SeqCst));
+                    register(&desired, 1, &|| !asked.load(Ordering::SeqCst));
                 }),
                 thread::spawn(move || {
                     cancelled.store(true, Ordering::SeqCst);
@@ -150,12 +150,12 @@ fn what_is_cancelled_does_not_stay_registered() {
 #[test]
 fn closing_ends_every_wait() {
     in_many_orders(
-        |wanted| {
-            let (one, two) = (wanted.clone(), wanted.clone());
+        |desired| {
+            let (one, two) = (desired.clone(), desired.clone());
             vec![
                 thread::spawn(move || _ = register(&one, 1, &|| true)),
                 thread::spawn(move || unregister(&two)),
-                thread::spawn(move || wanted.close()),
+                thread::spawn(move || desired.close()),
             ]
         },
         |_| {},

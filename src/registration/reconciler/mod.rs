@@ -1,10 +1,10 @@
-//! The one comparison: what is wanted against what is ours in ZooKeeper, and what to do about the difference.
+//! The one comparison: what is desired against what is ours in ZooKeeper, and what to do about the difference.
 
-use crate::entry::{Found, REST, Task};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
+use crate::registration::desired::Desired;
+use crate::registration::entry::{MIN_REWRITE_INTERVAL, Observed, Task};
 use crate::throttle::Throttle;
-use crate::wanted::Wanted;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{Answer, Failure, Reply, Request};
@@ -20,50 +20,50 @@ const AUDIT: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
-/// Makes ZooKeeper agree with what is wanted.
+/// Makes ZooKeeper agree with what is desired.
 pub(crate) struct Reconciler {
-    wanted: Arc<Wanted>,
+    desired: Arc<Desired>,
     inbox: Arc<Inbox>,
     /// The path below which our nodes are.
     instances: String,
     /// How long a write on a lost connection may still be carried out.
-    haunted: Duration,
+    in_doubt_for: Duration,
     seen: u64,
     /// The generation in which there is nothing of ours left that nobody wants.
     swept: u64,
     audit_due: Instant,
     retry: Duration,
-    fights: Throttle,
-    defeats: Throttle,
+    conflicts: Throttle,
+    yields: Throttle,
     refusals: Throttle,
 }
 
 impl Reconciler {
     pub(crate) fn new(
-        wanted: Arc<Wanted>,
+        desired: Arc<Desired>,
         inbox: Arc<Inbox>,
         instances: &str,
         session_timeout: Duration,
         now: Instant,
     ) -> Reconciler {
         Reconciler {
-            wanted,
+            desired,
             inbox,
             instances: instances.to_owned(),
-            haunted: session_timeout * 2,
+            in_doubt_for: session_timeout * 2,
             seen: 0,
             swept: 0,
             audit_due: now + AUDIT,
             retry: RETRY,
-            fights: Throttle::default(),
-            defeats: Throttle::default(),
+            conflicts: Throttle::default(),
+            yields: Throttle::default(),
             refusals: Throttle::default(),
         }
     }
 
-    /// Runs until nothing is wanted any more.
+    /// Runs until nothing is desired any more.
     pub(crate) fn run(mut self, supervisor: &Supervisor) {
-        while !self.wanted.is_closed() {
+        while !self.desired.is_closed() {
             let until = self.compare(supervisor.current().as_deref(), Instant::now());
             self.wait(until);
         }
@@ -72,12 +72,12 @@ impl Reconciler {
     fn wait(&self, deadline: Instant) {
         let changes = self.inbox.take(deadline);
         if changes.everything {
-            self.wanted.doubt_all();
+            self.desired.mark_all_dirty();
         }
         changes
             .paths
             .iter()
-            .for_each(|path| self.wanted.doubt(path));
+            .for_each(|path| self.desired.mark_dirty(path));
     }
 
     /// Compares, acts, and returns when to compare again if nothing happens before.
@@ -86,19 +86,19 @@ impl Reconciler {
         let Some(generation) = generation else {
             return now + AUDIT;
         };
-        self.haunted = self.haunted.max(generation.session_timeout() * 2);
+        self.in_doubt_for = self.in_doubt_for.max(generation.session_timeout() * 2);
         if generation.number() != self.seen || now >= self.audit_due {
             self.seen = generation.number();
             self.audit_due = now + AUDIT;
-            self.wanted.doubt_all();
+            self.desired.mark_all_dirty();
         }
         let swept = self.sweep(generation);
-        let (tasks, held_back) = self.wanted.tasks(now);
+        let (tasks, held_back) = self.desired.tasks(now);
         let (new, known) = tasks.into_iter().partition(Task::is_new);
         let (mut open, verified) = self.verify(generation, known, now);
         open.extend::<Vec<_>>(new);
         // What was written is looked at once more, which has it watched.
-        let written = (!open.is_empty()).then(|| now + REST);
+        let written = (!open.is_empty()).then(|| now + MIN_REWRITE_INTERVAL);
         let done = self.act(generation, open, now) && verified && swept;
         self.retry = if done {
             RETRY
@@ -114,7 +114,7 @@ impl Reconciler {
     /// on servers that were set back to an older state. Returns whether none is left.
     fn sweep(&mut self, generation: &Generation) -> bool {
         if self.swept != generation.number() {
-            match self.delete_unwanted(generation) {
+            match self.delete_strays(generation) {
                 Err(failure) if failure.is_transient() => return false,
                 Err(failure) => log::debug!("our own nodes are not looked for: {failure}"),
                 Ok(()) => {}
@@ -124,15 +124,15 @@ impl Reconciler {
         true
     }
 
-    fn delete_unwanted(&self, generation: &Generation) -> Result<(), Failure> {
+    fn delete_strays(&self, generation: &Generation) -> Result<(), Failure> {
         let path = format!("{}/", self.instances);
         let owned = generation.ask(Request::Ephemerals { path })?.names();
-        let unwanted = self.wanted.without_entry(owned.unwrap_or_default());
+        let strays = self.desired.without_entry(owned.unwrap_or_default());
         let delete = |path: String| {
             log::debug!("{} stands again, and goes", excerpt(&path));
             Request::Delete { path, version: -1 }
         };
-        let deleted = generation.call_all(unwanted.into_iter().map(delete).collect());
+        let deleted = generation.call_all(strays.into_iter().map(delete).collect());
         let mut failures = deleted.into_iter().filter_map(Result::err);
         match failures.find(|failure| *failure != Failure::NoNode) {
             Some(failure) => Err(failure),
@@ -140,7 +140,7 @@ impl Reconciler {
         }
     }
 
-    /// Looks at each node, with a watch. Returns those where ZooKeeper does not hold what is wanted, and whether all
+    /// Looks at each node, with a watch. Returns those where ZooKeeper does not hold what is desired, and whether all
     /// could be looked at.
     fn verify(
         &mut self,
@@ -149,13 +149,13 @@ impl Reconciler {
         now: Instant,
     ) -> (Vec<Task>, bool) {
         let (owner, mut open, mut all) = (generation.owner(), Vec::new(), true);
-        for (task, found) in look(generation, tasks) {
+        for (task, found) in observe(generation, tasks) {
             match found {
-                Ok(found) if task.agrees_with(found.as_ref(), owner) => {
-                    self.wanted.agreed(&task, None, now);
+                Ok(found) if task.is_met_by(found.as_ref(), owner) => {
+                    self.desired.confirm(&task, None, now);
                 }
-                Ok(Some(found)) if task.gives_way_to(found.stat, owner) => {
-                    self.wanted.gave_way(&task);
+                Ok(Some(found)) if task.yields_to(found.stat, owner) => {
+                    self.desired.yield_to_other(&task);
                 }
                 Ok(_) => open.push(task),
                 Err(failure) => {
@@ -167,7 +167,7 @@ impl Reconciler {
         (open, all)
     }
 
-    /// Writes what is missing and deletes what is not wanted. Returns whether all of it could be done.
+    /// Writes what is missing and deletes what is not desired. Returns whether all of it could be done.
     fn act(&mut self, generation: &Generation, open: Vec<Task>, now: Instant) -> bool {
         // One of each service goes ahead, so that what is missing above it is created once and not for each.
         let mut services = HashSet::new();
@@ -194,7 +194,7 @@ impl Reconciler {
                     // Noted when it was created.
                     Step::Placed(_) if stage.creates() => log::debug!("registered {}", task.path),
                     Step::Placed(placed) => self.placed(&task, placed, generation.owner(), now),
-                    Step::Absent => self.wanted.agreed(&task, None, now),
+                    Step::Absent => self.desired.confirm(&task, None, now),
                     Step::Failed(failure) => {
                         done = false;
                         self.failed(&task, &failure, now);
@@ -223,10 +223,10 @@ impl Reconciler {
             }
             asked.push((task, stage, count));
         }
-        let (wanted, owner) = (self.wanted.clone(), generation.owner());
+        let (desired, owner) = (self.desired.clone(), generation.owner());
         let answers = generation.call_all_noting(requests, move |at, answer| {
             if let (Some(task), Ok(_)) = (&creates[at], answer) {
-                wanted.agreed(task, Some((owner, 0)), now);
+                desired.confirm(task, Some((owner, 0)), now);
             }
         });
         let mut answers = answers.into_iter();
@@ -235,23 +235,26 @@ impl Reconciler {
     }
 
     fn placed(&mut self, task: &Task, placed: Placed, owner: i64, now: Instant) {
-        let Placed { version, replaced } = placed;
-        if replaced.is_some_and(|by| task.is_foreign(by, owner)) {
-            self.fought(task, now);
+        let Placed {
+            version,
+            replaced_owner,
+        } = placed;
+        if replaced_owner.is_some_and(|by| task.is_foreign(by, owner)) {
+            self.warn_of_conflict(task, now);
         }
         log::debug!("registered {}", task.path);
-        self.wanted.agreed(task, Some((owner, version)), now);
+        self.desired.confirm(task, Some((owner, version)), now);
     }
 
-    fn fought(&mut self, task: &Task, now: Instant) {
+    fn warn_of_conflict(&mut self, task: &Task, now: Instant) {
         let path = &task.path;
-        let Some(last) = self.wanted.fought(path, now) else {
+        let Some(last) = self.desired.record_conflict(path, now) else {
             return;
         };
         let throttle = if last {
-            &mut self.defeats
+            &mut self.yields
         } else {
-            &mut self.fights
+            &mut self.conflicts
         };
         match throttle.pass(now) {
             Some(more) if last => log::error!(
@@ -266,19 +269,22 @@ impl Reconciler {
     }
 
     fn failed(&mut self, task: &Task, failure: &Failure, now: Instant) {
-        let relied_upon = self.wanted.failed(task, failure, now, self.haunted);
-        let (path, serious) = (&task.path, relied_upon && !failure.is_transient());
+        let acknowledged = self.desired.failed(task, failure, now, self.in_doubt_for);
+        let (path, serious) = (&task.path, acknowledged && !failure.is_transient());
         match serious.then(|| self.refusals.pass(now)).flatten() {
             Some(more) => {
                 log::warn!("{path} cannot be restored in zookeeper, trying again: {failure}{more}");
             }
-            None => log::debug!("{path} is not yet as wanted: {failure}"),
+            None => log::debug!("{path} is not yet as desired: {failure}"),
         }
     }
 }
 
 /// Looks at nodes, with a watch, and at the data of those whose status does not tell enough.
-fn look(generation: &Generation, tasks: Vec<Task>) -> Vec<(Task, Result<Option<Found>, Failure>)> {
+fn observe(
+    generation: &Generation,
+    tasks: Vec<Task>,
+) -> Vec<(Task, Result<Option<Observed>, Failure>)> {
     let exists = |task: &Task| Request::Exists {
         path: task.path.clone(),
         watch: true,
@@ -297,15 +303,19 @@ fn look(generation: &Generation, tasks: Vec<Task>) -> Vec<(Task, Result<Option<F
     let found = |(task, looked): (Task, Result<_, _>)| {
         let found = match looked {
             Ok(Some(stat)) if task.needs_data(stat, owner) => match read.next() {
-                Some(read) => read.and_then(Reply::node).map(|node| node.map(Found::read)),
+                Some(read) => read
+                    .and_then(Reply::node)
+                    .map(|node| node.map(Observed::read)),
                 None => Ok(None),
             },
-            looked => looked.map(|stat| stat.map(Found::seen)),
+            looked => looked.map(|stat| stat.map(Observed::seen)),
         };
         (task, found)
     };
     looked.into_iter().map(found).collect()
 }
 
+#[cfg(all(test, interleave))]
+mod interleavings;
 #[cfg(test)]
 mod simulation;

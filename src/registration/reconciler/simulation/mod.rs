@@ -76,7 +76,7 @@ impl Run {
         let (world, now) = (World::new(), Instant::now());
         let inbox = Arc::new(Inbox::default());
         let reconciler = Reconciler::new(
-            world.wanted.clone(),
+            world.desired.clone(),
             inbox.clone(),
             ROOT,
             SESSION_TIMEOUT,

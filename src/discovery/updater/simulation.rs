@@ -4,9 +4,9 @@
 //! fourth of the invariants: without a connection every lookup goes on, and with one the snapshots become what
 //! ZooKeeper holds.
 
-use super::Follower;
+use super::Updater;
+use crate::discovery::subscriptions::Subscriptions;
 use crate::inbox::Inbox;
-use crate::shared::Shared;
 use crate::zk::generation::{self, Generation};
 use crate::zk::memory::Registry;
 use crate::zk::memory::faults::connector_to;
@@ -26,7 +26,7 @@ const ROOT: &str = "/test/instances";
 enum Op {
     Act(Act),
     Follow(u8, bool),
-    /// The follower takes in what it was told, or not yet, and updates, connected or not; its calls are interrupted
+    /// The updater takes in what it was told, or not yet, and updates, connected or not; its calls are interrupted
     /// like this.
     Step(bool, bool, Vec<Interruption<Act>>),
     /// The connection is lost, while these things happen.
@@ -128,8 +128,8 @@ fn put(session: &dyn Session, path: &str, data: &str) {
 struct Run {
     registry: Arc<Registry>,
     other: Arc<dyn Session>,
-    shared: Arc<Shared>,
-    follower: Follower,
+    subscriptions: Arc<Subscriptions>,
+    updater: Updater,
     inbox: Arc<Inbox>,
     overflowing: Arc<Mutex<bool>>,
     session: Arc<Interrupted<Act>>,
@@ -142,17 +142,17 @@ impl Run {
     fn new() -> Run {
         let registry = Arc::new(Registry::default());
         let other = connector_to(registry.clone()).session(Arc::new(|_| {}));
-        let shared = Arc::new(Shared::new(ROOT.to_owned()));
+        let subscriptions = Arc::new(Subscriptions::new(ROOT.to_owned()));
         let inbox = Arc::new(Inbox::default());
-        let follower = Follower::new(shared.clone(), inbox.clone());
+        let updater = Updater::new(subscriptions.clone(), inbox.clone());
         let overflowing = Arc::default();
         let session = open(&registry, &inbox, &overflowing, &other);
         let generation = generation::inline(1, session.clone());
         Run {
             registry,
             other,
-            shared,
-            follower,
+            subscriptions,
+            updater,
             inbox,
             overflowing,
             session,
@@ -165,7 +165,7 @@ impl Run {
     fn take(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op {
             Op::Act(act) => apply(&*self.other, act),
-            Op::Follow(name, on) => self.shared.set_followed(&service(*name), *on),
+            Op::Follow(name, on) => self.subscriptions.set_subscribed(&service(*name), *on),
             Op::Step(told, connected, script) => return self.step(*told, *connected, script),
             Op::Reconnect(acts) => {
                 // Nobody is told of what happens now.
@@ -201,12 +201,12 @@ impl Run {
         script: &[Interruption<Act>],
     ) -> Result<(), TestCaseError> {
         if told {
-            self.follower.wait(Instant::now());
+            self.updater.wait(Instant::now());
         }
         let before = self.pickable();
         self.session.interrupt(script.iter().cloned());
         let generation = connected.then_some(&self.generation);
-        self.follower.update(generation, self.now);
+        self.updater.update(generation, self.now);
         self.session.interrupt([]);
         if self.session.take_lost() {
             self.registry.lose_connections();
@@ -231,7 +231,7 @@ impl Run {
     }
 
     fn pickable(&self) -> BTreeMap<String, usize> {
-        let view = self.shared.view.load();
+        let view = self.subscriptions.view.load();
         let count = view
             .iter()
             .map(|(name, snapshot)| (name.clone(), snapshot.pickable.len()));
@@ -248,14 +248,14 @@ impl Run {
 
     /// Compares the snapshots with the registry. What is broken keeps a value that it once had, or has none.
     fn check(&self) -> Result<(), TestCaseError> {
-        let view = self.shared.view.load();
+        let view = self.subscriptions.view.load();
         let nodes: BTreeMap<String, Vec<u8>> = self
             .registry
             .dump()
             .into_iter()
             .map(|(path, data, _)| (path, data))
             .collect();
-        for name in self.shared.followed() {
+        for name in self.subscriptions.names() {
             let snapshot = view.get(&name);
             prop_assert!(snapshot.is_some(), "{} has no snapshot", name);
             let listed = snapshot.into_iter().flat_map(|snapshot| &snapshot.listed);
