@@ -198,6 +198,15 @@ impl Desired {
             .for_each(|entry| entry.dirty = true);
     }
 
+    /// Returns the work on a new registration, for the thread that desires it. `None` where another thread is at work on
+    /// this path, or the node has to be looked at first: then it is the reconciler's.
+    pub(crate) fn start(&self, (path, revision): &Revision, now: Instant) -> Option<Task> {
+        let mut state = self.state.lock();
+        let entry = state.entries.get_mut(path)?;
+        let ours = entry.revision == *revision && entry.dirty && !entry.in_progress;
+        (ours && entry.is_new()).then(|| entry.start(path, now))
+    }
+
     /// Returns everything that has to be looked at, and when the first that is held back is due.
     pub(crate) fn tasks(&self, now: Instant) -> (Vec<Task>, Option<Instant>) {
         let (mut tasks, mut due) = (Vec::new(), None::<Instant>);
@@ -206,14 +215,11 @@ impl Desired {
             .lock()
             .entries
             .iter_mut()
-            .filter(|(_, entry)| entry.dirty)
+            .filter(|(_, entry)| entry.dirty && !entry.in_progress)
         {
             match entry.held_back_until().filter(|until| *until > now) {
                 Some(until) => due = Some(due.map_or(until, |due| due.min(until))),
-                None => {
-                    entry.dirty = false;
-                    tasks.push(entry.task(path, now));
-                }
+                None => tasks.push(entry.start(path, now)),
             }
         }
         (tasks, due)
@@ -224,8 +230,7 @@ impl Desired {
     pub(crate) fn confirm(&self, task: &Task, written: Option<(i64, i32)>, now: Instant) {
         let mut state = self.state.lock();
         let Some(entry) = state
-            .entries
-            .get_mut(&task.path)
+            .finish(task)
             .filter(|entry| entry.revision == task.revision)
         else {
             return;
@@ -252,7 +257,7 @@ impl Desired {
         in_doubt: Duration,
     ) -> bool {
         let mut state = self.state.lock();
-        let Some(entry) = state.entries.get_mut(&task.path) else {
+        let Some(entry) = state.finish(task) else {
             return false;
         };
         entry.dirty = true;
@@ -271,7 +276,7 @@ impl Desired {
     /// Notes that the node of another live session is left standing, until that is gone.
     pub(crate) fn yield_to_other(&self, task: &Task) {
         let mut state = self.state.lock();
-        if let Some(entry) = state.entries.get_mut(&task.path)
+        if let Some(entry) = state.finish(task)
             && entry.revision == task.revision
         {
             let why = "a live session of another program keeps registering this id";
@@ -322,6 +327,13 @@ impl State {
             entry.acknowledged = true;
             entry.previous = None;
         }
+    }
+
+    /// Notes that nobody is at work on this task any more.
+    fn finish(&mut self, task: &Task) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(&task.path)?;
+        entry.in_progress = false;
+        Some(entry)
     }
 
     fn next_revision(&mut self) -> u64 {

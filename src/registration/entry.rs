@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) confirmed: u64,
     /// Set until the node is compared again.
     pub(crate) dirty: bool,
+    /// Set while a thread is at work on it, until the outcome is noted.
+    pub(crate) in_progress: bool,
     /// The session that wrote the node, the version it has since, and when that was.
     pub(crate) written: Option<(i64, i32, Instant)>,
     /// Set once `register` has returned `Ok` for it.
@@ -52,6 +54,8 @@ pub(crate) struct Task {
     /// The session that wrote the node, and its version since.
     written: Option<(i64, i32)>,
     yields: bool,
+    /// Set where the node can be created without looking first: it was never written, and we yield to nobody.
+    pub(crate) is_new: bool,
     /// Set while a write that was lost may still be carried out.
     in_doubt: bool,
 }
@@ -88,11 +92,6 @@ impl Task {
         }
     }
 
-    /// Returns whether the node can be created without looking first: it was never written, and we yield to nobody.
-    pub(crate) fn is_new(&self) -> bool {
-        self.goal == Goal::Present && self.written.is_none() && !self.yields
-    }
-
     /// Returns whether owner and version do not tell enough: an earlier write of ours may have come late.
     pub(crate) fn needs_data(&self, found: Stat, owner: i64) -> bool {
         self.in_doubt && self.goal == Goal::Present && found.owner == owner
@@ -120,6 +119,7 @@ impl Entry {
             goal: Goal::Present,
             confirmed: 0,
             dirty: true,
+            in_progress: false,
             written: None,
             acknowledged: false,
             previous: None,
@@ -148,6 +148,7 @@ impl Entry {
     /// Takes over what was known of the node under an earlier entry.
     pub(crate) fn succeed(self, earlier: &Entry) -> Entry {
         Entry {
+            in_progress: earlier.in_progress,
             in_doubt_until: earlier.in_doubt_until,
             conflicts: earlier.conflicts,
             last_conflict: earlier.last_conflict,
@@ -167,7 +168,14 @@ impl Entry {
         self.goal == Goal::Absent && self.confirmed != self.revision
     }
 
-    pub(crate) fn task(&self, path: &str, now: Instant) -> Task {
+    pub(crate) fn is_new(&self) -> bool {
+        self.goal == Goal::Present && self.written.is_none() && !self.yields()
+    }
+
+    /// Returns the work on this entry, for one thread, which has to note the outcome.
+    pub(crate) fn start(&mut self, path: &str, now: Instant) -> Task {
+        self.dirty = false;
+        self.in_progress = true;
         Task {
             path: path.to_owned(),
             data: self.data.clone(),
@@ -175,6 +183,7 @@ impl Entry {
             revision: self.revision,
             written: self.written.map(|(owner, version, _)| (owner, version)),
             yields: self.yields(),
+            is_new: self.is_new(),
             in_doubt: self.is_in_doubt(now),
         }
     }

@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::inbox::Inbox;
 use crate::model::{Service, ServiceInstance, path};
 use crate::registration::address;
-use crate::registration::desired::{Desired, Outcome};
-use crate::registration::reconciler::Reconciler;
+use crate::registration::desired::{Desired, Outcome, Revision};
+use crate::registration::reconciler::{self, Reconciler};
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{self, Failure, Request};
@@ -88,7 +88,9 @@ impl Registrar {
             let message = format!("the registration of {what} was cancelled");
             return Err(Error::new(ErrorKind::Cancelled, message));
         };
-        self.inbox.wake();
+        if !self.begin(&revisions, deadline) {
+            self.inbox.wake();
+        }
         self.desired
             .wait(&revisions, deadline)
             .map_err(|(path, outcome)| {
@@ -98,6 +100,19 @@ impl Registrar {
                 self.inbox.wake();
                 self.explain(path, outcome, limit)
             })
+    }
+
+    /// Has a single new node created from this thread, which is a change of thread less than having the reconciler do
+    /// it. Whatever does not end with a created node is left to that. Returns whether it was begun.
+    fn begin(&self, revisions: &[Revision], deadline: Instant) -> bool {
+        let ([revision], Some(generation)) = (revisions, self.supervisor.current()) else {
+            return false;
+        };
+        let Some(task) = self.desired.start(revision, Instant::now()) else {
+            return false;
+        };
+        reconciler::create(&generation, task, deadline, &self.desired, &self.inbox);
+        true
     }
 
     /// Makes the instances and their paths, once all of them are found to be valid.

@@ -45,15 +45,25 @@ impl Generation {
         self.session.link() != Link::Up(self.connection)
     }
 
+    /// Sends a request without waiting. `done` is called exactly once, on the thread that receives or on this one, and
+    /// must not block.
+    pub(crate) fn send(
+        &self,
+        request: Request,
+        deadline: Instant,
+        done: impl FnOnce(Answer) + Send + 'static,
+    ) {
+        self.session
+            .submit(self.connection, request, deadline, Box::new(done));
+    }
+
     /// Sends a request and waits for its answer, at most until `deadline`.
     pub(crate) fn call(&self, request: Request, deadline: Instant) -> Answer {
         let (answer, answers) = mpsc::sync_channel(1);
-        let done = Box::new(move |outcome| {
+        self.send(request, deadline, move |outcome| {
             // Its caller may wait no longer.
             let _ = answer.try_send(outcome);
         });
-        self.session
-            .submit(self.connection, request, deadline, done);
         let left = deadline.saturating_duration_since(Instant::now());
         answers
             .recv_timeout(left)
@@ -96,13 +106,11 @@ impl Generation {
                 take(&mut under_way);
             }
             let (report, note) = (report.clone(), note.clone());
-            let done = Box::new(move |outcome| {
+            let deadline = Instant::now() + self.session.timeout();
+            self.send(request, deadline, move |outcome| {
                 note(at, &outcome);
                 let _ = report.send((at, outcome));
             });
-            let deadline = Instant::now() + self.session.timeout();
-            self.session
-                .submit(self.connection, request, deadline, done);
             under_way += 1;
         }
         // With the last of the senders gone a lost report would be noticed, and not waited for.

@@ -2,9 +2,9 @@
 
 use crate::inbox::Inbox;
 use crate::model::Service;
-use crate::registration::desired::Desired;
-use crate::registration::reconciler::Reconciler;
-use crate::zk::generation;
+use crate::registration::desired::{Desired, Revision};
+use crate::registration::reconciler::{self, Reconciler};
+use crate::zk::generation::{self, Generation};
 use crate::zk::memory::Registry;
 use crate::zk::memory::faults::connector_to;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
@@ -19,13 +19,42 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(3600)
 }
 
+/// The parts of one side that callers share.
+#[derive(Clone)]
+struct Side {
+    desired: Arc<Desired>,
+    inbox: Arc<Inbox>,
+    generation: Generation,
+}
+
+impl std::ops::Deref for Side {
+    type Target = Desired;
+
+    fn deref(&self) -> &Desired {
+        &self.desired
+    }
+}
+
+impl Side {
+    /// Has the first request carried out at any time from now on, as the network does.
+    fn begin(&self, revision: &Revision) {
+        if let Some(task) = self.desired.start(revision, Instant::now()) {
+            let side = self.clone();
+            thread::spawn(move || {
+                reconciler::create(&side.generation, task, far(), &side.desired, &side.inbox);
+            });
+        }
+    }
+}
+
 /// Registers, and takes it back if that fails, as a caller does. Returns whether it is registered.
-fn register(desired: &Desired, data: u8, permitted: &dyn Fn() -> bool) -> bool {
+fn register(desired: &Side, data: u8, permitted: &dyn Fn() -> bool) -> bool {
     let service = Service::new("foo", 1).payload(serde_json::json!(data));
     let instance = service.instance("1", "10.0.0.1", 0).unwrap();
     let Ok(Some(revisions)) = desired.add(vec![(PATH.into(), instance)], permitted) else {
         return false;
     };
+    desired.begin(&revisions[0]);
     let placed = desired.wait(&revisions, far()).is_ok();
     if !placed {
         desired.roll_back(&revisions[0]);
@@ -33,7 +62,7 @@ fn register(desired: &Desired, data: u8, permitted: &dyn Fn() -> bool) -> bool {
     placed
 }
 
-fn unregister(desired: &Desired) {
+fn unregister(desired: &Side) {
     if let Ok(paths) = desired.withdraw(|_| true) {
         assert!(desired.wait_gone(&paths, far()));
     }
@@ -41,7 +70,7 @@ fn unregister(desired: &Desired) {
 
 /// Runs the callers beside a reconciler, in many orders, and returns to `check` what is in the registry after each.
 fn in_many_orders(
-    callers: impl Fn(Arc<Desired>) -> Vec<thread::JoinHandle<()>> + Send + Sync + 'static,
+    callers: impl Fn(Side) -> Vec<thread::JoinHandle<()>> + Send + Sync + 'static,
     check: impl Fn(Option<Vec<u8>>) + Send + Sync + 'static,
 ) {
     shuttle::check_random(
@@ -51,14 +80,14 @@ fn in_many_orders(
             let inbox = Arc::new(Inbox::default());
             let session = connector_to(registry.clone()).session(Arc::new(|_| {}));
             let generation = generation::inline(1, session);
+            let side = Side {
+                desired: desired.clone(),
+                inbox: inbox.clone(),
+                generation: generation.clone(),
+            };
             let timeout = Duration::from_secs(6);
-            let mut reconciler = Reconciler::new(
-                desired.clone(),
-                inbox,
-                "/test/instances",
-                timeout,
-                Instant::now(),
-            );
+            let mut reconciler =
+                Reconciler::new(desired, inbox, "/test/instances", timeout, Instant::now());
             let done = Arc::new(AtomicBool::new(false));
             let stop = done.clone();
             let reconciling = thread::spawn(move || {
@@ -68,7 +97,7 @@ fn in_many_orders(
                 }
                 reconciler.compare(Some(&generation), Instant::now());
             });
-            callers(desired)
+            callers(side)
                 .into_iter()
                 .for_each(|caller| caller.join().unwrap());
             done.store(true, Ordering::SeqCst);

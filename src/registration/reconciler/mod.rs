@@ -94,7 +94,7 @@ impl Reconciler {
         }
         let swept = self.sweep(generation);
         let (tasks, held_back) = self.desired.tasks(now);
-        let (new, known) = tasks.into_iter().partition(Task::is_new);
+        let (new, known) = tasks.into_iter().partition(|task: &Task| task.is_new);
         let (mut open, verified) = self.verify(generation, known, now);
         open.extend::<Vec<_>>(new);
         // What was written is looked at once more, which has it watched.
@@ -278,6 +278,26 @@ impl Reconciler {
             None => log::debug!("{path} is not yet as desired: {failure}"),
         }
     }
+}
+
+/// Has a node created, and the outcome noted when it is known, after which the reconciler goes on.
+pub(crate) fn create(
+    generation: &Generation,
+    task: Task,
+    deadline: Instant,
+    desired: &Arc<Desired>,
+    inbox: &Arc<Inbox>,
+) {
+    let (desired, inbox) = (desired.clone(), inbox.clone());
+    let (owner, in_doubt) = (generation.owner(), generation.session_timeout() * 2);
+    generation.send(steps::create(&task), deadline, move |created| {
+        let now = Instant::now();
+        match created {
+            Ok(_) => desired.confirm(&task, Some((owner, 0)), now),
+            Err(failure) => _ = desired.failed(&task, &failure, now, in_doubt),
+        }
+        inbox.wake();
+    });
 }
 
 /// Looks at nodes, with a watch, and at the data of those whose status does not tell enough.

@@ -137,7 +137,7 @@ fn refusal(parents: Answers) -> Option<Failure> {
     failures.next()
 }
 
-fn create(task: &Task) -> Request {
+pub(super) fn create(task: &Task) -> Request {
     Request::Create {
         path: task.path.clone(),
         data: task.data.clone(),
@@ -181,7 +181,7 @@ mod tests {
         let instance = Service::new("foo", 1).instance("1", "10.0.0.1", 0).unwrap();
         let mut entry = Entry::new(1, Arc::new(instance), b"{}"[..].into());
         entry.goal = goal;
-        entry.task("/test/instances/foo/1", Instant::now())
+        entry.start("/test/instances/foo/1", Instant::now())
     }
 
     fn found(data: &[u8], owner: i64) -> Answers {
