@@ -261,7 +261,7 @@ impl Desired {
             return false;
         };
         entry.dirty = true;
-        if matches!(failure, Failure::Lost(_) | Failure::Timeout) {
+        if failure.leaves_doubt() {
             entry.in_doubt_until = Some(now + in_doubt);
         }
         if entry.revision == task.revision {

@@ -24,6 +24,11 @@ impl Failure {
         !matches!(self, Failure::NotEmpty | Failure::Refused(_))
     }
 
+    /// Returns whether the request may have been carried out, or may yet be.
+    pub(crate) fn leaves_doubt(&self) -> bool {
+        matches!(self, Failure::Lost(_) | Failure::Timeout)
+    }
+
     /// Returns the failure that a server's error code stands for, as the answer to what was to be done at `path`.
     pub(super) fn of(code: i32, doing: &str, path: &str) -> Failure {
         let lost = |why: &str| Failure::Lost(why.into());

@@ -67,6 +67,7 @@ pub(super) fn next(task: &Task, stage: Stage, owner: i64, mut answers: Answers) 
         },
         Stage::CreateBelow => match last {
             Ok(_) => Step::Placed(Placed::default()),
+            Err(failure) if failure.leaves_doubt() => Step::Failed(failure),
             Err(failure) => Step::Failed(refusal(answers).unwrap_or(failure)),
         },
         Stage::Inspect => match last.and_then(Reply::node) {
@@ -74,6 +75,7 @@ pub(super) fn next(task: &Task, stage: Stage, owner: i64, mut answers: Answers) 
             Err(failure) => Step::Failed(failure),
         },
         Stage::Replace(by) => match (answers.pop(), last) {
+            (_, Err(failure)) if failure.leaves_doubt() => Step::Failed(failure),
             (Some(Err(failure)), _) if failure != Failure::NoNode => Step::Failed(failure),
             (_, Err(failure)) => Step::Failed(failure),
             // Where it was gone already there was nobody to replace.
@@ -218,6 +220,18 @@ mod tests {
         ];
         let step = next(&task(Goal::Present), Stage::CreateBelow, OURS, answers);
         assert_eq!(step, Step::Failed(refused));
+    }
+
+    #[test]
+    fn a_write_that_may_yet_be_carried_out_is_the_reason_whatever_failed_before_it() {
+        let lost = || Err(Failure::Lost("closed".into()));
+        for (stage, before) in [
+            (Stage::CreateBelow, Failure::NoNode),
+            (Stage::Replace(9), Failure::BadVersion),
+        ] {
+            let step = next(&task(Goal::Present), stage, OURS, vec![Err(before), lost()]);
+            assert_eq!(step, Step::Failed(lost().unwrap_err()));
+        }
     }
 
     #[test]

@@ -227,6 +227,29 @@ fn an_earlier_write_that_comes_late_is_noticed() {
 }
 
 #[test]
+fn a_late_write_is_noticed_where_what_is_above_it_was_deleted_meanwhile() {
+    let mut run = Run::new();
+    let none = Interruption::None;
+    let script = vec![
+        none.clone(),
+        none.clone(),
+        Interruption::Act(Act::DeleteParents),
+        none,
+        Interruption::Late,
+    ];
+    let ops = [
+        Op::Step(false, vec![]),
+        Op::Act(Act::Register(0, 0)),
+        Op::Step(false, script),
+        Op::Step(false, vec![]),
+        Op::Act(Act::Unregister(0)),
+    ];
+    ops.iter().for_each(|op| run.take(op));
+    run.settle();
+    run.check().unwrap();
+}
+
+#[test]
 fn a_node_of_ours_that_nobody_wants_goes_with_the_next_connection() {
     let mut run = Run::new();
     run.take(&Op::Act(Act::Register(0, 0)));
