@@ -7,6 +7,7 @@ mod error;
 mod excerpt;
 mod guard;
 mod inbox;
+mod listener;
 mod model;
 mod process;
 #[cfg(any(test, fuzzing))]
@@ -20,9 +21,10 @@ mod throttle;
 mod zk;
 
 pub use config::Config;
-pub use discovery::{RejectedInstance, ServiceProvider};
+pub use discovery::{Change, RejectedInstance, ServiceProvider};
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{DisconnectGuard, disconnect_on_drop};
+pub use listener::Subscription;
 pub use model::{Service, ServiceInstance, ServiceType, UriSpec};
 pub use registration::PendingRegistration;
 pub use zk::ConnectionState;

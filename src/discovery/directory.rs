@@ -4,12 +4,14 @@
 //! one full re-read, and the view is swapped whole. What cannot be read stays as it was and is read again.
 
 use crate::config::{DISCONNECT_WITHIN, Settings};
+use crate::discovery::change::Change;
 use crate::discovery::snapshot::{Snapshot, View};
-use crate::discovery::subscriptions::{Subscription, Subscriptions};
+use crate::discovery::subscriptions::{Interest, Subscriptions};
 use crate::discovery::updater::Updater;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbox::Inbox;
-use crate::model::path;
+use crate::listener::{Listener, Look, Subscription};
+use crate::model::{Service, path};
 use crate::slot::Slot;
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::Supervisor;
@@ -77,36 +79,60 @@ impl Directory {
 
     /// Follows the service from now on, and waits for its first snapshot.
     pub(crate) fn subscribe(&self, name: &str) -> Result<Arc<Snapshot>> {
-        self.load(name, |subscription| subscription.pinned = true)
+        self.load(name, |interest| interest.pinned = true)
     }
 
     /// Follows the service until [`release`](Directory::release), and waits for its first snapshot.
     pub(crate) fn hold(&self, name: &str) -> Result<()> {
-        self.load(name, |subscription| subscription.providers += 1)
+        self.load(name, |interest| interest.holders += 1)
             .map(drop)
             .inspect_err(|_| self.release(name))
     }
 
     pub(crate) fn release(&self, name: &str) {
         let mut state = self.subscriptions.state.lock();
-        let Some(subscription) = state.services.get_mut(name) else {
+        let Some(interest) = state.services.get_mut(name) else {
             return;
         };
-        subscription.providers = subscription.providers.saturating_sub(1);
+        interest.holders = interest.holders.saturating_sub(1);
         let used = self
             .subscriptions
             .view
             .load()
             .get(name)
             .is_some_and(|snapshot| snapshot.is_used());
-        if !subscription.pinned && !used && subscription.providers == 0 {
+        if !interest.pinned && !used && interest.holders == 0 {
             state.services.remove(name);
             drop(state);
             self.inbox.wake();
         }
     }
 
-    fn load(&self, name: &str, claim: impl FnOnce(&mut Subscription)) -> Result<Arc<Snapshot>> {
+    /// Follows the service until the subscription ends, and has `call` told what has changed of it: first everything.
+    pub(crate) fn on_change(
+        self: &Arc<Directory>,
+        name: &str,
+        mut call: impl FnMut(&Change) + Send + 'static,
+    ) -> Result<Subscription> {
+        Service::check_name(name)?;
+        self.hold(name)?;
+        let listener = Arc::new(Listener::default());
+        self.subscriptions.listen(name, &listener);
+        let (leaving, left) = (self.clone(), (name.to_owned(), listener.clone()));
+        let leave = move || {
+            leaving.subscriptions.leave(&left.0, &left.1);
+            leaving.release(&left.0);
+        };
+        Subscription::start(
+            listener,
+            changes(self.subscriptions.clone(), name.to_owned()),
+            move |change| call(&change),
+            format!("a listener to the changes of {name}"),
+            leave,
+        )
+    }
+
+    fn load(&self, name: &str, claim: impl FnOnce(&mut Interest)) -> Result<Arc<Snapshot>> {
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
         let mut state = self.subscriptions.state.lock();
@@ -128,7 +154,7 @@ impl Directory {
                 let failure = state
                     .services
                     .get(name)
-                    .and_then(|subscription| subscription.failure.clone());
+                    .and_then(|interest| interest.failure.clone());
                 drop(state);
                 return Err(self.unread(name, failure));
             }
@@ -179,11 +205,14 @@ impl Directory {
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        if self.check_open().is_err() {
-            ConnectionState::Unconnected
-        } else {
-            self.supervisor.state()
-        }
+        self.supervisor.state()
+    }
+
+    pub(crate) fn on_state_change(
+        &self,
+        listener: impl FnMut(ConnectionState) + Send + 'static,
+    ) -> Result<Subscription> {
+        self.supervisor.on_state_change(listener)
     }
 
     /// Returns for how long the view has not been in touch with ZooKeeper, `None` while it is.
@@ -208,6 +237,24 @@ impl Directory {
             return Ok(());
         }
         Err(Error::timeout("ending the session of discovery", within))
+    }
+}
+
+/// Returns what finds the change of a service since it was called before.
+fn changes(
+    subscriptions: Arc<Subscriptions>,
+    name: String,
+) -> impl FnMut() -> Look<Change> + Send + 'static {
+    let mut known: Option<Arc<Snapshot>> = None;
+    move || {
+        let newest = subscriptions.view.load().get(&name).cloned();
+        let change = newest.as_ref().and_then(|newest| {
+            let before = known.as_ref().map_or(&[][..], |known| &known.listed);
+            let change = Change::between(before, &newest.listed);
+            (known.is_none() || !change.is_empty()).then_some(change)
+        });
+        known = newest.or(known.take());
+        Look::from(change)
     }
 }
 
@@ -236,6 +283,7 @@ mod tests {
     use crate::side::Side;
     use crate::zk::memory::{Registry, registry};
     use crate::zk::{Mode, Session};
+    use std::sync::mpsc;
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -473,5 +521,77 @@ mod tests {
             assert!(url(&directory).is_ok());
         }
         registry.freeze(false);
+    }
+
+    /// The number of added, removed, updated and all instances of each change, as it is told.
+    fn changes(directory: &Arc<Directory>) -> (Subscription, mpsc::Receiver<[usize; 4]>) {
+        let (told, changes) = mpsc::channel();
+        let tell = move |change: &Change| {
+            let lists = [&change.added, &change.removed].map(Vec::len);
+            let rest = [change.updated.len(), change.all.len()];
+            let _ = told.send([lists[0], lists[1], rest[0], rest[1]]);
+        };
+        (directory.on_change("foo", tell).unwrap(), changes)
+    }
+
+    #[test]
+    fn a_listener_is_told_what_changes_and_not_that_all_was_read_again() {
+        let (registry, directory, writer) = connected("listener");
+        put(&writer, "1", 1);
+        let directory = Arc::new(directory);
+        let (subscription, changes) = changes(&directory);
+        assert_eq!(changes.recv_timeout(SOON), Ok([1, 0, 0, 1]));
+        put(&writer, "2", 2);
+        assert_eq!(changes.recv_timeout(SOON), Ok([1, 0, 0, 2]));
+        let data = br#"{"address":"other","port":2}"#;
+        writer.set("/test/instances/foo/2", data, -1).unwrap();
+        assert_eq!(changes.recv_timeout(SOON), Ok([0, 0, 1, 2]));
+        let calls = registry.calls().children;
+        registry.lose_connections();
+        until("it is read again", || registry.calls().children > calls);
+        writer.delete("/test/instances/foo/1", -1).unwrap();
+        assert_eq!(changes.recv_timeout(SOON), Ok([0, 1, 0, 1]));
+        drop(subscription);
+        until("it is followed no more", || {
+            directory.view().get("foo").is_none()
+        });
+        assert!(changes.recv().is_err(), "the listener is gone");
+    }
+
+    #[test]
+    fn a_listener_keeps_a_service_followed_and_ends_with_the_connection() {
+        let (_, directory, writer) = connected("listener-ends");
+        put(&writer, "1", 1);
+        let directory = Arc::new(directory);
+        let (_subscription, changes) = changes(&directory);
+        drop(ServiceProvider::new(directory.clone(), "foo").unwrap());
+        assert_eq!(changes.recv_timeout(SOON), Ok([1, 0, 0, 1]));
+        put(&writer, "2", 1);
+        assert_eq!(changes.recv_timeout(SOON), Ok([1, 0, 0, 2]));
+        directory.disconnect(SOON).unwrap();
+        assert_eq!(
+            changes.recv_timeout(SOON),
+            Err(mpsc::RecvTimeoutError::Disconnected)
+        );
+        let refused = directory.on_change("foo", |_| {}).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotConnected);
+    }
+
+    #[test]
+    fn a_listener_to_the_state_is_told_each_until_the_last() {
+        use ConnectionState::{Connected, Lost, Suspended, Unconnected};
+        let (registry, directory, _writer) = connected("states");
+        let (told, states) = mpsc::channel();
+        let tell = move |state| _ = told.send(state);
+        let _subscription = directory.on_state_change(tell).unwrap();
+        let next = || states.recv_timeout(SOON).unwrap();
+        assert_eq!(next(), Connected);
+        registry.outage(true);
+        assert_eq!([next(), next()], [Suspended, Lost]);
+        registry.outage(false);
+        assert_eq!(next(), Connected);
+        directory.disconnect(SOON).unwrap();
+        assert_eq!(next(), Unconnected);
+        assert!(states.recv_timeout(SOON).is_err(), "its thread has ended");
     }
 }

@@ -23,6 +23,7 @@
 
 use crate::config::{Config, DISCONNECT_WITHIN};
 use crate::error::{Error, Result};
+use crate::listener::Subscription;
 use crate::model::ServiceInstance;
 use crate::side::Side;
 use crate::slot::Slot;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 mod batches;
 mod cache;
+mod change;
 mod directory;
 pub(crate) mod overrides;
 mod provider;
@@ -40,6 +42,7 @@ mod snapshot;
 mod subscriptions;
 mod updater;
 
+pub use change::Change;
 pub use provider::ServiceProvider;
 pub use snapshot::RejectedInstance;
 
@@ -145,6 +148,44 @@ pub fn service_provider(name: &str) -> Result<ServiceProvider> {
     ServiceProvider::new(connected()?, name)
 }
 
+/// Has `listener` called with each change of a service, and first with all that is registered.
+///
+/// Returns once the service has been read, at most after the connection timeout, and the service is followed until the
+/// subscription is dropped. The listener is called on a thread of its own, with no lock held; a slow one delays only
+/// itself: changes that come meanwhile are told as one. A service that was only read anew, after a lost connection for
+/// instance, has not changed. The listener is called no more once discovery is disconnected or connected anew.
+///
+/// # Errors
+/// As [`service_provider`], and [`System`](crate::ErrorKind::System) where no thread can be started.
+///
+/// # Examples
+/// ```
+/// use party::{Config, Service, discovery, registration};
+/// use std::sync::mpsc;
+///
+/// let config = Config::new().connection_string("memory:docs-changes").environment("dev");
+/// discovery::connect_with(config.clone())?;
+/// let (told, changes) = mpsc::channel();
+/// let subscription = discovery::on_change("user-sessions", move |change| {
+///     let _ = told.send((change.added.len(), change.all.len()));
+/// })?;
+/// assert_eq!(changes.recv(), Ok((0, 0)));
+///
+/// registration::connect_with(config)?;
+/// registration::register(Service::new("user-sessions", 8080).address("10.0.0.1"))?;
+/// assert_eq!(changes.recv(), Ok((1, 1)));
+/// drop(subscription);
+/// # discovery::disconnect()?;
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
+pub fn on_change(
+    name: &str,
+    listener: impl FnMut(&Change) + Send + 'static,
+) -> Result<Subscription> {
+    connected()?.on_change(name, listener)
+}
+
 /// Asks ZooKeeper for the names of all services in the environment, in alphabetical order.
 ///
 /// A name may have no instance at the moment. Returns at most after the connection timeout.
@@ -168,6 +209,36 @@ pub fn state() -> ConnectionState {
     DIRECTORY
         .get()
         .map_or(ConnectionState::Unconnected, |directory| directory.state())
+}
+
+/// Has `listener` called with each new state of this side, and first with the present one.
+///
+/// It is called on a thread of its own, with no lock held, until the subscription is dropped or the connection is ended
+/// or replaced: [`Unconnected`](ConnectionState::Unconnected) is the last state that it is told. A slow listener delays
+/// only itself: states that come and go meanwhile are not told.
+///
+/// # Errors
+/// [`NotConnected`](crate::ErrorKind::NotConnected), and [`System`](crate::ErrorKind::System) where no thread can be
+/// started.
+///
+/// # Examples
+/// ```
+/// use party::{Config, ConnectionState, discovery};
+/// use std::sync::mpsc;
+///
+/// discovery::connect_with(Config::new().connection_string("memory:docs-states").environment("dev"))?;
+/// let (told, states) = mpsc::channel();
+/// let _subscription = discovery::on_state_change(move |state| _ = told.send(state))?;
+/// assert_eq!(states.recv(), Ok(ConnectionState::Connected));
+///
+/// discovery::disconnect()?;
+/// assert_eq!(states.recv(), Ok(ConnectionState::Unconnected));
+/// # Ok::<(), party::Error>(())
+/// ```
+pub fn on_state_change(
+    listener: impl FnMut(ConnectionState) + Send + 'static,
+) -> Result<Subscription> {
+    connected()?.on_state_change(listener)
 }
 
 /// Ends the session. Does nothing while unconnected. Returns within about one second.

@@ -1,8 +1,10 @@
 //! Finds one instance of a service: an override, else the snapshot, then pick one.
 
+use crate::discovery::change::Change;
 use crate::discovery::directory::Directory;
 use crate::discovery::snapshot::{RejectedInstance, Snapshot, View};
 use crate::error::{Error, ErrorKind, Result};
+use crate::listener::Subscription;
 use crate::model::{Service, ServiceInstance};
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -73,6 +75,19 @@ impl ServiceProvider {
     /// ```
     pub fn rejected(&self) -> Result<Vec<RejectedInstance>> {
         self.read(|snapshot| snapshot.rejected.clone())
+    }
+
+    /// Has `listener` called with each change of the service, see [`discovery::on_change`](crate::discovery::on_change).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew, and [`ErrorKind::System`] where no
+    /// thread can be started.
+    pub fn on_change(
+        &self,
+        listener: impl FnMut(&Change) + Send + 'static,
+    ) -> Result<Subscription> {
+        self.directory.check_open()?;
+        self.directory.on_change(&self.name, listener)
     }
 
     /// Reads the snapshot of the service, of which there may be none for a moment.

@@ -1,6 +1,7 @@
 //! What a directory's thread and its callers share: the services to follow, and the view of them.
 
 use crate::discovery::snapshot::View;
+use crate::listener::Listener;
 use crate::slot::Slot;
 use crate::zk::Failure;
 use arc_swap::ArcSwap;
@@ -21,17 +22,19 @@ pub(crate) struct Subscriptions {
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) services: HashMap<String, Subscription>,
+    pub(crate) services: HashMap<String, Interest>,
     /// Where the view is shown as well, so that a lookup of the whole process finds it in one step.
     pub(crate) shown: Option<&'static Slot<View>>,
 }
 
 /// Why a service is followed.
 #[derive(Default)]
-pub(crate) struct Subscription {
+pub(crate) struct Interest {
     /// Asked for by name: followed until discovery is disconnected.
     pub(crate) pinned: bool,
-    pub(crate) providers: usize,
+    /// Providers and listeners, which follow it for as long as they live.
+    pub(crate) holders: usize,
+    pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) failure: Option<Failure>,
 }
 
@@ -57,11 +60,34 @@ impl Subscriptions {
         let mut state = self.state.lock();
         self.closed.store(true, Ordering::Release);
         self.hide(&mut state);
+        let listeners = state
+            .services
+            .values()
+            .flat_map(|interest| &interest.listeners);
+        listeners.for_each(|listener| listener.close());
     }
 
     pub(crate) fn hide(&self, state: &mut State) {
         if let Some(slot) = state.shown.take() {
             drop(slot.take());
+        }
+    }
+
+    /// Has a listener marked whenever the snapshot of a service that is held has changed.
+    pub(crate) fn listen(&self, name: &str, listener: &Arc<Listener>) {
+        let mut state = self.state.lock();
+        if let Some(interest) = state.services.get_mut(name) {
+            interest.listeners.push(listener.clone());
+        }
+        if self.is_closed() {
+            listener.close();
+        }
+    }
+
+    pub(crate) fn leave(&self, name: &str, listener: &Arc<Listener>) {
+        if let Some(interest) = self.state.lock().services.get_mut(name) {
+            let listeners = &mut interest.listeners;
+            listeners.retain(|other| !Arc::ptr_eq(other, listener));
         }
     }
 
@@ -91,17 +117,26 @@ impl Subscriptions {
             }
         }
         let view = Arc::new(view);
-        self.view.store(view.clone());
+        let before = self.view.swap(view.clone());
+        for (name, interest) in &state.services {
+            let snapshots = [&before, &view].map(|view| view.get(name).map(Arc::as_ptr));
+            if snapshots[0] != snapshots[1] {
+                interest
+                    .listeners
+                    .iter()
+                    .for_each(|listener| listener.mark());
+            }
+        }
         let replaced = state.shown.and_then(|slot| slot.replace(view));
         drop(state);
         // Outside of the lock: a view may be large.
-        drop(replaced);
+        drop((before, replaced));
         self.loaded.notify_all();
     }
 
     pub(crate) fn failed(&self, name: &str, failure: &Failure) {
-        if let Some(subscription) = self.state.lock().services.get_mut(name) {
-            subscription.failure = Some(failure.clone());
+        if let Some(interest) = self.state.lock().services.get_mut(name) {
+            interest.failure = Some(failure.clone());
         }
     }
 }

@@ -15,6 +15,7 @@
 
 use crate::config::{Config, DISCONNECT_WITHIN};
 use crate::error::{Error, Result};
+use crate::listener::Subscription;
 use crate::model::Service;
 use crate::side::Side;
 use crate::slot::Slot;
@@ -202,6 +203,36 @@ pub fn state() -> ConnectionState {
     REGISTRAR
         .get()
         .map_or(ConnectionState::Unconnected, |registrar| registrar.state())
+}
+
+/// Has `listener` called with each new state of this side, and first with the present one.
+///
+/// It is called on a thread of its own, with no lock held, until the subscription is dropped or the connection is ended
+/// or replaced: [`Unconnected`](ConnectionState::Unconnected) is the last state that it is told. A slow listener delays
+/// only itself: states that come and go meanwhile are not told.
+///
+/// # Errors
+/// [`NotConnected`](crate::ErrorKind::NotConnected), and [`System`](crate::ErrorKind::System) where no thread can be
+/// started.
+///
+/// # Examples
+/// ```
+/// use party::{Config, ConnectionState, registration};
+/// use std::sync::mpsc;
+///
+/// registration::connect_with(Config::new().connection_string("memory:docs-states").environment("dev"))?;
+/// let (told, states) = mpsc::channel();
+/// let _subscription = registration::on_state_change(move |state| _ = told.send(state))?;
+/// assert_eq!(states.recv(), Ok(ConnectionState::Connected));
+///
+/// registration::disconnect()?;
+/// assert_eq!(states.recv(), Ok(ConnectionState::Unconnected));
+/// # Ok::<(), party::Error>(())
+/// ```
+pub fn on_state_change(
+    listener: impl FnMut(ConnectionState) + Send + 'static,
+) -> Result<Subscription> {
+    registrar()?.on_state_change(listener)
 }
 
 /// Takes everything that is registered out of ZooKeeper and ends the session. Does nothing while unconnected.

@@ -6,6 +6,7 @@
 use crate::config::{DISCONNECT_WITHIN, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbox::Inbox;
+use crate::listener::Subscription;
 use crate::model::{Service, ServiceInstance, path};
 use crate::registration::address;
 use crate::registration::desired::{Desired, Outcome, Revision};
@@ -66,11 +67,14 @@ impl Registrar {
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        if self.desired.is_closed() {
-            ConnectionState::Unconnected
-        } else {
-            self.supervisor.state()
-        }
+        self.supervisor.state()
+    }
+
+    pub(crate) fn on_state_change(
+        &self,
+        listener: impl FnMut(ConnectionState) + Send + 'static,
+    ) -> Result<Subscription> {
+        self.supervisor.on_state_change(listener)
     }
 
     /// Registers the services under their ids, all or none, unless `permitted` says no at the very moment they are put

@@ -9,6 +9,7 @@ use super::{
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
 use crate::inbox::Inbox;
+use crate::listener::{Listener, Listeners, Look, Subscription};
 use crate::throttle::{HeldBack, Throttle};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
@@ -37,6 +38,8 @@ struct Shared {
     /// Taken before the lock of a session, never after it.
     status: Mutex<Status>,
     changed: Condvar,
+    /// Listeners to the state, marked with every change of it.
+    listeners: Listeners,
 }
 
 #[derive(Default)]
@@ -68,6 +71,7 @@ impl Supervisor {
             inbox,
             status,
             changed,
+            listeners: Listeners::default(),
         });
         let keeping = shared.clone();
         thread::Builder::new()
@@ -159,11 +163,41 @@ impl Supervisor {
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
+        if self.shared.status.lock().stopped {
+            return ConnectionState::Unconnected;
+        }
         match self.lost_since() {
             Some(at) if at.elapsed() < self.session_timeout() => ConnectionState::Suspended,
             None if self.current().is_some() => ConnectionState::Connected,
             _ => ConnectionState::Lost,
         }
+    }
+
+    /// Has `call` told each new state, and first the present one, until this is closed.
+    pub(crate) fn on_state_change(
+        self: &Arc<Supervisor>,
+        call: impl FnMut(ConnectionState) + Send + 'static,
+    ) -> PartyResult<Subscription> {
+        let listener = Arc::new(Listener::default());
+        self.shared.listeners.add(&listener);
+        let (supervisor, mut known) = (self.clone(), None);
+        let look = move || {
+            let state = supervisor.state();
+            // Nobody marks the moment at which a lost connection has lasted for a session timeout.
+            let suspended = supervisor
+                .lost_since()
+                .map(|at| at + supervisor.session_timeout());
+            Look {
+                news: (known.replace(state) != Some(state)).then_some(state),
+                again: suspended.filter(|_| state == ConnectionState::Suspended),
+                is_final: state == ConnectionState::Unconnected,
+            }
+        };
+        let (shared, left) = (self.shared.clone(), listener.clone());
+        let what = format!("a listener to the state of {}", self.shared.side);
+        Subscription::start(listener, look, call, what, move || {
+            shared.listeners.remove(&left)
+        })
     }
 
     /// Returns the session timeout that was granted, or where there is no session the one asked for.
@@ -254,6 +288,7 @@ impl Shared {
         drop(status);
         if let Some(change) = change {
             self.changed.notify_all();
+            self.listeners.mark();
             change.log(self.side);
             self.inbox.wake();
         }
@@ -267,6 +302,7 @@ impl Shared {
         let session = status.session.take();
         drop(status);
         self.changed.notify_all();
+        self.listeners.mark();
         session
     }
 

@@ -12,5 +12,6 @@ mod environment;
 mod faults;
 mod footprint;
 mod guard;
+mod listeners;
 mod registration;
 mod support;

@@ -1,0 +1,97 @@
+//! The difference between two states of a service, as a listener is told it.
+
+use crate::model::ServiceInstance;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What has changed about a service since its listener was last called.
+///
+/// Passed to the listeners of [`discovery::on_change`](crate::discovery::on_change). Instances are compared by id. Each
+/// list has the order of the names of their nodes.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Change {
+    /// The instances that are new. In the first call all are.
+    pub added: Vec<Arc<ServiceInstance>>,
+    /// The instances that are gone, as they were last known.
+    pub removed: Vec<Arc<ServiceInstance>>,
+    /// The instances that are registered with other data than before, as they were and as they are.
+    pub updated: Vec<(Arc<ServiceInstance>, Arc<ServiceInstance>)>,
+    /// All instances that are registered now, as
+    /// [`ServiceProvider::instances`](crate::ServiceProvider::instances) returns them: those that are never picked
+    /// among them.
+    pub all: Vec<Arc<ServiceInstance>>,
+}
+
+type Instances = [Arc<ServiceInstance>];
+
+impl Change {
+    pub(crate) fn between(old: &Instances, new: &Instances) -> Change {
+        // Nodes may have one id in common.
+        let mut known: HashMap<&str, Vec<&Arc<ServiceInstance>>> = HashMap::new();
+        for instance in old.iter().rev() {
+            known.entry(instance.id()).or_default().push(instance);
+        }
+        let mut change = Change {
+            all: new.to_vec(),
+            ..Change::default()
+        };
+        for now in new {
+            match known.get_mut(now.id()).and_then(Vec::pop) {
+                Some(before) if before == now => {}
+                Some(before) => change.updated.push((before.clone(), now.clone())),
+                None => change.added.push(now.clone()),
+            }
+        }
+        let gone = |before: &&Arc<ServiceInstance>| {
+            let left = known.get(before.id()).into_iter().flatten();
+            left.into_iter().any(|left| Arc::ptr_eq(left, before))
+        };
+        change.removed = old.iter().filter(gone).cloned().collect();
+        change
+    }
+
+    /// Returns whether there is no difference.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.updated.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(id: &str, port: u16) -> Arc<ServiceInstance> {
+        let data = format!(r#"{{"id":"{id}","address":"h","port":{port}}}"#);
+        Arc::new(ServiceInstance::from_json("foo", id, data.as_bytes()).unwrap())
+    }
+
+    fn told(change: &Change) -> [Vec<String>; 3] {
+        let id = |instance: &Arc<ServiceInstance>| instance.id().to_owned();
+        let ids = |list: &[Arc<ServiceInstance>]| list.iter().map(id).collect();
+        let updated = change.updated.iter().map(|(_, new)| id(new)).collect();
+        [ids(&change.added), ids(&change.removed), updated]
+    }
+
+    #[test]
+    fn instances_are_new_gone_or_other_than_before() {
+        let old = [instance("a", 1), instance("b", 1), instance("c", 1)];
+        // Read anew, and the same.
+        let new = [instance("a", 1), instance("b", 2), instance("d", 1)];
+        let change = Change::between(&old, &new);
+        assert_eq!(told(&change), [vec!["d"], vec!["c"], vec!["b"]]);
+        assert_eq!(change.updated[0].0, old[1]);
+        assert_eq!(change.all, new);
+        assert!(!change.is_empty() && Change::between(&new, &new).is_empty());
+    }
+
+    #[test]
+    fn of_nodes_with_one_id_each_is_told() {
+        let old = [instance("a", 1)];
+        let new = [instance("a", 1), instance("a", 2)];
+        let change = Change::between(&old, &new);
+        assert_eq!(told(&change), [vec!["a"], vec![], vec![]]);
+        assert_eq!(change.added[0], new[1]);
+        assert_eq!(told(&Change::between(&new, &old))[1], ["a"]);
+    }
+}

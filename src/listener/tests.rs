@@ -1,0 +1,109 @@
+use super::*;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A number that is listened to.
+#[derive(Clone, Default)]
+struct Number {
+    value: Arc<AtomicUsize>,
+    listeners: Arc<Listeners>,
+}
+
+impl Number {
+    fn set(&self, value: usize) {
+        self.value.store(value, Ordering::SeqCst);
+        self.listeners.mark();
+    }
+
+    fn listen(&self, call: impl FnMut(usize) + Send + 'static) -> Subscription {
+        let listener = Arc::new(Listener::default());
+        self.listeners.add(&listener);
+        let (value, mut known) = (self.value.clone(), None);
+        let look = move || {
+            let now = value.load(Ordering::SeqCst);
+            Look::from((known.replace(now) != Some(now)).then_some(now))
+        };
+        let (listeners, left) = (self.listeners.clone(), listener.clone());
+        let leave = move || listeners.remove(&left);
+        Subscription::start(listener, look, call, "it".into(), leave).unwrap()
+    }
+}
+
+#[test]
+fn a_listener_is_told_the_present_and_then_what_changes() {
+    let number = Number::default();
+    let (told, states) = mpsc::channel();
+    let _subscription = number.listen(move |state| told.send(state).unwrap());
+    for state in 0..100 {
+        number.set(state);
+        assert_eq!(states.recv_timeout(SOON), Ok(state));
+    }
+    number.set(99);
+    number.set(100);
+    assert_eq!(states.recv_timeout(SOON), Ok(100), "99 was told");
+}
+
+#[test]
+fn a_listener_that_is_slow_is_told_the_newest_and_not_what_was_between() {
+    let number = Number::default();
+    let (told, states) = mpsc::channel();
+    let (go, wait) = mpsc::channel::<()>();
+    let _subscription = number.listen(move |state| {
+        told.send(state).unwrap();
+        wait.recv().unwrap();
+    });
+    assert_eq!(states.recv_timeout(SOON), Ok(0));
+    (1..=1000).for_each(|state| number.set(state));
+    go.send(()).unwrap();
+    assert_eq!(states.recv_timeout(SOON), Ok(1000));
+    go.send(()).unwrap();
+}
+
+#[test]
+fn a_listener_that_panics_is_called_again_and_the_panics_are_counted() {
+    let number = Number::default();
+    let (told, states) = mpsc::channel();
+    let subscription = number.listen(move |state| {
+        told.send(state).unwrap();
+        assert!(state == 2, "as every odd listener does");
+    });
+    for state in 0..=2 {
+        number.set(state);
+        assert_eq!(states.recv_timeout(SOON), Ok(state));
+    }
+    assert_eq!(subscription.panics(), 2);
+}
+
+#[test]
+fn nothing_is_called_once_a_subscription_is_dropped() {
+    for _ in 0..100 {
+        let number = Number::default();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let subscription = number.listen(move |_| _ = counted.fetch_add(1, Ordering::SeqCst));
+        number.set(1);
+        drop(subscription);
+        let before = calls.load(Ordering::SeqCst);
+        number.set(2);
+        assert_eq!(calls.load(Ordering::SeqCst), before);
+        assert_eq!(Arc::strong_count(&calls), 1, "its closure is gone as well");
+        assert!(number.listeners.0.lock().is_empty());
+    }
+}
+
+#[test]
+fn a_listener_may_drop_its_own_subscription() {
+    let number = Number::default();
+    let (give, own) = mpsc::channel::<Subscription>();
+    let (told, states) = mpsc::channel();
+    let subscription = number.listen(move |state| {
+        drop(own.recv().unwrap());
+        told.send(state).unwrap();
+    });
+    give.send(subscription).unwrap();
+    assert_eq!(states.recv_timeout(SOON), Ok(0));
+    number.set(1);
+    assert!(states.recv_timeout(SOON).is_err(), "its thread has ended");
+}
