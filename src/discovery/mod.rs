@@ -199,7 +199,10 @@ pub fn services() -> Result<Vec<String>> {
 
 /// Asks ZooKeeper for the services of the environment, and returns whether they could be listed.
 ///
-/// Answers within one second. False while unconnected, and where nothing was ever registered in the environment.
+/// Answers within one second. False while unconnected, and in an environment where nothing was ever registered.
+///
+/// For readiness, never for liveness: while ZooKeeper is away it is false in every program at once. A program that is
+/// left alone goes on answering lookups from memory; one that is restarted for it cannot.
 pub fn healthy() -> bool {
     DIRECTORY.get().is_some_and(|directory| directory.healthy())
 }

@@ -193,7 +193,11 @@ pub fn unregister(service: &Service) -> Result<bool> {
 
 /// Asks ZooKeeper for the services of the environment, and returns whether they could be listed.
 ///
-/// Answers within one second. False while unconnected, and where nothing was ever registered in the environment.
+/// Answers within one second. False while unconnected, and in an environment where nothing was ever registered: a check
+/// that includes it must not gate the first registration there.
+///
+/// For readiness, never for liveness: while ZooKeeper is away it is false in every program at once. A program that is
+/// left alone keeps its session and its registrations; one that is restarted for it gives them up.
 pub fn healthy() -> bool {
     REGISTRAR.get().is_some_and(|registrar| registrar.healthy())
 }
