@@ -1,6 +1,6 @@
 //! The library beside Apache Curator, on a real server: `scripts/bench`.
 //!
-//! Every row is measured in this run, of both. `--write` puts the table into the README.
+//! Every row is measured in this run, of both. `--write` puts the table into `docs/performance.md`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -34,6 +34,6 @@ fn main() {
     let table = table.to_string();
     println!("{table}");
     if args.iter().any(|arg| arg == "--write") {
-        party_testing::readme::write_table("scripts/bench", &table);
+        party_testing::pages::write_table("docs/performance.md", "scripts/bench", &table);
     }
 }

@@ -39,7 +39,7 @@ const AT_ONCE: usize = 4;
 
 struct Arguments {
     whole: bool,
-    /// Whether the table goes into the README.
+    /// Puts the table into `docs/reliability.md`.
     write: bool,
     names: Vec<String>,
 }
@@ -113,7 +113,7 @@ fn campaign(arguments: &Arguments) -> ExitCode {
     let table = format!("{HEAD}\n{}", lines.join("\n"));
     println!("\n{table}\n");
     if arguments.write {
-        party_testing::readme::write_table("scripts/faults", &table);
+        party_testing::pages::write_table("docs/reliability.md", "scripts/faults", &table);
     }
     let broken = rows.iter().filter(|row| !row.broken.is_empty()).count();
     let result = if broken == 0 { "ok" } else { "FAILED" };

@@ -16,7 +16,7 @@
 //! | wait for something | [`until`], [`eventually`] |
 //! | have a name or a port of one's own | [`unique`], [`free_port`] |
 //! | run a Java program with Apache Curator in it | [`curator`] |
-//! | put measured figures into the README | [`readme`] |
+//! | put measured figures into a page of `docs` | [`pages`] |
 //!
 //! # A fault test
 //!
@@ -59,9 +59,9 @@ pub mod curator;
 pub mod dead;
 pub mod hostile;
 pub mod observer;
+pub mod pages;
 pub mod process;
 pub mod proxy;
-pub mod readme;
 pub mod server;
 
 use std::hash::{BuildHasher, RandomState};
