@@ -1,0 +1,236 @@
+//! The Rust code of the Markdown pages, with what it needs around it. See `code.rs`, which finds it here.
+
+use party::{Config, Service, discovery, registration};
+use std::sync::{Mutex, MutexGuard};
+
+/// Held by each test of this file: they share the connections of the process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn disconnect() -> party::Result<()> {
+    registration::disconnect()?;
+    discovery::disconnect()
+}
+
+mod readme {
+    use super::{Service, alone, disconnect, discovery};
+
+    #[test]
+    fn a_service_is_registered_found_and_overridden() -> party::Result<()> {
+        let _alone = alone();
+        register()?;
+        discover()?;
+        overridden()?;
+        disconnect()
+    }
+
+    /// The connections stay for the next, which the guard of this one would end.
+    fn register() -> party::Result<()> {
+        use party::{Service, registration};
+
+        registration::connect_to("memory:readme", "dev")?;
+        let _party = party::disconnect_on_drop().on_signals();
+        let service = Service::new("users", 8080).uri_spec("/1.x/users/{id}");
+        let id = registration::register(service.address("10.0.0.1"))?;
+        println!("registered as {id}");
+
+        std::mem::forget(_party);
+        assert!(!id.is_empty());
+        Ok(())
+    }
+
+    fn discover() -> party::Result<()> {
+        use party::discovery;
+
+        discovery::connect_to("memory:readme", "dev")?;
+        let url = discovery::url("users", &[("id", &42)])?;
+        println!("{url}"); // http://10.0.0.1:8080/1.x/users/42
+        let base = discovery::base_url("users", "/any/path")?;
+        println!("{base}"); // http://10.0.0.1:8080/any/path
+
+        assert_eq!(url, "http://10.0.0.1:8080/1.x/users/42");
+        assert_eq!(base, "http://10.0.0.1:8080/any/path");
+        Ok(())
+    }
+
+    fn overridden() -> party::Result<()> {
+        discovery::set_override("users", "http://localhost:9999/fake/{id}")?;
+        let url = discovery::url("users", &[("id", &42)])?;
+        assert_eq!(url, "http://localhost:9999/fake/42");
+        discovery::clear_override("users");
+        Ok(())
+    }
+
+    #[test]
+    fn a_service_is_registered_when_it_is_ready_and_leaves_with_the_guard() -> party::Result<()> {
+        use party::registration;
+
+        let _alone = alone();
+        let is_ready = || true;
+        registration::connect_to("memory:readme-ready", "dev")?;
+        let id = registration::register_when_healthy(Service::new("users", 8081), is_ready)?;
+        assert!(!id.is_empty());
+
+        let in_discovery = party::disconnect_on_drop().on_signals().at_exit();
+        // … serve …
+        drop(in_discovery); // leaves discovery, then waits for the drain time
+        // … only now stop the server …
+        assert_eq!(registration::state(), party::ConnectionState::Unconnected);
+        Ok(())
+    }
+}
+
+mod reliability {
+    #[expect(dead_code, reason = "there is no server, and no environment")]
+    fn in_the_background() -> party::Result<()> {
+        use party::{Config, discovery};
+
+        discovery::connect_with(Config::new().connect_in_background())?;
+        Ok(())
+    }
+}
+
+mod configuration {
+    #[expect(dead_code, reason = "there is no server of that name")]
+    fn all_in_the_program() -> party::Result<()> {
+        use party::{Config, registration};
+        use std::time::Duration;
+
+        let config = Config::new()
+            .connection_string("zk1:2181,zk2:2181,zk3:2181/apps")
+            .environment("live")
+            .session_timeout(Duration::from_secs(10))
+            .drain(Duration::from_secs(2));
+        registration::connect_with(config)?;
+        Ok(())
+    }
+}
+
+mod security {
+    #[expect(dead_code, reason = "there is no server, and no environment")]
+    fn credentials() -> party::Result<()> {
+        use party::{Config, registration};
+
+        let config = Config::new().auth("digest", "orders:a-long-password");
+        registration::connect_with(config)?;
+        Ok(())
+    }
+}
+
+mod migrating {
+    mod web {
+        pub(super) fn is_healthy() -> bool {
+            true
+        }
+    }
+
+    #[expect(dead_code, reason = "there is no server, and no environment")]
+    fn a_start(port: u16) -> party::Result<()> {
+        use party::{Service, registration};
+
+        registration::connect()?; // (party/connect!)
+        let _party = party::disconnect_on_drop().on_signals(); // instead of :on-stop
+        let service = Service::new("users", port).uri_spec("/1.x/users/{id}");
+        registration::register_when_healthy(service, web::is_healthy)?; // (party/register! m f)
+        Ok(())
+    }
+}
+
+mod faq {
+    use super::{Config, alone, disconnect, discovery};
+
+    #[test]
+    fn a_payload_is_changed_in_place() -> party::Result<()> {
+        let _alone = alone();
+        let config = Config::new()
+            .connection_string("memory:faq")
+            .environment("dev");
+        party::registration::connect_with(config.clone())?;
+        discovery::connect_with(config)?;
+        change_payload()?;
+        let provider = discovery::service_provider("users")?;
+        let instances = provider.instances()?;
+        assert_eq!(instances.len(), 1);
+        assert_eq!(instances[0].payload().unwrap()["load"], "high");
+        disconnect()
+    }
+
+    fn change_payload() -> party::Result<()> {
+        use party::{Service, registration};
+        use serde_json::json;
+
+        let service = Service::new("users", 8080).id("users-1");
+        registration::register(service.clone().payload(json!({ "load": "low" })))?;
+        registration::register(service.payload(json!({ "load": "high" })))?;
+        Ok(())
+    }
+
+    /// Stands in for tokio, as far as types go.
+    mod tokio {
+        pub(super) mod runtime {
+            pub(in super::super) struct Runtime;
+
+            impl Runtime {
+                pub(in super::super) fn new() -> std::io::Result<Runtime> {
+                    Ok(Runtime)
+                }
+
+                pub(in super::super) fn block_on<F: Future>(&self, future: F) -> F::Output {
+                    drop(future);
+                    unreachable!()
+                }
+            }
+        }
+
+        pub(super) mod task {
+            pub(in super::super) async fn spawn_blocking<T, F>(work: F) -> std::io::Result<T>
+            where
+                T: Send + 'static,
+                F: FnOnce() -> T + Send + 'static,
+            {
+                Ok(work())
+            }
+        }
+    }
+
+    #[expect(dead_code, reason = "compiled, not run")]
+    mod with_tokio {
+        use super::tokio;
+
+        struct Server;
+
+        impl Server {
+            async fn stop(self) {}
+        }
+
+        async fn serve(_port: u16) -> std::io::Result<Server> {
+            Ok(Server)
+        }
+
+        async fn shutdown_signal() {}
+
+        use party::{Service, discovery, registration};
+
+        fn main() -> Result<(), Box<dyn std::error::Error>> {
+            registration::connect()?;
+            discovery::connect()?;
+            let in_discovery = party::disconnect_on_drop();
+            let _users = discovery::service_provider("users")?; // read before it is needed
+            tokio::runtime::Runtime::new()?.block_on(async {
+                let server = serve(8080).await?;
+                let service = Service::new("orders", 8080);
+                tokio::task::spawn_blocking(move || registration::register(service)).await??;
+                shutdown_signal().await;
+                // Takes as long as the drain time, while the server still answers.
+                tokio::task::spawn_blocking(move || drop(in_discovery)).await?;
+                server.stop().await;
+                Ok(())
+            })
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Tables: their columns are explained, scripts find their place, and the same is said wherever it is said twice.
+
+use crate::pages::{page, parse, root};
+use party_testing::pages::replace_table;
+use std::collections::BTreeSet;
+use std::fs;
+
+const WRITTEN: [(&str, &str); 2] = [
+    ("docs/reliability.md", "scripts/faults"),
+    ("docs/performance.md", "scripts/bench"),
+];
+
+/// Returns the first cells of the rows below a head that begins with `head`.
+fn first_cells(tables: &[Vec<Vec<String>>], head: &str) -> BTreeSet<String> {
+    let table = tables.iter().find(|table| table[0][0] == head);
+    let rows = &table.unwrap_or_else(|| panic!("no table of {head}"))[1..];
+    rows.iter().map(|row| row[0].clone()).collect()
+}
+
+#[test]
+fn a_script_finds_the_place_for_its_table() {
+    for (path, script) in WRITTEN {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        let written = replace_table(&text, script, "| the new one |").expect(path);
+        assert!(written.contains("-->\n\n| the new one |\n\n<!--"), "{path}");
+        let rest = replace_table(&written, script, "").unwrap();
+        assert_eq!(Some(rest), replace_table(&text, script, ""), "{path}");
+    }
+}
+
+#[test]
+fn every_column_of_a_written_table_is_explained() {
+    for (path, script) in WRITTEN {
+        let page = page(path);
+        let explained = first_cells(&page.tables, "column");
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        let place = text.split_once(&format!("written by {script} -->"));
+        let table = parse(place.unwrap().1).tables.remove(0);
+        let columns: BTreeSet<String> = table[0].iter().cloned().collect();
+        assert_eq!(columns, explained, "{path}");
+    }
+}
+
+/// Returns the Markdown of the crate page.
+fn crate_page() -> String {
+    let source = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));
+    lines
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn every_variable_of_the_environment_is_in_each_table_of_them() {
+    let source = fs::read_to_string(root().join("src/environment.rs")).unwrap();
+    let is_name =
+        |text: &&str| text.len() > 8 && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let read: BTreeSet<String> = source
+        .split('"')
+        .filter(is_name)
+        .map(|name| match name.ends_with('_') {
+            true => format!("{name}<NAME>"),
+            false => name.to_owned(),
+        })
+        .collect();
+    assert!(read.contains("PARTY_ADDRESS"));
+    for (path, tables) in [
+        ("README.md", page("README.md").tables),
+        (
+            "docs/configuration.md",
+            page("docs/configuration.md").tables,
+        ),
+        ("src/lib.rs", parse(&crate_page()).tables),
+    ] {
+        assert_eq!(first_cells(&tables, "variable"), read, "{path}");
+    }
+}
+
+#[test]
+fn every_kind_of_error_is_explained_on_the_crate_page() {
+    let source = fs::read_to_string(root().join("src/error.rs")).unwrap();
+    let (_, body) = source.split_once("pub enum ErrorKind {").unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let variants = body.lines().map(str::trim);
+    let variants: BTreeSet<String> = variants
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
+        .map(|line| line.trim_end_matches(',').to_owned())
+        .collect();
+    assert!(variants.contains("NoInstance"));
+    let explained = first_cells(&parse(&crate_page()).tables, "ErrorKind");
+    assert_eq!(explained, variants);
+}
+
+#[test]
+fn the_readme_is_short() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(text.lines().count() <= 200, "{}", text.lines().count());
+}
