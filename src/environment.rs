@@ -1,4 +1,4 @@
-//! The variables of the environment that matter, and the only file that reads it.
+//! Reads the variables of the environment; no other file does.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::side::Side;

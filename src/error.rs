@@ -1,4 +1,4 @@
-//! What can go wrong, in one opaque type.
+//! The error type of the library, and its kinds.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Text that somebody else chose, made fit for a line of a log or an error.
+//! Makes text that somebody else chose fit for a line of a log or an error.
 
 use std::fmt::{self, Write};
 

@@ -1,4 +1,4 @@
-//! Tells the thread of one side what to look at.
+//! Wakes the thread of one side, and tells it which paths have changed.
 //!
 //! Nothing is queued: a path that has changed twice is told once, and where more has changed than is worth keeping,
 //! everything has.

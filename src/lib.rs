@@ -185,6 +185,8 @@
 //! | `model` | services, instances and URLs as plain values, without I/O |
 //! | `config`, `environment` | settings: the program's, the environment's, defaults |
 //! | `error` | [`Error`] and [`ErrorKind`] |
+//! | `excerpt`, `inbox`, `process`, `side`, `slot`, `sync`, `throttle` | small tools of the others, one job each |
+//! | `properties` | properties that hold for any input from outside, for tests alone |
 //!
 //! Each side is one session with one connection and two threads: `party-zk`, which receives and reconnects, and
 //! `party-register` or `party-discover`.

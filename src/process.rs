@@ -1,4 +1,4 @@
-//! What the standard library does not offer about the process: its exit, and how it handles a signal.
+//! Runs code when the process exits, and tells how it handles a signal: the standard library does neither.
 //!
 //! The one place of this crate with unsafe code: two calls of the C library that take no pointer of ours but to a
 //! function and to a structure on the stack.

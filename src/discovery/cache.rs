@@ -1,4 +1,4 @@
-//! One followed service: what was read of it, and what its snapshot shows.
+//! Holds one followed service: the nodes as they were read, and the snapshot they make.
 
 use crate::discovery::snapshot::{RejectedInstance, Snapshot};
 use crate::excerpt::excerpt;

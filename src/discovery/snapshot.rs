@@ -1,4 +1,4 @@
-//! What is known of services: what a lookup reads.
+//! Snapshots of services: immutable, and all that a lookup reads.
 
 use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;

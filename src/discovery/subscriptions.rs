@@ -1,4 +1,4 @@
-//! What a directory's thread and its callers share: the services to follow, and the view of them.
+//! Shares between callers and the updater: the services to follow, and the view of them.
 
 use crate::discovery::snapshot::View;
 use crate::listener::Listener;

@@ -1,4 +1,4 @@
-//! One running copy of a service.
+//! `ServiceInstance`: one running copy of a service, and the URLs to it.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Display};

@@ -1,4 +1,4 @@
-//! Where services and their instances stand in ZooKeeper.
+//! Paths of services and their instances in ZooKeeper.
 
 /// Returns the path of the node below which all services of an environment stand. The chroot is empty or a path.
 pub(crate) fn instances(chroot: &str, environment: &str) -> String {

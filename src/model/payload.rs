@@ -1,4 +1,4 @@
-//! What travels along with an instance, in the forms Java writes it.
+//! Payloads of instances, in the forms Java writes them.
 
 use std::fmt;
 

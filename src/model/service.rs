@@ -1,4 +1,4 @@
-//! What a program registers.
+//! `Service`: a service as a program registers it.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! What must hold for whatever comes from outside, checked by the tests with made-up values and by the targets of
-//! `fuzz` with those it finds.
+//! Properties that hold for any input from outside: tests try them with made-up values, the targets of `fuzz` with
+//! those they find.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

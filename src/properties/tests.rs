@@ -1,3 +1,5 @@
+//! Tries the properties with made-up values.
+
 use super::*;
 use crate::model::golden::golden;
 use proptest::collection::vec;

@@ -1,5 +1,5 @@
-//! What is desired in ZooKeeper and what is known to be there: shared by callers, who want and wait, and the
-//! reconciler's thread, which acts and reports.
+//! The desired registrations and the state of their nodes: shared by callers, who want and wait, and the reconciler's
+//! thread, which acts and reports.
 
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;

@@ -1,4 +1,4 @@
-//! The pause before the next attempt.
+//! Pauses between attempts to connect, longer after each failure.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Why a request failed, and why there is no connection.
+//! Reasons why a request failed, and why there is no connection.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Connection strings.
+//! Parses connection strings.
 
 use std::net::Ipv6Addr;
 

@@ -1,4 +1,4 @@
-//! What is asked of ZooKeeper, and what it answers.
+//! Requests to ZooKeeper, and the replies to them.
 
 use super::Failure;
 use std::sync::Arc;

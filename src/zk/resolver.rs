@@ -1,4 +1,4 @@
-//! Name resolution with a deadline.
+//! Resolves host names within a deadline.
 
 use super::hosts::Hosts;
 use parking_lot::{Condvar, Mutex};

@@ -1,4 +1,4 @@
-//! A session over the network: what its callers and the thread that keeps it share.
+//! A session over the network: the part that its callers and its own thread share.
 
 use super::backoff::Backoff;
 use super::connection::Connection;

@@ -1,4 +1,4 @@
-//! What must hold for whatever a server sends, for `properties`.
+//! Properties that hold for any bytes from a server, for `properties`.
 
 use super::frames::Frames;
 use super::handshake::SessionGrant;

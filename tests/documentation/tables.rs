@@ -10,6 +10,9 @@ const WRITTEN: [(&str, &str); 2] = [
     ("docs/performance.md", "scripts/bench"),
 ];
 
+/// A sentence that begins like this does not name its subject.
+const HANGING: [&str; 6] = ["What", "Whether", "How", "So", "Where", "Why"];
+
 /// Returns the first cells of the rows below a head that begins with `head`.
 fn first_cells(tables: &[Vec<Vec<String>>], head: &str) -> BTreeSet<String> {
     let table = tables.iter().find(|table| table[0][0] == head);
@@ -90,6 +93,44 @@ fn every_kind_of_error_is_explained_on_the_crate_page() {
     assert!(variants.contains("NoInstance"));
     let explained = first_cells(&parse(&crate_page()).tables, "ErrorKind");
     assert_eq!(explained, variants);
+}
+
+#[test]
+fn every_module_of_the_root_is_named_in_the_anatomy() {
+    let source = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let modules = source.lines().filter_map(|line| {
+        let rest = line.trim_start_matches("pub ").strip_prefix("mod ")?;
+        rest.strip_suffix(';').map(str::to_owned)
+    });
+    let modules: BTreeSet<String> = modules.collect();
+    assert!(modules.contains("registration"));
+    let named = first_cells(&parse(&crate_page()).tables, "module of src");
+    let named = named.iter().flat_map(|cell| cell.split(", "));
+    // Public modules are links for rustdoc.
+    let named = named.map(|name| name.trim_matches(['[', ']']).to_owned());
+    assert_eq!(named.collect::<BTreeSet<_>>(), modules);
+}
+
+#[test]
+fn every_file_of_the_library_says_first_what_it_is_for() {
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = fs::read_to_string(&path).unwrap();
+            let first = source
+                .lines()
+                .next()
+                .and_then(|line| line.strip_prefix("//! "));
+            let word = first.and_then(|line| line.split_whitespace().next());
+            let says = word.is_some_and(|word| !HANGING.contains(&word));
+            assert!(says, "{}: {first:?}", path.display());
+        }
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The thread that keeps the snapshots of the followed services equal to what ZooKeeper holds.
+//! Keeps the snapshots of the followed services equal to ZooKeeper, on a thread of its own.
 
 use crate::discovery::batches::{Batches, Child};
 use crate::discovery::cache::{Cache, Read};

@@ -1,4 +1,4 @@
-//! Random changes and faults, one step at a time, against what the registry holds in the end.
+//! Tests the updater with random changes and faults, one step at a time, against the registry at the end.
 //!
 //! Nothing here has a thread or a clock, as in the simulation of the reconciler. What it holds to are the third and the
 //! fourth of the invariants: without a connection every lookup goes on, and with one the snapshots become what

@@ -1,4 +1,4 @@
-//! Callers and the reconciler in thousands of orders: every wait ends, and what was taken back does not stay.
+//! Tests callers and the reconciler in thousands of orders: every wait ends, and what was taken back does not stay.
 
 use crate::inbox::Inbox;
 use crate::model::Service;

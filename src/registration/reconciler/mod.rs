@@ -1,4 +1,4 @@
-//! The one comparison: what is desired against what is ours in ZooKeeper, and what to do about the difference.
+//! Compares the desired registrations with our nodes in ZooKeeper, and acts on the difference.
 
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;

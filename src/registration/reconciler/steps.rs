@@ -1,4 +1,4 @@
-//! What is asked of ZooKeeper for one task, step by step, each after the answers to the one before.
+//! The requests for one task, step by step, each after the answers to the one before.
 
 use crate::model::path;
 use crate::registration::entry::{Goal, Task};

@@ -1,4 +1,4 @@
-//! What tests can do to a registry, and ask of it.
+//! Faults that tests inject into a registry, and questions they ask of it.
 
 use super::state::State;
 use super::{Memory, Registry};

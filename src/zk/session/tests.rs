@@ -1,3 +1,5 @@
+//! Tests a session against a server that answers byte by byte.
+
 use super::*;
 use crate::zk::fake::{
     ID, Running, SOON, Server, TIMEOUT, Told, event, framed, grant, next, reply, send,

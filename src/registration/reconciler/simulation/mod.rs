@@ -1,4 +1,4 @@
-//! Random calls and faults, one step at a time, against a plain model of what must be registered in the end.
+//! Tests the reconciler with random calls and faults, one step at a time, against a plain model of the end.
 //!
 //! Nothing here has a thread or a clock: the test decides when the reconciler compares, what happens between any two
 //! of its calls to ZooKeeper, which of them is lost or carried out late, and how much time passes. What it holds to are
