@@ -1,5 +1,8 @@
 //! A service that is registered once it is warm, and whose own health page includes what ZooKeeper says.
 //!
+//! The page is for readiness, never for liveness: whoever restarts programs because ZooKeeper is away ends sessions and
+//! lookups that would have survived.
+//!
 //! ```text
 //! cargo run --example healthcheck
 //! curl http://localhost:PORT/healthcheck
