@@ -1,4 +1,4 @@
-//! The desired registrations and the state of their nodes: shared by callers, who want and wait, and the reconciler's
+//! The desired registrations and their last known state, shared by callers, who add and wait, and the reconciler's
 //! thread, which acts and reports.
 
 use crate::error::{Error, Result};
