@@ -82,8 +82,8 @@
 //! It runs once, whichever comes first, and ends within the drain time plus 2 s even if ZooKeeper does not answer. Allow for that
 //! in the time your supervisor waits before it sends `SIGKILL`.
 //!
-//! After a `SIGTERM` **while ZooKeeper is away** the program ends in time, but nobody could take its nodes away: they are still
-//! there when ZooKeeper comes back, until the session times out, and callers meet refused connections until then.
+//! After a `SIGTERM` **while ZooKeeper is away** the program ends in time, but unless its last request still arrives, its nodes
+//! are there when ZooKeeper comes back, until the session times out. Callers meet refused connections until they go.
 //!
 //! # Health pages
 //!
