@@ -185,11 +185,12 @@
 //! | `model` | services, instances and URLs as plain values, without I/O |
 //! | `config`, `environment` | settings: the program's, the environment's, defaults |
 //! | `error` | [`Error`] and [`ErrorKind`] |
+//! | `listener` | calls a closure of the program with each new state of a service or a connection |
 //! | `excerpt`, `inbox`, `process`, `side`, `slot`, `sync`, `throttle` | small tools of the others, one job each |
 //! | `properties` | properties that hold for any input from outside, for tests alone |
 //!
 //! Each side is one session with one connection and two threads: `party-zk`, which receives and reconnects, and
-//! `party-register` or `party-discover`.
+//! `party-register` or `party-discover`. Each listener has one more, `party-listen`.
 //!
 //! # Limitations
 //!

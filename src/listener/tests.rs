@@ -1,3 +1,5 @@
+//! Tests of listeners: the states they are told, whatever they do themselves.
+
 use super::*;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
