@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     title("Discover");
     wait_for("user-sessions", |found| found.len() == 2)?;
-    let params: &[(&str, &dyn std::fmt::Display)] = &[("territory", &"GB"), ("userid", &42)];
+    let params = party::params! { "territory" => "GB", "userid" => 42 };
     println!(
         "url             {}",
         discovery::url("user-sessions", params)?
@@ -96,7 +96,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (url, times) in chosen {
         println!("{url}  {times} times");
     }
-    println!("{each:?} a call, without asking ZooKeeper");
+    let build = if cfg!(debug_assertions) {
+        " (debug build)"
+    } else {
+        ""
+    };
+    println!("{each:?} a call{build}, without asking ZooKeeper");
 
     title("Override, for a test or a laptop");
     discovery::set_override("user-sessions", "http://localhost:9999/fake/{userid}")?;
@@ -127,9 +132,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     title("Disconnect registration");
     registration::disconnect()?;
     wait_for("user-sessions", |found| found.is_empty())?;
-    match discovery::url("user-sessions", params) {
-        Err(error) => println!("{error}"),
-        Ok(url) => println!("still there: {url}"),
+    println!(
+        "The last instance of a service is still picked for a second, since it may just be replaced:"
+    );
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Ok(url) = discovery::url("user-sessions", params) {
+        println!("  {url}");
+        assert!(Instant::now() < deadline, "it never goes");
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    if let Err(error) = discovery::url("user-sessions", params) {
+        println!("{error}");
     }
     println!("All gone. Goodbye.");
     Ok(())

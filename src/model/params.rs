@@ -1,0 +1,39 @@
+//! Parameters of a uri spec, written down where they are needed.
+
+/// Writes down the parameters of a uri spec, as [`discovery::url`](crate::discovery::url) takes them.
+///
+/// Each has a name and a value of any type that implements [`Display`](std::fmt::Display). Without it the same is
+/// `&[("userid", &42 as &dyn Display)]`, or a binding of the type `&[(&str, &dyn Display)]`.
+///
+/// # Examples
+/// ```
+/// use party::{discovery, params};
+///
+/// discovery::set_override("users", "http://localhost:9999/{territory}/users/{userid}")?;
+/// let url = discovery::url("users", params! { "territory" => "GB", "userid" => 42 })?;
+/// assert_eq!(url, "http://localhost:9999/GB/users/42");
+/// # discovery::clear_override("users");
+/// # Ok::<(), party::Error>(())
+/// ```
+#[macro_export]
+macro_rules! params {
+    ($($name:expr => $value:expr),* $(,)?) => {
+        &[$(($name, &$value as &dyn ::std::fmt::Display)),*]
+            as &[(&str, &dyn ::std::fmt::Display)]
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Display;
+
+    #[test]
+    fn parameters_may_be_of_any_type_and_be_kept() {
+        let name = String::from("userid");
+        let params = params! { "territory" => "GB", name.as_str() => 40 + 2, "x" => 'y' };
+        let text = |(name, value): &(&str, &dyn Display)| format!("{name}={value}");
+        let texts: Vec<String> = params.iter().map(text).collect();
+        assert_eq!(texts, ["territory=GB", "userid=42", "x=y"]);
+        assert!((params! {}).is_empty());
+    }
+}
