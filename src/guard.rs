@@ -31,7 +31,7 @@ static AT_EXIT: Mutex<Vec<Arc<Shutdown>>> = Mutex::new(Vec::new());
 ///
 /// # Limitations
 /// Nothing runs after `SIGKILL`, `abort`, or a panic in a program built with `panic = "abort"`: the instances then stay
-/// until the session times out. They may also stay if ZooKeeper is away while the guard acts, as on a `SIGTERM` then.
+/// until the session times out. The same may happen if ZooKeeper is away while the guard acts, on a `SIGTERM` for instance.
 pub fn disconnect_on_drop() -> DisconnectGuard {
     DisconnectGuard {
         shutdown: Arc::new(Shutdown::default()),
