@@ -1,9 +1,9 @@
-//! Service registration and discovery over ZooKeeper, for synchronous programs on Unix. It writes and reads what Apache Curator's
-//! service discovery does, so Rust, Java and Clojure programs find each other.
+//! Service registration and discovery over ZooKeeper, for synchronous programs on Unix. It writes and reads what Apache
+//! Curator's service discovery does, so Rust, Java and Clojure programs find each other.
 //!
-//! Two modules are all you call: [`registration`] puts services into ZooKeeper and keeps them there, [`discovery`] finds live
-//! instances and builds URLs to them. Each works on one connection that the whole process shares, and every call ends within a
-//! bound that its documentation states.
+//! Two modules are all you call: [`registration`] puts services into ZooKeeper and keeps them there, [`discovery`]
+//! finds live instances and builds URLs to them. Each works on one connection that the whole process shares, and every
+//! call ends within a bound that its documentation states.
 //!
 //! # Register in six lines
 //!
@@ -19,8 +19,8 @@
 //! ```
 //!
 //! `memory:crate-page` is a registry inside the process. For a real one write `zk1:2181,zk2:2181,zk3:2181`, or call
-//! [`registration::connect`], which takes everything from the environment. The instance is kept, through reconnects, expired
-//! sessions and nodes deleted by hand, until you unregister it, disconnect or exit.
+//! [`registration::connect`], which takes everything from the environment. The instance is kept, through reconnects,
+//! expired sessions and nodes deleted by hand, until you unregister it, disconnect or exit.
 //!
 //! Register once your server accepts connections, or with a health check to become discoverable only once ready:
 //! [`registration::register_when_healthy`] waits, [`registration::register_in_background`] returns at once, and
@@ -42,20 +42,21 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 //!
-//! Each call picks one of the live instances at random. The first lookup of a name reads the service from ZooKeeper and begins to
-//! watch it; every later one answers from memory, and goes on doing so while ZooKeeper is away. For more than a URL there is
-//! [`discovery::service_provider`].
+//! Each call picks one of the live instances at random. The first lookup of a name reads the service from ZooKeeper and
+//! begins to watch it; every later one answers from memory, and goes on doing so while ZooKeeper is away. For more than
+//! a URL there is [`discovery::service_provider`], and to hear of changes [`discovery::on_change`].
 //!
 //! # Never keep a URL
 //!
-//! A URL is good for one call. Instances come and go, and calls should be spread over all of them. Do not put a URL into a field,
-//! a static, a cache or a client's configuration: ask for a new one each time, also before you retry a failed call.
+//! A URL is good for one call. Instances come and go, and calls should be spread over all of them. Do not put a URL
+//! into a field, a static, a cache or a client's configuration: ask for a new one each time, also before you retry a
+//! failed call.
 //!
 //! # Shutdown
 //!
-//! Leave discovery **before** your server stops answering, and give those who found you a moment ago the time to finish. A
-//! guard does it in this order: it disconnects registration, so that nobody new finds this program; waits for the drain time, while
-//! the server still answers; and disconnects discovery.
+//! Leave discovery **before** your server stops answering, and give those who found you a moment ago the time to
+//! finish. A guard does it in this order: it disconnects registration, so that nobody new finds this program; waits for
+//! the drain time, while the server still answers; and disconnects discovery.
 //!
 //! ```
 //! use party::{Config, Service, registration};
@@ -73,29 +74,32 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 //!
-//! - **Drop**: at the end of `main`, by `drop`, and when `main` panics. Bind the guard to a name: `let _ = …` drops it at once.
-//! - [`on_signals`](DisconnectGuard::on_signals): on `SIGTERM` and `SIGINT`. Afterwards the signal has its default action. Install
-//!   a handler of your own before; the guard then leaves ending the program to you.
+//! - **Drop**: at the end of `main`, by `drop`, and when `main` panics. Bind the guard to a name: `let _ = …` drops it
+//!   at once.
+//! - [`on_signals`](DisconnectGuard::on_signals): on `SIGTERM` and `SIGINT`. Afterwards the signal has its default
+//!   action. Install a handler of your own before; the guard then leaves ending the program to you.
 //! - [`at_exit`](DisconnectGuard::at_exit): on [`std::process::exit`].
 //! - **Drain**: `SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS` or [`Config::drain`]. Defaults to 0, so set it.
 //!
-//! It runs once, whichever comes first, and ends within the drain time plus 2 s even if ZooKeeper does not answer. Allow for that
-//! in the time your supervisor waits before it sends `SIGKILL`.
+//! It runs once, whichever comes first, and ends within the drain time plus 2 s even if ZooKeeper does not answer.
+//! Allow for that in the time your supervisor waits before it sends `SIGKILL`.
 //!
-//! After a `SIGTERM` **while ZooKeeper is away** the program ends in time, but unless its last request still arrives, its nodes
-//! are there when ZooKeeper comes back, until the session times out. Callers meet refused connections until they go.
+//! After a `SIGTERM` **while ZooKeeper is away** the program ends in time, but unless its last request still arrives,
+//! its nodes are there when ZooKeeper comes back, until the session times out. Callers meet refused connections until
+//! they go.
 //!
 //! # Health pages
 //!
-//! [`registration::healthy`] and [`discovery::healthy`] ask ZooKeeper and answer within one second. They are for **readiness, never
-//! for liveness**: if ZooKeeper is away they are false in all programs at once. A program that is left alone keeps its session, its
-//! registrations and its lookups; one that is restarted for it loses them all. [`registration::state`] and [`discovery::state`]
-//! tell how a side stands without asking anybody.
+//! [`registration::healthy`] and [`discovery::healthy`] ask ZooKeeper and answer within one second. They are for
+//! **readiness, never for liveness**: if ZooKeeper is away they are false in all programs at once. A program that is
+//! left alone keeps its session, its registrations and its lookups; one that is restarted for it loses them all.
+//! [`registration::state`] and [`discovery::state`] tell how a side stands without asking anybody;
+//! [`registration::on_state_change`] and [`discovery::on_state_change`] call you when that changes.
 //!
 //! # Errors
 //!
-//! [`Error`] is one opaque type. Match on [`kind`](Error::kind); its `Display` form names the service, path, variable or address;
-//! `source()` has the cause. [`ErrorKind`] is non-exhaustive, so keep an arm for the rest.
+//! [`Error`] is one opaque type. Match on [`kind`](Error::kind); its `Display` form names the service, path, variable
+//! or address; `source()` has the cause. [`ErrorKind`] is non-exhaustive, so keep an arm for the rest.
 //!
 //! | `ErrorKind` | when | what to do |
 //! |---|---|---|
@@ -139,14 +143,14 @@
 //! | `SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS` | the drain time of the guard, in ms | 0 |
 //! | `DISCOVERY_OVERRIDE_<NAME>` | the URL that stands for a service; read once, at the first lookup | none |
 //!
-//! Precedence: the program ([`Service::address`], arguments of `connect_to`, setters of [`Config`], [`discovery::set_override`]),
-//! then the variable for one side, then the one for both, then the default. A variable that is set but cannot be used, an empty one
-//! too, is an error and never skipped.
+//! Precedence: the program ([`Service::address`], arguments of `connect_to`, setters of [`Config`],
+//! [`discovery::set_override`]), then the variable for one side, then the one for both, then the default. A variable
+//! that is set but cannot be used, an empty one too, is an error and never skipped.
 //!
 //! # Log levels
 //!
-//! Written through the `log` crate. Payloads and credentials are never logged. Of each kind of warning there is at most one line
-//! in ten seconds, which says how many it stands for.
+//! Written through the `log` crate. Payloads and credentials are never logged. Of each kind of warning there is at most
+//! one line in ten seconds, which says how many it stands for.
 //!
 //! | level | lines |
 //! |---|---|
@@ -170,9 +174,9 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 //!
-//! An override skips discovery, so have some tests without: connect both sides to `memory:NAME`, a registry inside the process,
-//! as the examples on this page do. The connections and overrides of the free functions are shared by the whole process, so such
-//! tests should not run side by side.
+//! An override skips discovery, so have some tests without: connect both sides to `memory:NAME`, a registry inside the
+//! process, as the examples on this page do. The connections and overrides of the free functions are shared by the
+//! whole process, so such tests should not run side by side.
 //!
 //! # Anatomy
 //!
@@ -194,27 +198,27 @@
 //!
 //! # Limitations
 //!
-//! - After `SIGKILL`, `abort`, a crash, a power cut, or a panic under `panic = "abort"`, a node stays until the session times out.
-//!   Callers meet refused connections until then.
+//! - After `SIGKILL`, `abort`, a crash, a power cut, or a panic under `panic = "abort"`, a node stays until the session
+//!   times out. Callers meet refused connections until then.
 //! - A call that failed is not made again on another instance: that is up to you.
 //! - TLS and SASL to ZooKeeper are not supported. Schemes such as digest are, see [`Config::auth`].
 //! - There are no metrics, and instances are picked at random only.
 //! - A name once looked up is followed until [`discovery::disconnect`]. Do not look up names that come from outside.
-//! - A session lives on over an outage only as long as the ensemble keeps it. A server that was down starts all its sessions anew,
-//!   but one that is merely cut off, or stopped and goes on, ends those it has not heard of for a session timeout: observers then
-//!   see the nodes go, and come back with the connection.
-//! - If an ensemble is set back to an older copy of its data, sessions that have seen more end there and begin anew: observers
-//!   see the nodes go and come back. A server that may not answer the word `srvr` does not tell how much it has seen; then this
-//!   takes a session timeout.
-//! - A node of more than 4 MiB, which ZooKeeper takes only if its `jute.maxbuffer` is raised, ends the connection of whoever
-//!   follows its service.
-//! - The node of a service is created as a container, as Curator 5 does: ZooKeeper deletes it within about a minute after its last
-//!   instance. Those above it are plain persistent nodes, and stay.
+//! - A session lives on over an outage only as long as the ensemble keeps it. A server that was down starts all its
+//!   sessions anew, but one that is merely cut off, or stopped and goes on, ends those it has not heard of for a
+//!   session timeout: observers then see the nodes go, and come back with the connection.
+//! - If an ensemble is set back to an older copy of its data, sessions that have seen more end there and begin anew:
+//!   observers see the nodes go and come back. A server that may not answer the word `srvr` does not tell how much it
+//!   has seen; then this takes a session timeout.
+//! - A node of more than 4 MiB, which ZooKeeper takes only if its `jute.maxbuffer` is raised, ends the connection of
+//!   whoever follows its service.
+//! - The node of a service is created as a container, as Curator 5 does: ZooKeeper deletes it within about a minute
+//!   after its last instance. Those above it are plain persistent nodes, and stay.
 //! - Threads do not survive a `fork`: connect after it.
 //! - ZooKeeper servers before 3.6 are not supported, nor is anything but Unix.
 //!
-//! How many instances, services and programs one ensemble bears is in `docs/scale.md` of the repository; `docs/README.md` there
-//! lists the other pages.
+//! How many instances, services and programs one ensemble bears is in `docs/scale.md` of the repository;
+//! `docs/README.md` there lists the other pages.
 //!
 //! # Minimum supported Rust version
 //!
