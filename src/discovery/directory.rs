@@ -281,8 +281,8 @@ mod tests {
     use crate::config::Config;
     use crate::discovery::provider::{self, ServiceProvider};
     use crate::side::Side;
-    use crate::zk::memory::{Registry, registry};
-    use crate::zk::{Mode, Session};
+    use crate::zk::Mode;
+    use crate::zk::memory::{Registry, Session, registry};
     use std::sync::mpsc;
 
     const SOON: Duration = Duration::from_secs(10);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     /// A directory, and a session to write what it reads.
-    fn connected(name: &str) -> (Arc<Registry>, Directory, Arc<dyn Session>) {
+    fn connected(name: &str) -> (Arc<Registry>, Directory, Arc<Session>) {
         let config = Config::new()
             .connection_string(format!("memory:{name}"))
             .environment("test");
@@ -304,12 +304,12 @@ mod tests {
             .session_timeout(Duration::from_secs(3))
             .connection_timeout(Duration::from_millis(500));
         let directory = Directory::connect(config.resolve(Side::Discovery).unwrap()).unwrap();
-        let connector = crate::zk::memory::connector(name, Duration::from_secs(6));
-        let writer = connector.session(Arc::new(|_| {}));
-        (registry(name), directory, writer)
+        let registry = registry(name);
+        let writer = registry.open(Arc::new(|_| {}));
+        (registry, directory, writer)
     }
 
-    fn put(writer: &Arc<dyn Session>, id: &str, port: u16) {
+    fn put(writer: &Arc<Session>, id: &str, port: u16) {
         let node = format!("/test/instances/foo/{id}");
         for parent in path::parents(&node) {
             let _ = writer.create(parent, b"", Mode::Persistent);

@@ -10,7 +10,7 @@
 
 use crate::discovery::overrides;
 use crate::model::{ServiceInstance, UriSpec};
-use crate::zk::hosts::{self, Hosts, Target};
+use crate::zk::connection_string::{self, Target};
 use crate::zk::untrusted;
 use std::fmt::Display;
 
@@ -91,18 +91,22 @@ pub fn uri_spec(text: &str) {
 
 /// A connection string is refused, or names the same when what it names is written out.
 pub fn connection_string(text: &str) {
-    let Ok((target, chroot)) = hosts::parse(text) else {
+    let Ok((target, chroot)) = connection_string::parse(text) else {
         return;
     };
     let written = match &target {
         Target::Memory(name) => format!("memory:{name}{chroot}"),
-        Target::Ensemble(Hosts(hosts)) => {
+        Target::Ensemble(hosts) => {
             assert!(hosts.iter().all(|(_, port)| *port != 0));
             let hosts: Vec<_> = hosts.iter().map(written).collect();
             hosts.join(",") + &chroot
         }
     };
-    assert_eq!(hosts::parse(&written), Ok((target, chroot)), "{written:?}");
+    assert_eq!(
+        connection_string::parse(&written),
+        Ok((target, chroot)),
+        "{written:?}"
+    );
 }
 
 fn written((host, port): &(String, u16)) -> String {

@@ -323,7 +323,7 @@ mod tests {
     use crate::config::Config;
     use crate::side::Side;
     use crate::zk::Mode;
-    use crate::zk::memory::{Registry, registry};
+    use crate::zk::memory::{Registry, Session, registry};
 
     const SOON: Duration = Duration::from_secs(10);
     const NODE: &str = "/test/instances/foo/1";
@@ -368,9 +368,8 @@ mod tests {
     }
 
     /// Another session, to interfere with.
-    fn other(name: &str) -> Arc<dyn crate::zk::Session> {
-        let timeout = Duration::from_secs(6);
-        crate::zk::memory::connector(name, timeout).session(Arc::new(|_| {}))
+    fn other(name: &str) -> Arc<Session> {
+        registry(name).open(Arc::new(|_| {}))
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 const SHORTEST: Duration = Duration::from_millis(25);
 const LONGEST: Duration = Duration::from_millis(500);
-/// Where a server was asked in vain, pauses are at least this part of the longest: three in a second at most.
+/// Least part of the longest pause after a server was asked in vain: three in a second at most.
 const REFUSED: f64 = 0.7;
 /// An attempt that held for this long was a success. Another is no reason to hurry.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -13,7 +13,6 @@ const SETTLED: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Backoff {
     next: Duration,
-    shortest: Duration,
     longest: Duration,
     /// The least part of a pause that is kept.
     part: f64,
@@ -23,7 +22,6 @@ impl Default for Backoff {
     fn default() -> Backoff {
         Backoff {
             next: SHORTEST,
-            shortest: SHORTEST,
             longest: LONGEST,
             part: 0.5,
         }
@@ -33,12 +31,10 @@ impl Default for Backoff {
 impl Backoff {
     #[cfg(test)]
     pub(super) fn none() -> Backoff {
-        let [next, shortest, longest] = [Duration::ZERO; 3];
         Backoff {
-            next,
-            shortest,
-            longest,
-            part: 0.5,
+            next: Duration::ZERO,
+            longest: Duration::ZERO,
+            ..Backoff::default()
         }
     }
 
@@ -59,7 +55,7 @@ impl Backoff {
 
     /// Has the next attempt follow soon.
     pub(super) fn hurry(&mut self) {
-        self.next = self.shortest;
+        self.next = SHORTEST.min(self.longest);
     }
 
     /// Notes that an attempt has cost a server more than refusing a connection does, and was good for nothing.

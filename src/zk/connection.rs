@@ -1,11 +1,11 @@
-//! One connection of a session: the requests that are under way, and whether the server lives.
+//! One connection over the network: the requests that are under way, and whether the server lives.
 
-use super::error::{SESSION_EXPIRED, SESSION_MOVED};
-use super::frames::Frames;
-use super::protocol::{self, AUTH_XID, Head, MAX_SMALL, Outgoing, PING_XID};
+use super::error::{SESSION_EXPIRED, SESSION_MOVED, phrase};
+use super::protocol::{self, AUTH_XID, Acl, Head, MAX_SMALL, Outgoing, PING_XID};
 use super::reply_timeout::ReplyTimeout;
 use super::transport::Transport;
-use super::{Done, Failure, Reply, Request};
+use super::{Connection, Done, Failure, Request};
+use crate::excerpt::excerpt;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -16,11 +16,14 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// The oldest request must be answered within two session timeouts, however many pings are: three times the longest
 /// reply timeout.
 const ANSWER_WITHIN: u32 = 3;
+/// A server drops the connection of a client that sends it a packet of a mebibyte, so stay clear of that.
+pub(super) const MAX_DATA: usize = 1_000_000;
 
 /// One connection to a server that has granted the session.
-pub(super) struct Connection {
-    pub(super) number: u64,
+pub(super) struct NetworkConnection {
     pub(super) transport: Transport,
+    /// The access control list of new nodes.
+    access: &'static [Acl],
     /// Held while bytes are put into the transport, so that their order is that of the requests; never across I/O, nor
     /// while an outcome is delivered.
     state: Mutex<State>,
@@ -28,23 +31,16 @@ pub(super) struct Connection {
 
 struct State {
     in_flight: VecDeque<Pending>,
-    next_xid: i32,
+    last_xid: i32,
     /// When something was last sent, when the server last answered anything, and when a request. Events are no answer:
     /// it may not hear us any more.
     sent: Instant,
     heard: Instant,
     answered: Option<Instant>,
-    lasting: Lasting,
-    /// Why there is no connection any more.
-    over: Option<String>,
-}
-
-/// What outlives a connection.
-#[derive(Clone)]
-pub(super) struct Lasting {
-    /// The last transaction seen. Only a server that has seen it too takes the session.
-    pub(super) zxid: i64,
-    pub(super) reply_timeout: ReplyTimeout,
+    zxid: i64,
+    reply_timeout: ReplyTimeout,
+    /// Why no request is taken any more.
+    over: Option<Failure>,
 }
 
 struct Pending {
@@ -53,7 +49,7 @@ struct Pending {
     asked: Asked,
 }
 
-/// What the server owes an answer to.
+/// A message that the server owes an answer to.
 enum Asked {
     Request(Request, Done),
     Ping,
@@ -62,85 +58,83 @@ enum Asked {
     Close,
 }
 
-/// What came of a reply, beside the outcome that was delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answered {
-    Request,
-    Ping,
-    Auth,
-}
+impl Connection for NetworkConnection {
+    fn submit(&self, request: Request, deadline: Instant, done: Done) {
+        if let Err(failure) = fits(&request) {
+            return done(Err(failure));
+        }
+        let frame = protocol::encode(&request, self.access);
+        self.ask(frame, Asked::Request(request, done), deadline);
+    }
 
-/// Why a connection is not used any more.
-#[derive(Debug)]
-pub(super) enum Disconnect {
-    Lost(String),
-    /// The session was closed.
-    Closed,
-}
+    fn close(&self, deadline: Instant) {
+        self.ask(protocol::close(), Asked::Close, deadline);
+    }
 
-impl From<io::Error> for Disconnect {
-    fn from(error: io::Error) -> Disconnect {
-        Disconnect::Lost(match error.kind() {
-            ErrorKind::UnexpectedEof => "the server ended the connection".into(),
-            ErrorKind::InvalidData => NO_PROTOCOL.into(),
-            _ => error.to_string().to_lowercase(),
-        })
+    fn is_lost(&self) -> bool {
+        self.state.lock().over.is_some()
     }
 }
 
-pub(super) const NO_PROTOCOL: &str = "the server does not keep to the protocol of zookeeper";
+fn fits(request: &Request) -> Result<(), Failure> {
+    match request {
+        Request::Create { path, data, .. } | Request::Set { path, data, .. }
+            if data.len() >= MAX_DATA =>
+        {
+            let (path, length) = (excerpt(path), data.len());
+            let why = format!("{path} takes less than {MAX_DATA} bytes of data, not {length}");
+            Err(Failure::Refused(why))
+        }
+        _ => Ok(()),
+    }
+}
 
-impl Connection {
-    pub(super) fn new(number: u64, transport: Transport, lasting: Lasting) -> Connection {
+/// The part that the thread uses that receives. It waits for nothing but bytes.
+impl NetworkConnection {
+    pub(super) fn new(
+        transport: Transport,
+        access: &'static [Acl],
+        (zxid, reply_timeout): (i64, ReplyTimeout),
+    ) -> Self {
         let now = Instant::now();
         let state = State {
             in_flight: VecDeque::new(),
-            next_xid: 1,
+            last_xid: 0,
             sent: now,
             heard: now,
             answered: None,
-            lasting,
+            zxid,
+            reply_timeout,
             over: None,
         };
-        Connection {
-            number,
+        NetworkConnection {
             transport,
+            access,
             state: Mutex::new(state),
         }
     }
 
-    /// Sends a request, in which new nodes get this access control list.
-    pub(super) fn send(
-        &self,
-        request: Request,
-        access: &[protocol::Acl],
-        deadline: Instant,
-        done: Done,
-    ) {
-        let frame = protocol::encode(&request, access);
-        self.ask(frame, Asked::Request(request, done), deadline);
+    pub(super) fn send_credentials(&self, credentials: &[(String, Vec<u8>)]) {
+        for (scheme, secret) in credentials {
+            let asked = Asked::Auth(scheme.clone());
+            self.ask(protocol::auth(scheme, secret), asked, Instant::now());
+        }
     }
 
-    pub(super) fn send_auth(&self, scheme: &str, secret: &[u8]) {
-        let asked = Asked::Auth(scheme.to_owned());
-        self.ask(protocol::auth(scheme, secret), asked, self.soon());
-    }
-
-    /// Ends the session.
-    pub(super) fn send_close(&self, deadline: Instant) {
-        self.ask(protocol::close(), Asked::Close, deadline);
-    }
-
-    /// The receiver must not wait for a server that waits for it.
-    fn soon(&self) -> Instant {
-        Instant::now()
+    /// Returns whether all credentials were confirmed.
+    pub(super) fn is_authenticated(&self) -> bool {
+        let state = self.state.lock();
+        state.in_flight.iter().all(|asked| asked.xid != AUTH_XID)
     }
 
     fn ask(&self, frame: Outgoing, asked: Asked, deadline: Instant) {
         let mut state = self.state.lock();
-        if let Err(why) = state.has_room() {
+        if let Some(failure) = state.refusal(&asked) {
             drop(state);
-            return asked.fail(&why);
+            return asked.fail(failure);
+        }
+        if let Asked::Close = asked {
+            state.over = Some(Failure::lost());
         }
         let (xid, sent) = (state.xid_of(&asked), Instant::now());
         state.sent = sent;
@@ -154,120 +148,101 @@ impl Connection {
     pub(super) fn max_frame(&self) -> usize {
         let state = self.state.lock();
         // Answers come in the order of the requests, but for those that are small.
-        let next = state
+        let mut requests = state
             .in_flight
             .iter()
-            .find_map(|pending| match &pending.asked {
+            .filter_map(|asked| match &asked.asked {
                 Asked::Request(request, _) => Some(request.max_reply()),
                 _ => None,
             });
-        next.unwrap_or(0).max(MAX_SMALL)
+        requests.next().unwrap_or(MAX_SMALL)
     }
 
-    /// Takes a reply, and delivers the outcome of its request.
-    pub(super) fn answer(&self, head: Head, record: &[u8]) -> Result<Answered, Disconnect> {
+    /// Takes a reply, and delivers the outcome of its request. Returns whether it says that the session has ended.
+    pub(super) fn answer(&self, head: Head, record: &[u8]) -> io::Result<bool> {
         let asked = self.state.lock().take(head)?;
         match asked {
-            Asked::Ping => Ok(Answered::Ping),
-            Asked::Close => Err(Disconnect::Closed),
-            Asked::Auth(_) if head.error == 0 => Ok(Answered::Auth),
+            Asked::Request(request, done) => {
+                let answer = request.answer(head.error, record);
+                let is_understood = answer.is_some();
+                let not_understood = || Err(Failure::Lost(phrase(ErrorKind::InvalidData.into())));
+                done(answer.unwrap_or_else(not_understood));
+                if let SESSION_EXPIRED | SESSION_MOVED = head.error {
+                    return Err(io::Error::other("it is of no use to the session"));
+                }
+                is_understood.then_some(()).ok_or(ErrorKind::InvalidData)?;
+            }
             // A connection without our credentials is none.
-            Asked::Auth(scheme) => Err(Disconnect::Lost(format!(
-                "zookeeper refused the credentials of the scheme {scheme}"
-            ))),
-            Asked::Request(request, done) => answer_request(&request, done, head.error, record),
+            Asked::Auth(scheme) if head.error != 0 => {
+                let why = format!("zookeeper refused the credentials of the scheme {scheme}");
+                return Err(io::Error::other(why));
+            }
+            Asked::Auth(_) | Asked::Ping => {}
+            Asked::Close => return Ok(true),
         }
+        Ok(false)
     }
 
-    /// Returns when the server has to be asked for a sign of life, or given up.
-    pub(super) fn due(&self, frames: &Frames) -> Instant {
-        let state = self.state.lock();
-        let silent_until = state.silent_until(frames).into_iter();
-        silent_until.fold(state.ping_at(), Instant::min)
-    }
-
-    /// Gives up a server that has owed something for too long, and asks one that has heard nothing for a while.
-    pub(super) fn check(&self, frames: &Frames) -> Result<(), Disconnect> {
+    /// Gives up a server that has owed something for too long, also the rest of a frame that has begun, and asks one
+    /// that has heard nothing for a while for a sign of life. Returns when to do so again.
+    pub(super) fn keep_alive(&self, begun: Option<Instant>) -> io::Result<Instant> {
         let now = Instant::now();
         let mut state = self.state.lock();
-        if state.silent_until(frames).is_some_and(|until| until <= now) {
-            let waited = state.lasting.reply_timeout.now();
-            state.lasting.reply_timeout.missed();
-            return Err(Disconnect::Lost(format!("no answer within {waited:.1?}")));
+        if state.silent_until(begun).is_some_and(|until| until <= now) {
+            let waited = state.reply_timeout.now;
+            state.reply_timeout.missed();
+            let why = format!("no answer within {waited:.1?}");
+            return Err(io::Error::other(why));
         }
-        let idle = state.ping_at() <= now;
+        let is_idle = state.ping_at() <= now;
+        state.sent = if is_idle { now } else { state.sent };
         drop(state);
-        if idle {
-            self.ask(protocol::ping(), Asked::Ping, self.soon());
+        if is_idle {
+            self.ask(protocol::ping(), Asked::Ping, now);
         } else {
             // What a sender had to leave behind.
-            self.transport.flush(self.soon());
+            self.transport.flush(now);
         }
-        Ok(())
+        let state = self.state.lock();
+        let until = state.silent_until(begun).into_iter();
+        Ok(until.fold(state.ping_at(), Instant::min))
     }
 
-    /// Whether it was good for anything: at least one request was answered.
+    /// Returns whether it was good for anything: at least one request was answered.
     pub(super) fn has_answered(&self) -> bool {
         self.state.lock().answered.is_some()
     }
 
-    /// Ends the connection: everything under way has failed, and whatever comes later will.
-    pub(super) fn end(&self, why: &str) -> Lasting {
+    /// Ends the connection: everything under way has failed, and whatever comes later will. Returns what the next one
+    /// begins with.
+    pub(super) fn end(&self, why: &str) -> (i64, ReplyTimeout) {
         self.transport.shut_down();
+        let failure = Failure::Lost(format!("the connection to zookeeper is lost: {why}"));
         let mut state = self.state.lock();
-        state.over = Some(format!("the connection to zookeeper is lost: {why}"));
-        let (unanswered, lasting) = (std::mem::take(&mut state.in_flight), state.lasting.clone());
-        let why = state.over.clone().unwrap_or_default();
+        state.over = Some(failure.clone());
+        let unanswered = std::mem::take(&mut state.in_flight);
+        let outlasting = (state.zxid, state.reply_timeout);
         drop(state);
-        unanswered
-            .into_iter()
-            .for_each(|pending| pending.asked.fail(&why));
-        lasting
-    }
-}
-
-fn answer_request(
-    request: &Request,
-    done: Done,
-    error: i32,
-    record: &[u8],
-) -> Result<Answered, Disconnect> {
-    let outcome = match (error, request) {
-        (0, _) => {
-            protocol::decode(request, record).ok_or_else(|| Failure::Lost(NO_PROTOCOL.into()))
+        for pending in unanswered {
+            pending.asked.fail(failure.clone());
         }
-        (error, request) => match (request.refused(error), request) {
-            (Failure::NoNode, Request::Exists { .. }) => Ok(Reply::Status(None)),
-            (Failure::NoNode, Request::Children { .. }) => Ok(Reply::Names(None)),
-            (failure, _) => Err(failure),
-        },
-    };
-    let broken = error == 0 && outcome.is_err();
-    done(outcome);
-    match error {
-        SESSION_EXPIRED | SESSION_MOVED => {
-            Err(Disconnect::Lost("it is of no use to the session".into()))
-        }
-        _ if broken => Err(Disconnect::Lost(NO_PROTOCOL.into())),
-        _ => Ok(Answered::Request),
+        outlasting
     }
 }
 
 impl Asked {
-    fn fail(self, why: &str) {
+    fn fail(self, failure: Failure) {
         if let Asked::Request(_, done) = self {
-            done(Err(Failure::Lost(why.to_owned())));
+            done(Err(failure));
         }
     }
 }
 
 impl State {
-    fn has_room(&self) -> Result<(), String> {
-        match &self.over {
-            Some(why) => Err(why.clone()),
-            None if self.in_flight.len() < MAX_IN_FLIGHT => Ok(()),
-            None => Err(format!("{MAX_IN_FLIGHT} requests are not answered yet")),
-        }
+    fn refusal(&self, asked: &Asked) -> Option<Failure> {
+        let is_full = self.in_flight.len() >= MAX_IN_FLIGHT && matches!(asked, Asked::Request(..));
+        let full = || Failure::Lost(format!("{MAX_IN_FLIGHT} requests are not answered yet"));
+        self.over.clone().or_else(|| is_full.then(full))
     }
 
     fn xid_of(&mut self, asked: &Asked) -> i32 {
@@ -275,54 +250,44 @@ impl State {
             Asked::Ping => PING_XID,
             Asked::Auth(_) => AUTH_XID,
             Asked::Request(..) | Asked::Close => {
-                let xid = self.next_xid;
-                self.next_xid = xid.checked_add(1).unwrap_or(1);
-                xid
+                self.last_xid = self.last_xid.checked_add(1).unwrap_or(1);
+                self.last_xid
             }
         }
     }
 
     /// Takes what a reply answers: the oldest request, or a ping or credentials, which may overtake.
-    fn take(&mut self, head: Head) -> Result<Asked, Disconnect> {
-        let special = head.xid == PING_XID || head.xid == AUTH_XID;
-        let is_special = |pending: &Pending| pending.xid == PING_XID || pending.xid == AUTH_XID;
-        let mut queue = self.in_flight.iter();
-        let at = match special {
-            true => queue.position(|pending| pending.xid == head.xid),
-            false => queue
-                .position(|pending| !is_special(pending))
-                .filter(|at| self.in_flight[*at].xid == head.xid),
-        };
-        let Some(pending) = at.and_then(|at| self.in_flight.remove(at)) else {
-            return Err(Disconnect::Lost(NO_PROTOCOL.into()));
-        };
+    fn take(&mut self, head: Head) -> io::Result<Asked> {
+        let overtakes = |xid| xid == PING_XID || xid == AUTH_XID;
+        let is_special = overtakes(head.xid);
+        let at = self.in_flight.iter().position(|pending| match is_special {
+            true => pending.xid == head.xid,
+            false => !overtakes(pending.xid),
+        });
+        let at = at.filter(|at| self.in_flight[*at].xid == head.xid);
+        let pending = at.and_then(|at| self.in_flight.remove(at));
+        let pending = pending.ok_or(ErrorKind::InvalidData)?;
         self.heard = Instant::now();
-        if !special {
+        if !is_special {
             self.answered = Some(self.heard);
         }
-        self.lasting
-            .reply_timeout
-            .answered(self.heard - pending.sent);
-        self.lasting.zxid = self.lasting.zxid.max(head.zxid);
+        self.reply_timeout.answered(self.heard - pending.sent);
+        self.zxid = self.zxid.max(head.zxid);
         Ok(pending.asked)
     }
 
     fn ping_at(&self) -> Instant {
-        self.sent + self.lasting.reply_timeout.least()
+        self.sent + self.reply_timeout.least
     }
 
     /// Returns until when the server may stay silent, or leave a frame incomplete. `None` where it owes nothing.
-    fn silent_until(&self, frames: &Frames) -> Option<Instant> {
-        let reply_timeout = &self.lasting.reply_timeout;
-        let (patience, longest) = (reply_timeout.now(), reply_timeout.longest());
-        let oldest = self.in_flight.front();
-        let silent = oldest.map(|oldest| oldest.sent.max(self.heard) + patience);
-        let starved = |oldest: &Pending| {
-            let answered = self.answered.unwrap_or(oldest.sent);
-            answered.max(oldest.sent) + longest * ANSWER_WITHIN
-        };
-        let trickling = frames.begun().map(|begun| begun + patience);
-        let limits = silent.into_iter().chain(oldest.map(starved));
-        limits.chain(trickling).min()
+    fn silent_until(&self, begun: Option<Instant>) -> Option<Instant> {
+        let ReplyTimeout { now, longest, .. } = self.reply_timeout;
+        let oldest = self.in_flight.front().map(|oldest| oldest.sent);
+        let silent = oldest.map(|sent| sent.max(self.heard) + now);
+        let answered = oldest.map(|sent| self.answered.map_or(sent, |at| at.max(sent)));
+        let starved = answered.map(|answered| answered + longest * ANSWER_WITHIN);
+        let trickling = begun.map(|begun| begun + now);
+        [silent, starved, trickling].into_iter().flatten().min()
     }
 }

@@ -1,13 +1,13 @@
 //! Finds a server that serves: all addresses of all names, in no particular order, several at a time.
 
-use super::Unreachable;
-use super::hosts::Hosts;
+use super::error::phrase;
 use super::resolver::{Address, Resolver};
-use super::transport::{Transport, is_timeout};
+use super::transport::Transport;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
+use std::iter;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,209 +22,150 @@ const STAGGER: Duration = Duration::from_millis(150);
 /// network that is whole again, while one that was made to a stopped server is answered when that goes on.
 const AGAIN: Duration = Duration::from_millis(400);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-const MOST_ANSWER: u64 = 65_536;
+const MAX_ANSWER: usize = 65_536;
 
-/// Connects to one server of an ensemble.
+/// Finds the servers of an ensemble that serve.
 pub(super) struct Dialer {
     resolver: Resolver,
-    /// The time of callers, less some.
-    patience: Duration,
+    /// The most time for servers to prove that they serve: what keeps callers waiting has to be known before they give
+    /// up.
+    max_probe: Duration,
 }
 
 /// A server that serves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Server {
     pub(super) address: SocketAddr,
-    /// `None` where the server did not tell.
-    pub(super) zxid: Option<Zxid>,
-}
-
-/// The last transaction that a server has seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Zxid {
-    pub(super) number: i64,
-    /// Whether no server has seen more: this one leads the others, or is alone.
+    /// The last transaction that it has seen. `None` where it does not tell.
+    pub(super) zxid: Option<i64>,
+    /// Set where no server has seen more: this one leads the others, or is alone.
     pub(super) is_last: bool,
 }
 
-type Probed = (Address, Result<Option<Zxid>, String>);
+/// An address, and whether a server serves there.
+pub(super) type Probed = (Address, Result<Server, String>);
 
 impl Dialer {
-    /// `patience` is that of callers: what keeps them waiting has to be known before it is over.
-    pub(super) fn new(hosts: Hosts, patience: Duration) -> Dialer {
+    /// `connection_timeout` is the time that callers wait.
+    pub(super) fn new(hosts: Vec<(String, u16)>, connection_timeout: Duration) -> Dialer {
         Dialer {
             resolver: Resolver::new(hosts),
-            patience: patience * 3 / 4,
+            max_probe: connection_timeout * 3 / 4,
         }
     }
 
-    fn probe_within(&self, reply_timeout: Duration) -> Duration {
-        PROBE_WITHIN.max(reply_timeout).min(self.patience)
-    }
-
-    /// Greets one server after the other, in the order in which they prove to serve, until one accepts. Servers that
-    /// are known to be slow have at least `reply_timeout` to prove it.
+    /// Probes all addresses, and returns them in the order in which they prove to serve, or are known not to, and a line
+    /// for each name that has no address. Servers that are known to be slow have at least `reply_timeout`.
     ///
-    /// Ends within 5 s, or twice the longest reply timeout, and what greeting takes.
-    pub(super) fn dial<T>(
+    /// Ends within 5 s, or twice the longest reply timeout.
+    pub(super) fn probes(
         &self,
         reply_timeout: Duration,
-        greet: impl Fn(Server) -> Result<T, String>,
-    ) -> Result<T, Unreachable> {
+    ) -> (impl Iterator<Item = Probed> + use<>, Vec<String>) {
         let started = Instant::now();
-        let (addresses, mut failures) = self
-            .resolver
-            .resolve(started + RESOLVE_SOON, started + RESOLVE_WITHIN);
-        for (address, serves) in Probes::new(addresses, self.probe_within(reply_timeout)) {
-            let server = |zxid| Server {
-                address: address.socket,
-                zxid,
+        let (soon, deadline) = (started + RESOLVE_SOON, started + RESOLVE_WITHIN);
+        let (addresses, failures) = self.resolver.resolve(soon, deadline);
+        let within = PROBE_WITHIN.max(reply_timeout).min(self.max_probe);
+        (probes(addresses, Instant::now() + within), failures)
+    }
+}
+
+fn probes(addresses: Vec<Address>, until: Instant) -> impl Iterator<Item = Probed> {
+    let (report, reports) = channel();
+    let mut waiting = VecDeque::from(addresses);
+    // Those that are probed and have not answered.
+    let mut silent = VecDeque::new();
+    iter::from_fn(move || {
+        loop {
+            let pause = match waiting.pop_front() {
+                Some(address) => {
+                    start(&address, until, &report);
+                    silent.push_back(address);
+                    STAGGER
+                }
+                None if silent.is_empty() => return None,
+                None => AGAIN,
             };
-            match serves.and_then(|zxid| greet(server(zxid))) {
-                Ok(accepted) => return Ok(accepted),
-                Err(why) => failures.push(format!("{address}: {why}")),
+            let left = until.saturating_duration_since(Instant::now());
+            if let Ok(probed) = reports.recv_timeout(pause.min(left)) {
+                silent.retain(|address| *address != probed.0);
+                return Some(probed);
+            }
+            if Instant::now() >= until {
+                silent.append(&mut waiting);
+                return Some((silent.pop_front()?, Err("does not answer".into())));
+            }
+            if pause == AGAIN {
+                waiting.append(&mut silent);
             }
         }
-        Err(Unreachable(failures))
+    })
+}
+
+/// Probes an address on a thread of its own.
+fn start(address: &Address, until: Instant, report: &Sender<Probed>) {
+    let (probed, reporting) = (address.clone(), report.clone());
+    let run = move || {
+        let serves = probe(probed.socket, until);
+        let _ = reporting.send((probed, serves));
+    };
+    let thread = thread::Builder::new().name("party-probe".into());
+    if let Err(error) = thread.spawn(run) {
+        let why = format!("no thread to probe it: {error}");
+        let _ = report.send((address.clone(), Err(why)));
     }
 }
 
 impl Server {
     pub(super) fn connect(&self) -> Result<Transport, String> {
-        let connected = TcpStream::connect_timeout(&self.address, CONNECT_WITHIN);
-        connected.and_then(Transport::new).map_err(phrase)
+        connect(self.address, CONNECT_WITHIN).map_err(phrase)
+    }
+
+    /// Makes sure that it still serves.
+    pub(super) fn probe(&self, within: Duration) -> Result<(), String> {
+        probe(self.address, Instant::now() + within).map(drop)
     }
 }
 
-/// The probes of a number of addresses, each on a thread of its own.
-struct Probes {
-    waiting: VecDeque<Address>,
-    /// Those that are probed and have not answered.
-    silent: VecDeque<Address>,
-    until: Instant,
-    report: Sender<Probed>,
-    reports: Receiver<Probed>,
+fn connect(address: SocketAddr, within: Duration) -> io::Result<Transport> {
+    let within = within.max(Duration::from_millis(1));
+    Transport::new(TcpStream::connect_timeout(&address, within)?)
 }
 
-impl Probes {
-    fn new(addresses: Vec<Address>, within: Duration) -> Probes {
-        let (report, reports) = channel();
-        Probes {
-            waiting: addresses.into(),
-            silent: VecDeque::new(),
-            until: Instant::now() + within,
-            report,
-            reports,
-        }
-    }
-
-    fn start(&mut self, address: Address) {
-        let (report, probed, until) = (self.report.clone(), address.clone(), self.until);
-        let run = move || {
-            let serves = probe(probed.socket, until);
-            let _ = report.send((probed, serves));
-        };
-        let thread = thread::Builder::new().name("party-probe".into());
-        if let Err(error) = thread.spawn(run) {
-            let why = Err(format!("no thread to probe it: {error}"));
-            let _ = self.report.send((address.clone(), why));
-        }
-        self.silent.push_back(address);
-    }
-
-    fn wait(&mut self, patience: Duration) -> Option<Probed> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        let probed = self.reports.recv_timeout(patience.min(left)).ok()?;
-        self.silent.retain(|address| *address != probed.0);
-        Some(probed)
-    }
-}
-
-impl Iterator for Probes {
-    type Item = Probed;
-
-    /// Waits for the next address of which it is known whether it serves.
-    fn next(&mut self) -> Option<Probed> {
-        loop {
-            let patience = match self.waiting.pop_front() {
-                Some(address) => {
-                    self.start(address);
-                    STAGGER
-                }
-                None if self.silent.is_empty() => return None,
-                None => AGAIN,
-            };
-            if let Some(probed) = self.wait(patience) {
-                return Some(probed);
-            }
-            if Instant::now() >= self.until {
-                let address = self
-                    .silent
-                    .pop_front()
-                    .or_else(|| self.waiting.pop_front())?;
-                return Some((address, Err("does not answer".into())));
-            }
-            if self.waiting.is_empty() && patience == AGAIN {
-                self.waiting.append(&mut self.silent);
-            }
-        }
-    }
-}
-
-/// Makes sure that a server serves at this address, by the word `srvr`, and returns the transaction that it tells.
+/// Makes sure that a server serves at this address, by the word `srvr`.
 ///
 /// One that does not must not be sent a session: a stopped server would take it up when it goes on, long after the
 /// session has moved elsewhere.
-pub(super) fn probe(address: SocketAddr, until: Instant) -> Result<Option<Zxid>, String> {
+fn probe(address: SocketAddr, until: Instant) -> Result<Server, String> {
     let left = until.saturating_duration_since(Instant::now());
-    let left = left.max(Duration::from_millis(1));
-    let mut stream = TcpStream::connect_timeout(&address, left).map_err(phrase)?;
-    let answer = ask(&mut stream, until).map_err(phrase)?;
+    let transport = connect(address, left).map_err(phrase)?;
+    let answer = ask(&transport, until).map_err(phrase)?;
     let answer = String::from_utf8_lossy(&answer);
-    judge(&answer).map(|()| zxid(&answer))
-}
-
-fn zxid(answer: &str) -> Option<Zxid> {
+    judge(&answer)?;
     let told = |name| answer.lines().find_map(|line| line.strip_prefix(name));
-    let number = i64::from_str_radix(told("Zxid: 0x")?.trim(), 16).ok()?;
-    let is_last = matches!(told("Mode: ")?.trim(), "leader" | "standalone");
-    Some(Zxid { number, is_last })
-}
-
-/// The operating system's phrases begin with a capital letter.
-pub(super) fn phrase(error: io::Error) -> String {
-    match error.kind() {
-        _ if is_timeout(&error) => "does not answer".into(),
-        ErrorKind::UnexpectedEof => "ended the connection without an answer".into(),
-        _ => error.to_string().to_lowercase(),
-    }
+    let zxid = told("Zxid: 0x").and_then(|zxid| i64::from_str_radix(zxid.trim(), 16).ok());
+    let mode = told("Mode: ").unwrap_or_default().trim();
+    Ok(Server {
+        address,
+        zxid,
+        is_last: matches!(mode, "leader" | "standalone"),
+    })
 }
 
 /// Returns the answer to the word, or what there is of it in time, if anything.
-fn ask(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
+fn ask(server: &Transport, until: Instant) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
-    stream.write_all(b"srvr")?;
-    let mut bounded = Until { stream, deadline }.take(MOST_ANSWER);
-    match bounded.read_to_end(&mut answer) {
-        Err(error) if answer.is_empty() => Err(error),
-        _ => Ok(answer),
-    }
-}
-
-/// Reads from a stream until a deadline, however many pieces it comes in.
-struct Until<'a> {
-    stream: &'a mut TcpStream,
-    deadline: Instant,
-}
-
-impl Read for Until<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
+    server.put(b"srvr");
+    server.flush(until);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match server.receive(&mut answer, left) {
+            Ok(()) if answer.len() < MAX_ANSWER && !left.is_zero() => {}
+            Err(error) if answer.is_empty() && error.kind() != ErrorKind::UnexpectedEof => {
+                return Err(error);
+            }
+            _ => return Ok(answer),
         }
-        self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(into)
     }
 }
 
@@ -246,18 +187,23 @@ fn judge(answer: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     const SOON: Duration = Duration::from_secs(1);
 
     /// A server for one connection, and what a probe of it says.
-    fn probed(serve: impl FnOnce(TcpStream) + Send + 'static) -> Result<Option<Zxid>, String> {
+    fn probed(serve: impl FnOnce(TcpStream) + Send + 'static) -> Result<Server, String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = thread::spawn(move || serve(listener.accept().unwrap().0));
         let result = probe(address, Instant::now() + Duration::from_secs(1));
         server.join().unwrap();
         result
+    }
+
+    fn zxid(probed: Result<Server, String>) -> Result<Option<i64>, String> {
+        probed.map(|server| server.zxid)
     }
 
     fn answering(text: &'static str) -> impl FnOnce(TcpStream) + Send + 'static {
@@ -270,20 +216,22 @@ mod tests {
     #[test]
     fn a_server_that_serves_is_taken() {
         let text = "Zookeeper version: 3.8.0\nMode: standalone\nNode count: 5\n";
-        assert_eq!(probed(answering(text)), Ok(None));
-        assert_eq!(probed(answering("Mode: leader\n")), Ok(None));
+        assert_eq!(zxid(probed(answering(text))), Ok(None));
+        assert_eq!(zxid(probed(answering("Mode: leader\n"))), Ok(None));
     }
 
     #[test]
     fn a_server_tells_its_last_transaction_and_whether_another_can_have_a_later_one() {
-        let told = |text| probed(answering(text)).unwrap().unwrap();
-        let zxid = |number, is_last| Zxid { number, is_last };
+        let told = |text| {
+            let server = probed(answering(text)).unwrap();
+            (server.zxid, server.is_last)
+        };
         let text = "Zxid: 0x100000002\nMode: follower\n";
-        assert_eq!(told(text), zxid(0x1_0000_0002, false));
-        assert_eq!(told("Zxid: 0x0\nMode: leader\n"), zxid(0, true));
-        assert_eq!(told("Zxid: 0x7\nMode: standalone\n"), zxid(7, true));
+        assert_eq!(told(text), (Some(0x1_0000_0002), false));
+        assert_eq!(told("Zxid: 0x0\nMode: leader\n"), (Some(0), true));
+        assert_eq!(told("Zxid: 0x7\nMode: standalone\n"), (Some(7), true));
         let strange = "Zxid: 0x-\nMode: standalone\n";
-        assert_eq!(probed(answering(strange)), Ok(None));
+        assert_eq!(zxid(probed(answering(strange))), Ok(None));
     }
 
     #[test]
@@ -308,8 +256,8 @@ mod tests {
     #[test]
     fn a_server_that_may_not_answer_the_word_gets_a_chance() {
         let text = "srvr is not executed because it is not in the whitelist.\n";
-        assert_eq!(probed(answering(text)), Ok(None));
-        assert_eq!(probed(answering("")), Ok(None));
+        assert_eq!(zxid(probed(answering(text))), Ok(None));
+        assert_eq!(zxid(probed(answering(""))), Ok(None));
     }
 
     #[test]
@@ -339,7 +287,7 @@ mod tests {
             stream.write_all(b"Mode: follower\n").unwrap();
             stream.read_to_end(&mut Vec::new()).unwrap();
         });
-        assert_eq!(result, Ok(None));
+        assert_eq!(zxid(result), Ok(None));
     }
 
     #[test]
@@ -357,7 +305,7 @@ mod tests {
 
     fn dialer(addresses: &[SocketAddr]) -> Dialer {
         let host = |address: &SocketAddr| (address.ip().to_string(), address.port());
-        let hosts = Hosts(addresses.iter().map(host).collect());
+        let hosts = addresses.iter().map(host).collect();
         Dialer::new(hosts, Duration::from_secs(20))
     }
 
@@ -378,17 +326,23 @@ mod tests {
         address
     }
 
+    /// Returns the first address that serves.
+    fn first(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+        let (probes, _) = dialer(addresses).probes(SOON);
+        let mut serving = probes.filter_map(|(_, probed)| probed.ok());
+        serving.next().map(|server| server.address)
+    }
+
     #[test]
     fn a_silent_address_does_not_keep_us_from_the_others() {
         let addresses = [server(|_| false), server(|_| true), server(|_| false)];
-        let dialed = dialer(&addresses).dial(SOON, |server| Ok(server.address));
-        assert_eq!(dialed, Ok(addresses[1]));
+        assert_eq!(first(&addresses), Some(addresses[1]));
     }
 
     #[test]
     fn an_address_that_has_not_answered_is_asked_again() {
         let address = server(|at| at > 0);
-        assert!(dialer(&[address]).dial(SOON, |_| Ok(())).is_ok());
+        assert_eq!(first(&[address]), Some(address));
     }
 
     #[test]
@@ -397,9 +351,13 @@ mod tests {
         let refusing = listener.local_addr().unwrap();
         drop(listener);
         let (silent, serving) = (server(|_| false), server(|_| true));
-        let dialed =
-            dialer(&[silent, refusing, serving]).dial::<()>(SOON, |_| Err("wanted more".into()));
-        let mut lines = dialed.unwrap_err().0;
+        let (probes, failures) = dialer(&[silent, refusing, serving]).probes(SOON);
+        assert_eq!(failures, [""; 0]);
+        let line = |(address, probed): Probed| {
+            let outcome = probed.map_or_else(|why| why, |_| "serves".into());
+            format!("{address}: {outcome}")
+        };
+        let mut lines: Vec<_> = probes.map(line).collect();
         lines.sort_by_key(|line| line.split(": ").last().map(str::to_owned));
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(
@@ -407,6 +365,6 @@ mod tests {
             "{lines:?}"
         );
         assert_eq!(lines[1], format!("{silent}: does not answer"));
-        assert_eq!(lines[2], format!("{serving}: wanted more"));
+        assert_eq!(lines[2], format!("{serving}: serves"));
     }
 }

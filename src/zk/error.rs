@@ -1,7 +1,10 @@
 //! Reasons why a request failed, and why there is no connection.
 
+use super::transport::is_timeout;
+use crate::excerpt::excerpt;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io::{self, ErrorKind};
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +22,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Whether trying again, later or on another session, can help.
+    /// Returns whether trying again, later or on another session, can help.
     pub(crate) fn is_transient(&self) -> bool {
         !matches!(self, Failure::NotEmpty | Failure::Refused(_))
     }
@@ -29,11 +32,15 @@ impl Failure {
         matches!(self, Failure::Lost(_) | Failure::Timeout)
     }
 
+    pub(super) fn lost() -> Failure {
+        Failure::Lost("the connection to zookeeper is lost".into())
+    }
+
     /// Returns the failure that a server's error code stands for, as the answer to what was to be done at `path`.
     pub(super) fn of(code: i32, doing: &str, path: &str) -> Failure {
         let lost = |why: &str| Failure::Lost(why.into());
         let name = match code {
-            -101 => return Failure::NoNode,
+            NO_NODE => return Failure::NoNode,
             -103 => return Failure::BadVersion,
             -110 => return Failure::NodeExists,
             -111 => return Failure::NotEmpty,
@@ -57,20 +64,18 @@ impl Failure {
             -121 => "NoWatcher",
             -124 => "SessionClosedRequireSaslAuth",
             -125 => "QuotaExceeded",
-            code => return refused(doing, path, &format!("error {code}")),
+            code => &format!("error {code}"),
         };
-        refused(doing, path, name)
+        let path = excerpt(path);
+        Failure::Refused(format!("zookeeper refused to {doing} {path}: {name}"))
     }
 }
 
-/// What is done when a tree is watched.
+/// The verb for watching a tree.
 pub(super) const WATCH: &str = "watch";
+pub(super) const NO_NODE: i32 = -101;
 pub(super) const SESSION_EXPIRED: i32 = -112;
 pub(super) const SESSION_MOVED: i32 = -118;
-
-fn refused(doing: &str, path: &str, why: &str) -> Failure {
-    Failure::Refused(format!("zookeeper refused to {doing} {path}: {why}"))
-}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,17 +92,16 @@ impl fmt::Display for Failure {
 
 impl StdError for Failure {}
 
-/// Why there is no connection: one line for each address that was tried.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Unreachable(pub(crate) Vec<String>);
-
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("; "))
+/// Returns why a connection has ended, or is not there. The operating system's phrases begin with a capital letter.
+pub(super) fn phrase(error: io::Error) -> String {
+    match error.kind() {
+        _ if is_timeout(&error) => "does not answer".into(),
+        ErrorKind::UnexpectedEof => "the server ended the connection".into(),
+        ErrorKind::InvalidData => "the server does not keep to the protocol of zookeeper".into(),
+        ErrorKind::Other => error.to_string(),
+        _ => error.to_string().to_lowercase(),
     }
 }
-
-impl StdError for Unreachable {}
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,14 @@
 //! A server whose answers the test gives, byte by byte.
 
-use super::dialer::Dialer;
-use super::hosts::{Target, parse};
+use super::connection_string::{Target, parse};
+use super::generation::Generation;
 use super::protocol::write_bytes;
-use super::session::{Ensemble, NetworkSession};
-use super::{Answer, Link, Request, Session, Signal};
+use super::session::Session;
+use super::supervisor::Supervisor;
+use super::{Answer, Connector, Request};
+use crate::config::{Config, Settings};
+use crate::inbox::Inbox;
+use crate::side::Side;
 use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -40,18 +44,16 @@ impl Server {
         }
     }
 
-    pub(super) fn ensemble(&self, timeout: Duration) -> Ensemble {
+    pub(super) fn settings(&self, timeout: Duration) -> Settings {
         let address = self.listener.local_addr().unwrap().to_string();
-        let Target::Ensemble(hosts) = parse(&address).unwrap().0 else {
-            panic!("{address}");
-        };
-        Ensemble {
-            dialer: Arc::new(Dialer::new(hosts, SOON)),
-            session_timeout: timeout,
-            connection_timeout: SOON,
-            credentials: Arc::new([]),
-            backoff: Default::default(),
-        }
+        let config = Config::new().connection_string(address).environment("test");
+        let mut settings = config
+            .connection_timeout(SOON)
+            .resolve(Side::Discovery)
+            .unwrap();
+        // Tests need shorter ones than a configuration may have.
+        settings.session_timeout = timeout;
+        settings
     }
 
     fn accept(&self) -> TcpStream {
@@ -137,65 +139,87 @@ pub(super) fn next(stream: &mut TcpStream) -> (i32, i32) {
     (int(0), int(4))
 }
 
-/// A signal to keep.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    Link,
-    Changed(String),
-}
-
-/// A session that runs on a thread of its own until it is dropped.
+/// A side that is kept connected until it is dropped.
 pub(super) struct Running {
-    pub(super) session: Arc<NetworkSession>,
-    pub(super) signals: Receiver<Told>,
+    pub(super) supervisor: Supervisor,
+    pub(super) inbox: Arc<Inbox>,
 }
 
 impl Running {
-    pub(super) fn start(ensemble: &Ensemble) -> Running {
-        let (sender, signals) = channel();
-        let session = ensemble.session(Arc::new(move |signal: Signal<'_>| {
-            let _ = sender.send(match signal {
-                Signal::Link => Told::Link,
-                Signal::Changed(path) => Told::Changed(path.to_owned()),
-            });
-        }));
-        let running = session.clone();
-        thread::spawn(move || running.run());
-        Running { session, signals }
+    pub(super) fn start(server: &Server) -> Running {
+        Running::with(server.settings(TIMEOUT), |_| {})
+    }
+
+    pub(super) fn with(
+        settings: Settings,
+        adjust: impl FnOnce(&mut Session) + Send + 'static,
+    ) -> Running {
+        let (inbox, timeout) = (Arc::new(Inbox::default()), settings.session_timeout);
+        let Target::Ensemble(hosts) = parse(&settings.connection_string).unwrap().0 else {
+            panic!("{}", settings.connection_string);
+        };
+        let connector: Connector = Box::new(move |shared| {
+            let mut session = Session::new(hosts, settings, shared.clone());
+            adjust(&mut session);
+            session.run();
+        });
+        let supervisor = Supervisor::start("test", connector, timeout, inbox.clone()).unwrap();
+        Running { supervisor, inbox }
     }
 
     /// Has a server grant a session of this timeout.
     pub(super) fn granted(server: &Server, timeout: Duration) -> (Running, TcpStream) {
-        let running = Running::start(&server.ensemble(timeout));
+        let running = Running::with(server.settings(timeout), |_| {});
         let stream = server.granted(timeout).stream;
-        running.until(|link| link == Link::Up(1));
+        running.until_connected(1);
         (running, stream)
     }
 
-    pub(super) fn until(&self, is_reached: impl Fn(Link) -> bool) {
-        while !is_reached(self.session.link()) {
-            self.signals.recv_timeout(SOON).unwrap();
-        }
+    pub(super) fn generation(&self) -> Arc<Generation> {
+        self.supervisor.wait(Instant::now() + SOON).unwrap()
+    }
+
+    pub(super) fn until_connected(&self, number: u64) {
+        assert_eq!(self.generation().number(), number);
+    }
+
+    /// Returns the number of the connection that there is.
+    pub(super) fn connected(&self) -> Option<u64> {
+        let current = self.supervisor.current();
+        current.map(|generation| generation.number())
+    }
+
+    /// Waits until there is no connection, for a reason with these words.
+    pub(super) fn until_down(&self, words: &str) {
+        until(words, || {
+            let failure = self.supervisor.wait(Instant::now()).err();
+            failure.is_some_and(|failure| failure.to_string().contains(words))
+        });
+    }
+
+    /// Waits until nobody keeps the side any more.
+    pub(super) fn until_ended(&self) {
+        until("ended", || !self.supervisor.is_kept());
     }
 
     pub(super) fn send(&self, request: Request) -> Receiver<Answer> {
-        send(&self.session, request)
+        send(&self.generation(), request)
     }
 }
 
-/// Sends a request over the connection that the session has.
-pub(super) fn send(session: &NetworkSession, request: Request) -> Receiver<Answer> {
-    let Link::Up(connection) = session.link() else {
-        panic!("not connected");
-    };
+fn until(what: &str, is_reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !is_reached() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Sends a request without waiting for its answer.
+pub(super) fn send(generation: &Generation, request: Request) -> Receiver<Answer> {
     let (answer, answers) = channel();
     let done = Box::new(move |outcome| drop(answer.send(outcome)));
-    session.submit(connection, request, Instant::now() + SOON, done);
+    let soon = Instant::now() + SOON;
+    generation.connection.submit(request, soon, done);
     answers
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.session.close(Instant::now());
-    }
 }

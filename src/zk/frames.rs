@@ -2,7 +2,6 @@
 
 use super::transport::{CHUNK, Transport, is_timeout};
 use std::io::{self, ErrorKind};
-use std::ops::Range;
 use std::time::Instant;
 
 const LENGTH: usize = 4;
@@ -13,7 +12,7 @@ pub(super) struct Frames {
     buffer: Vec<u8>,
     taken: usize,
     /// When the first byte of an incomplete frame was there.
-    begun: Option<Instant>,
+    pub(super) begun: Option<Instant>,
 }
 
 impl Frames {
@@ -40,41 +39,27 @@ impl Frames {
     /// Takes the next whole frame, without its length. One that is longer than `limit` is an error.
     pub(super) fn next(&mut self, limit: usize) -> io::Result<Option<&[u8]>> {
         let rest = &self.buffer[self.taken..];
-        if rest.is_empty() {
-            self.begun = None;
+        let Some(frame) = first(rest, limit)? else {
+            let has_begun = !rest.is_empty();
+            self.begun = has_begun.then(|| self.begun.unwrap_or_else(Instant::now));
             return Ok(None);
-        }
-        match whole(rest, limit)? {
-            Some(frame) => {
-                self.begun = None;
-                let at = self.taken;
-                self.taken += frame.end;
-                Ok(Some(&self.buffer[at + frame.start..at + frame.end]))
-            }
-            None => {
-                self.begun.get_or_insert_with(Instant::now);
-                Ok(None)
-            }
-        }
-    }
-
-    /// Returns when the frame began that is not complete yet, if there is one.
-    pub(super) fn begun(&self) -> Option<Instant> {
-        self.begun
+        };
+        self.begun = None;
+        self.taken += LENGTH + frame.len();
+        Ok(Some(frame))
     }
 }
 
-/// Returns where the first frame of these bytes is, if it is complete.
-fn whole(bytes: &[u8], limit: usize) -> io::Result<Option<Range<usize>>> {
-    let Some(length) = bytes.first_chunk::<LENGTH>() else {
+/// Returns the first frame of these bytes, if it is complete.
+fn first(bytes: &[u8], limit: usize) -> io::Result<Option<&[u8]>> {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
         return Ok(None);
     };
-    let length = usize::try_from(i32::from_be_bytes(*length))
-        .ok()
-        .filter(|length| (1..=limit).contains(length))
-        .ok_or(ErrorKind::InvalidData)?;
-    let frame = LENGTH..LENGTH + length;
-    Ok((frame.end <= bytes.len()).then_some(frame))
+    let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+    if !(1..=limit).contains(&length) {
+        return Err(ErrorKind::InvalidData.into());
+    }
+    Ok(rest.get(..length))
 }
 
 #[cfg(test)]
@@ -129,7 +114,7 @@ mod tests {
                 let found = next(&mut frames, &transport).unwrap();
                 assert_eq!(found, vec![n; n as usize], "{size}");
             }
-            assert_eq!(frames.begun(), None);
+            assert_eq!(frames.begun, None);
             sending.join().unwrap();
             assert!(
                 next(&mut frames, &transport).is_err(),
@@ -167,7 +152,7 @@ mod tests {
             frames.fill(&transport, soon()).unwrap();
             assert_eq!(frames.next(LIMIT).is_err(), wrong, "{length}");
             assert!(frames.buffer.capacity() <= 2 * CHUNK);
-            assert_eq!(frames.begun().is_some(), !wrong);
+            assert_eq!(frames.begun.is_some(), !wrong);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The handle for one connection of a session.
 
-use super::{Answer, Failure, Link, Request, Session};
+use super::{Answer, Connection, Failure, Request};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -14,35 +14,28 @@ const IN_FLIGHT: usize = 12;
 /// of the same session where that lives on.
 #[derive(Clone)]
 pub(crate) struct Generation {
-    number: u64,
-    session: Arc<dyn Session>,
-    connection: u64,
+    pub(super) number: u64,
+    pub(super) owner: i64,
+    pub(super) session_timeout: Duration,
+    pub(super) connection: Arc<dyn Connection>,
 }
 
 impl Generation {
-    pub(super) fn new(number: u64, session: Arc<dyn Session>, connection: u64) -> Generation {
-        Generation {
-            number,
-            session,
-            connection,
-        }
-    }
-
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// Returns the id of the session, which owns the ephemeral nodes that are created through it.
     pub(crate) fn owner(&self) -> i64 {
-        self.session.id()
+        self.owner
     }
 
     pub(crate) fn session_timeout(&self) -> Duration {
-        self.session.timeout()
+        self.session_timeout
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.session.link() != Link::Up(self.connection)
+        self.connection.is_lost()
     }
 
     /// Sends a request without waiting. `done` is called exactly once, on the thread that receives or on this one, and
@@ -53,8 +46,7 @@ impl Generation {
         deadline: Instant,
         done: impl FnOnce(Answer) + Send + 'static,
     ) {
-        self.session
-            .submit(self.connection, request, deadline, Box::new(done));
+        self.connection.submit(request, deadline, Box::new(done));
     }
 
     /// Sends a request and waits for its answer, at most until `deadline`.
@@ -65,18 +57,18 @@ impl Generation {
             let _ = answer.try_send(outcome);
         });
         let left = deadline.saturating_duration_since(Instant::now());
-        answers
-            .recv_timeout(left)
-            .unwrap_or_else(|error| match error {
-                RecvTimeoutError::Timeout => Err(Failure::Timeout),
-                RecvTimeoutError::Disconnected => Err(lost()),
+        answers.recv_timeout(left).unwrap_or_else(|error| {
+            Err(match error {
+                RecvTimeoutError::Timeout => Failure::Timeout,
+                RecvTimeoutError::Disconnected => Failure::lost(),
             })
+        })
     }
 
     /// Sends a request and waits for its answer, until the connection is lost: one that answers nothing is.
     pub(crate) fn ask(&self, request: Request) -> Answer {
         let answer = self.call_all(vec![request]).pop();
-        answer.unwrap_or_else(|| Err(lost()))
+        answer.unwrap_or_else(|| Err(Failure::lost()))
     }
 
     /// Sends requests, several at a time and in their order, and returns the answers. Waits until the last is there, or
@@ -92,51 +84,34 @@ impl Generation {
         requests: Vec<Request>,
         note: impl Fn(usize, &Answer) + Send + Sync + 'static,
     ) -> Vec<Answer> {
-        let mut outcomes: Vec<_> = requests.iter().map(|_| Err(lost())).collect();
-        let (report, reports) = mpsc::channel();
-        let (note, mut under_way) = (Arc::new(note), 0);
-        let mut take = |under_way: &mut usize| {
-            *under_way -= 1;
+        let mut outcomes = vec![Err(Failure::lost()); requests.len()];
+        let ((report, reports), note) = (mpsc::channel(), Arc::new(note));
+        let mut take = || {
             if let Ok((at, outcome)) = reports.recv() {
                 outcomes[at] = outcome;
             }
         };
+        let last_under_way = requests.len().min(IN_FLIGHT);
         for (at, request) in requests.into_iter().enumerate() {
-            if under_way == IN_FLIGHT {
-                take(&mut under_way);
+            if at >= IN_FLIGHT {
+                take();
             }
             let (report, note) = (report.clone(), note.clone());
-            let deadline = Instant::now() + self.session.timeout();
+            let deadline = Instant::now() + self.session_timeout;
             self.send(request, deadline, move |outcome| {
                 note(at, &outcome);
                 let _ = report.send((at, outcome));
             });
-            under_way += 1;
         }
         // With the last of the senders gone a lost report would be noticed, and not waited for.
         drop(report);
-        while under_way > 0 {
-            take(&mut under_way);
-        }
+        (0..last_under_way).for_each(|_| take());
         outcomes
     }
-}
-
-/// A generation that no supervisor gave out, for tests that take every step themselves.
-#[cfg(test)]
-pub(crate) fn inline(number: u64, session: Arc<dyn Session>) -> Generation {
-    let Link::Up(connection) = session.link() else {
-        panic!("{:?}", session.link());
-    };
-    Generation::new(number, session, connection)
 }
 
 impl fmt::Debug for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Generation({}, lost: {})", self.number, self.is_lost())
     }
-}
-
-fn lost() -> Failure {
-    Failure::Lost("the connection to zookeeper is lost".into())
 }

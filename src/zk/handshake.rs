@@ -1,7 +1,7 @@
 //! The first request and reply of a connection: asks for a new session, or takes up one that was granted.
 
 use super::frames::Frames;
-use super::protocol::{Record, write_bytes};
+use super::protocol::{Outgoing, Record};
 use super::transport::Transport;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
@@ -11,19 +11,11 @@ const MAX_RESPONSE: usize = 1024;
 const PASSWORD: usize = 16;
 
 /// A session as the ensemble granted it.
-#[derive(Clone)]
 pub(super) struct SessionGrant {
     /// 0 for a session that is still to be granted.
     pub(super) id: i64,
     pub(super) timeout: Duration,
     password: Vec<u8>,
-}
-
-/// A server's answer to a client that introduced itself.
-pub(super) enum ConnectResponse {
-    Granted(SessionGrant),
-    /// The session is not known any more, or a new one is refused.
-    Expired,
 }
 
 impl SessionGrant {
@@ -36,66 +28,57 @@ impl SessionGrant {
         }
     }
 
+    /// Returns whether the ensemble does not know the session any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.timeout.is_zero()
+    }
+
     /// Introduces a client that has this session, and has seen everything up to `zxid`. A server that has not seen as
     /// much ends the connection without an answer.
-    pub(super) fn send(&self, transport: &Transport, zxid: i64, deadline: Instant) {
+    pub(super) fn send(&self, transport: &Transport, zxid: i64) {
         transport.put(&self.request(zxid));
-        transport.flush(deadline);
+        transport.flush(Instant::now());
     }
 
     fn request(&self, zxid: i64) -> Vec<u8> {
-        let (version, read_only) = (0_i32, 0);
-        let mut frame = vec![0; 4];
-        frame.extend(version.to_be_bytes());
-        frame.extend(zxid.to_be_bytes());
-        frame.extend(millis(self.timeout).to_be_bytes());
-        frame.extend(self.id.to_be_bytes());
-        write_bytes(&mut frame, &self.password);
-        frame.push(read_only);
-        let length = frame.len() as u32 - 4;
-        frame[..4].copy_from_slice(&length.to_be_bytes());
-        frame
+        let millis = i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX);
+        let (version, read_only) = (0, false);
+        let request = Outgoing::empty().long(zxid).int(millis).long(self.id);
+        let request = request.bytes(&self.password).flag(read_only);
+        // The version stands where later requests have their number.
+        request.with_xid(version)
     }
 
-    /// Takes a response that fits to this request.
-    pub(super) fn read(&self, response: &[u8]) -> Option<ConnectResponse> {
-        let mut response = Record(response);
-        let (_version, timeout, id) = (response.int()?, response.int()?, response.long()?);
-        let password = response.bytes()?.to_vec();
-        if timeout == 0 {
-            return Some(ConnectResponse::Expired);
-        }
-        let ours = id != 0 && (self.id == 0 || self.id == id);
-        let millis = u64::try_from(timeout).ok().filter(|_| ours)?;
-        Some(ConnectResponse::Granted(SessionGrant {
-            id,
-            timeout: Duration::from_millis(millis),
-            password,
-        }))
-    }
-}
-
-/// Waits for the response until a moment. `None` where there is none yet.
-pub(super) fn receive(
-    asked: &SessionGrant,
-    transport: &Transport,
-    frames: &mut Frames,
-    until: Instant,
-) -> io::Result<Option<ConnectResponse>> {
-    loop {
-        if let Some(frame) = frames.next(MAX_RESPONSE)? {
-            let response = asked.read(frame);
-            return response.map(Some).ok_or(ErrorKind::InvalidData.into());
-        }
-        if Instant::now() >= until {
-            return Ok(None);
-        }
+    /// Waits for more of the response until a moment. `None` where that is not all of it.
+    pub(super) fn receive(
+        &self,
+        transport: &Transport,
+        frames: &mut Frames,
+        until: Instant,
+    ) -> io::Result<Option<SessionGrant>> {
         frames.fill(transport, until)?;
+        let Some(response) = frames.next(MAX_RESPONSE)? else {
+            return Ok(None);
+        };
+        let grant = self.read(response).ok_or(ErrorKind::InvalidData)?;
+        if grant.is_over() && self.id == 0 {
+            return Err(io::Error::other("refused a new session"));
+        }
+        Ok(Some(grant))
     }
-}
 
-fn millis(time: Duration) -> i32 {
-    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+    /// Reads a response that fits to this request.
+    pub(super) fn read(&self, response: &[u8]) -> Option<SessionGrant> {
+        let mut response = Record(response);
+        let (_version, millis, id) = (response.int()?, response.int()?, response.long()?);
+        let grant = SessionGrant {
+            id,
+            timeout: Duration::from_millis(u64::try_from(millis).ok()?),
+            password: response.bytes()?.to_vec(),
+        };
+        let is_ours = id != 0 && (self.id == 0 || self.id == id);
+        (is_ours || grant.is_over()).then_some(grant)
+    }
 }
 
 #[cfg(test)]
@@ -112,10 +95,8 @@ mod tests {
     }
 
     fn granted(asked: &SessionGrant, response: &[u8]) -> Option<i64> {
-        match asked.read(response)? {
-            ConnectResponse::Granted(grant) => Some(grant.id),
-            ConnectResponse::Expired => Some(0),
-        }
+        let grant = asked.read(response)?;
+        Some(if grant.is_over() { 0 } else { grant.id })
     }
 
     #[test]

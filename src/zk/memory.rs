@@ -3,12 +3,13 @@
 //! It keeps the rules of ZooKeeper that this library depends on: sessions outlive their connections until they expire,
 //! watches are lost with the connection, requests of a session are carried out in their order.
 
-use super::{Connector, Done, Link, Request, Session, Signals};
+use super::generation::Generation;
+use super::supervisor::Shared;
+use super::{Connection, Done, Request};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use state::{State, lost};
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,17 +31,29 @@ pub(crate) fn registry(name: &str) -> Arc<Registry> {
     registries.entry(name.to_owned()).or_default().clone()
 }
 
-/// Returns what makes sessions on the registry of this name.
-pub(crate) fn connector(name: &str, session_timeout: Duration) -> Arc<dyn Connector> {
-    Arc::new(Memory {
-        registry: registry(name),
-        session_timeout,
-    })
-}
-
-struct Memory {
-    registry: Arc<Registry>,
-    session_timeout: Duration,
+/// Keeps a side connected to the registry of this name, with one session after the other, until it is closed.
+pub(super) fn keep(name: &str, session_timeout: Duration, shared: &Arc<Shared>) {
+    let (told, mut generations) = (shared.clone(), 0);
+    let signals: Signals = Arc::new(move |signal| {
+        if let Signal::Changed(path) = signal {
+            told.inbox.changed(path);
+        }
+    });
+    while shared.closing().is_none() {
+        let session = registry(name).session(session_timeout, signals.clone());
+        session.run(|link| match link {
+            Link::Up(_) => {
+                generations += 1;
+                shared.granted(session_timeout);
+                if !shared.connected(session.generation(generations), None) {
+                    session.close(Instant::now());
+                }
+            }
+            Link::Down(why) => shared.disconnected(why),
+            Link::Over => shared.disconnected("the session of memory has expired".into()),
+        });
+        shared.ended();
+    }
 }
 
 /// A tree of nodes, and the sessions on it.
@@ -52,64 +65,90 @@ pub(crate) struct Registry {
     changed: Condvar,
 }
 
-impl Connector for Memory {
-    fn session(&self, signals: Signals) -> Arc<dyn Session> {
-        let registry = self.registry.clone();
-        let id = registry.state.lock().open(signals);
-        let timeout = self.session_timeout;
-        Arc::new(Handle {
+impl Registry {
+    /// Opens a session. `signals` is called on threads that must not be blocked, and never with a lock held.
+    pub(crate) fn session(self: &Arc<Self>, timeout: Duration, signals: Signals) -> Arc<Session> {
+        let id = self.state.lock().open(signals);
+        let registry = self.clone();
+        Arc::new(Session {
             registry,
             id,
             timeout,
         })
     }
+
+    fn deliver(&self, mut state: MutexGuard<'_, State>) {
+        let outbox = std::mem::take(&mut state.outbox);
+        drop(state);
+        self.changed.notify_all();
+        outbox.deliver();
+    }
 }
 
-/// The way of one client to the registry.
-struct Handle {
+/// The connection of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// It has a connection, which is not the one it had if the number is another.
+    Up(u64),
+    /// There is no connection for now, for this reason.
+    Down(String),
+    /// The session has expired or was closed.
+    Over,
+}
+
+/// Receives what happens to a session.
+pub(crate) type Signals = Arc<dyn Fn(Signal<'_>) + Send + Sync>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal<'a> {
+    /// [`Session::link`] has changed.
+    Link,
+    /// The node at this path was created, changed or deleted.
+    Changed(&'a str),
+}
+
+/// One session on a registry. It comes back by itself after an outage, unless it has expired.
+pub(crate) struct Session {
     registry: Arc<Registry>,
     id: i64,
     timeout: Duration,
 }
 
-impl Session for Handle {
-    /// Carries out what is held up by a fault, once it is not any more. Without faults there is nothing to do.
-    fn run(&self) {
+impl Session {
+    /// Tells of the link, and of each change of it, and carries out what is held up by a fault once it is not any more,
+    /// until the session is over.
+    fn run(&self, mut tell: impl FnMut(Link)) {
+        let mut told = None;
         let mut state = self.registry.state.lock();
         while let Some(client) = state.clients.get(&self.id) {
-            match client.held_up.front().map(|held_up| held_up.due) {
-                Some(due) if !state.faults.frozen && due <= Instant::now() => {
+            let due = client.held_up.front().map(|held_up| held_up.due);
+            if told.as_ref() != Some(&client.link) {
+                let link = client.link.clone();
+                told = Some(link.clone());
+                MutexGuard::unlocked(&mut state, || tell(link));
+                continue;
+            }
+            match due.filter(|_| !state.faults.frozen) {
+                Some(due) if due <= Instant::now() => {
                     state.carry_out_next(self.id);
                     self.registry.deliver(state);
                     state = self.registry.state.lock();
                 }
-                Some(due) if !state.faults.frozen => {
-                    self.registry.changed.wait_until(&mut state, due);
-                }
-                _ => self.registry.changed.wait(&mut state),
+                Some(due) => drop(self.registry.changed.wait_until(&mut state, due)),
+                None => self.registry.changed.wait(&mut state),
             }
         }
+        drop(state);
+        tell(Link::Over);
     }
 
-    fn id(&self) -> i64 {
-        self.id
-    }
-
-    fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    fn link(&self) -> Link {
+    pub(crate) fn link(&self) -> Link {
         let state = self.registry.state.lock();
         let client = state.clients.get(&self.id);
         client.map_or(Link::Over, |client| client.link.clone())
     }
 
-    fn local_address(&self) -> Option<IpAddr> {
-        None
-    }
-
-    fn submit(&self, connection: u64, request: Request, _: Instant, done: Done) {
+    fn submit(&self, connection: u64, request: Request, done: Done) {
         let mut state = self.registry.state.lock();
         state.count(&request);
         match state.connection(self.id) {
@@ -119,7 +158,9 @@ impl Session for Handle {
         self.registry.deliver(state);
     }
 
-    fn close(&self, deadline: Instant) -> bool {
+    /// Ends the session, or where that is not possible now has it ended as soon as it is. Returns whether it has ended
+    /// by `deadline`.
+    pub(crate) fn close(&self, deadline: Instant) -> bool {
         let mut state = self.registry.state.lock();
         state.close(self.id);
         self.registry.deliver(state);
@@ -132,23 +173,47 @@ impl Session for Handle {
         }
         true
     }
+
+    /// Returns the handle for the connection that the session has now.
+    pub(crate) fn generation(self: &Arc<Self>, number: u64) -> Generation {
+        let link = self.link();
+        let session = self.clone();
+        Generation {
+            number,
+            owner: self.id,
+            session_timeout: self.timeout,
+            connection: Arc::new(MemoryConnection { session, link }),
+        }
+    }
 }
 
-impl Registry {
-    fn deliver(&self, mut state: MutexGuard<'_, State>) {
-        let outbox = std::mem::take(&mut state.outbox);
-        drop(state);
-        self.changed.notify_all();
-        outbox.deliver();
+struct MemoryConnection {
+    session: Arc<Session>,
+    link: Link,
+}
+
+impl Connection for MemoryConnection {
+    fn submit(&self, request: Request, _: Instant, done: Done) {
+        match self.link {
+            Link::Up(connection) => self.session.submit(connection, request, done),
+            _ => done(Err(lost())),
+        }
+    }
+
+    fn close(&self, deadline: Instant) {
+        self.session.close(deadline);
+    }
+
+    fn is_lost(&self) -> bool {
+        !matches!(self.link, Link::Up(_)) || self.session.link() != self.link
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::faults::connector_to;
     use super::state::no_answer;
     use super::*;
-    use crate::zk::{Failure, Mode, Signal, Stat};
+    use crate::zk::{Failure, Mode, Stat};
     use std::sync::mpsc::{Receiver, channel};
     use std::thread;
 
@@ -174,7 +239,7 @@ mod tests {
     }
 
     struct Opening {
-        session: Arc<dyn Session>,
+        session: Arc<Session>,
         signals: Receiver<Told>,
     }
 
@@ -182,9 +247,9 @@ mod tests {
         fn new(registry: &Arc<Registry>) -> Opening {
             let (sender, signals) = channel();
             let told = move |signal: Signal<'_>| drop(sender.send(Told::from(signal)));
-            let session = connector_to(registry.clone()).session(Arc::new(told));
+            let session = registry.open(Arc::new(told));
             let running = session.clone();
-            thread::spawn(move || running.run());
+            thread::spawn(move || running.run(|_| {}));
             Opening { session, signals }
         }
 
@@ -206,7 +271,7 @@ mod tests {
     }
 
     fn unreachable(registry: &Arc<Registry>) -> bool {
-        let opened = connector_to(registry.clone()).session(Arc::new(|_| {}));
+        let opened = registry.open(Arc::new(|_| {}));
         let unreachable = opened.link() == Link::Down(no_answer());
         opened.close(Instant::now());
         unreachable
@@ -231,11 +296,10 @@ mod tests {
 
     #[test]
     fn a_name_names_one_registry() {
-        let connector = |name| connector(name, Duration::from_secs(6));
-        let (one, two) = (connector("names-1"), connector("names-1"));
-        let opened = one.session(Arc::new(|_| {}));
+        let (one, two) = (registry("names-1"), registry("names-1"));
+        let opened = one.open(Arc::new(|_| {}));
         opened.create("/a", b"1", Mode::Persistent).unwrap();
-        let opened = two.session(Arc::new(|_| {}));
+        let opened = two.open(Arc::new(|_| {}));
         assert!(opened.exists("/a", false).unwrap().is_some());
         assert_eq!(
             registry("names-1").dump(),
@@ -386,10 +450,10 @@ mod tests {
     #[test]
     fn a_receiver_of_a_signal_may_make_calls() {
         let registry = fresh();
-        let session: Arc<Mutex<Option<Arc<dyn Session>>>> = Arc::default();
+        let session: Arc<Mutex<Option<Arc<Session>>>> = Arc::default();
         let (seen, in_signal) = (Arc::new(Mutex::new(None)), session.clone());
         let answer = seen.clone();
-        let one = connector_to(registry).session(Arc::new(move |signal| {
+        let one = registry.open(Arc::new(move |signal| {
             if let (Signal::Changed(path), Some(session)) = (signal, in_signal.lock().clone()) {
                 *answer.lock() = session.get(path).unwrap();
             }

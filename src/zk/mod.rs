@@ -1,28 +1,27 @@
 //! The only place that knows ZooKeeper's protocol and the network.
 //!
-//! A [`Session`] is one session of the ensemble, which outlives its connections. Requests are sent over it without
-//! waiting, and answered by a callback. Nobody outside this folder uses it directly: the
-//! [`supervisor`](supervisor::Supervisor) has one session follow the other on a thread of its own, and gives out a
-//! [`generation`](generation::Generation), the handle for one connection, whose calls end at their deadline.
+//! A [`Supervisor`](supervisor::Supervisor) keeps one side of the library connected: on a thread of its own one session
+//! follows the other, and each outlives its connections. Callers get a [`Generation`](generation::Generation), the
+//! handle for one connection, over which requests are sent without waiting, and whose calls end at their deadline.
 
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
-use std::net::IpAddr;
+use connection_string::Target;
+use session::Session;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use supervisor::Shared;
 
 mod backoff;
 mod connection;
+pub(crate) mod connection_string;
 mod dialer;
 mod error;
 #[cfg(test)]
 mod fake;
-mod flood;
 mod frames;
 pub(crate) mod generation;
 mod handshake;
-pub(crate) mod hosts;
-mod keeper;
 pub(crate) mod memory;
 mod protocol;
 mod reply_timeout;
@@ -34,10 +33,10 @@ mod transport;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod untrusted;
 
-pub(crate) use error::{Failure, Unreachable};
+pub(crate) use error::Failure;
 pub(crate) use request::{Answer, Mode, Node, ReadNode, Reply, Request, Stat};
 
-/// How one side of the library stands with ZooKeeper.
+/// The state of the connection of one side of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionState {
@@ -51,80 +50,41 @@ pub enum ConnectionState {
     Lost,
 }
 
-/// Returns what opens sessions as the settings say, and the chroot that every path begins with.
-pub(crate) fn connector(settings: &Settings) -> PartyResult<(Arc<dyn Connector>, String)> {
+/// Keeps a side connected, on the calling thread, until that is closed and its session has ended.
+pub(crate) type Connector = Box<dyn FnOnce(&Arc<Shared>) + Send>;
+
+/// Returns what connects as the settings say, and the chroot that every path begins with.
+pub(crate) fn connector(settings: &Settings) -> PartyResult<(Connector, String)> {
     let text = &settings.connection_string;
-    let (target, chroot) = hosts::parse(text).map_err(|expected| {
+    let (target, chroot) = connection_string::parse(text).map_err(|expected| {
         Error::invalid_configuration(&settings.connection_string_source, text, expected)
     })?;
-    let connector: Arc<dyn Connector> = match target {
-        hosts::Target::Memory(name) => memory::connector(&name, settings.session_timeout),
-        hosts::Target::Ensemble(hosts) => Arc::new(session::Ensemble::new(hosts, settings)),
+    let settings = settings.clone();
+    let connector: Connector = match target {
+        Target::Memory(name) => {
+            Box::new(move |shared| memory::keep(&name, settings.session_timeout, shared))
+        }
+        Target::Ensemble(hosts) => {
+            Box::new(move |shared| Session::new(hosts, settings, shared.clone()).run())
+        }
     };
     Ok((connector, chroot))
 }
 
-/// Makes sessions on one ensemble.
-pub(crate) trait Connector: Send + Sync {
-    /// Makes a session, which is granted and kept by [`Session::run`]. `signals` is called on threads that must not be
-    /// blocked, and never with a lock of the engine held.
-    fn session(&self, signals: Signals) -> Arc<dyn Session>;
-}
-
-/// One session of the ensemble. Paths are absolute: a chroot is part of them.
-///
-/// A session lives on while its connection is lost, and comes back by itself as long as the ensemble knows it.
-pub(crate) trait Session: Send + Sync {
-    /// Connects, receives and reconnects, on the calling thread, until the session is over.
-    fn run(&self);
-
-    /// Returns the id of the session, which owns the ephemeral nodes that are created through it.
-    fn id(&self) -> i64;
-
-    /// Returns the session timeout that was granted, or before that is known the one asked for.
-    fn timeout(&self) -> Duration;
-
-    /// Returns how the session is connected.
-    fn link(&self) -> Link;
-
-    /// Returns the address of this machine that the ensemble is reached from, where there is a network in between.
-    fn local_address(&self) -> Option<IpAddr>;
-
-    /// Sends a request over the connection of this number. `done` is called exactly once: with the answer, or with
-    /// [`Failure::Lost`] where there is no such connection or it is lost before the answer. It runs on this thread or
-    /// on the one that receives, and must not block.
+/// One connection of a session, until it is lost. Paths are absolute: a chroot is part of them.
+pub(crate) trait Connection: Send + Sync {
+    /// Sends a request. `done` is called exactly once: with the answer, or with [`Failure::Lost`] where the connection
+    /// is lost before that. It runs on this thread or on the one that receives, and must not block.
     ///
     /// Requests are carried out in the order in which they are sent. Where the network does not take them all by
     /// `deadline`, the rest is sent later.
-    fn submit(&self, connection: u64, request: Request, deadline: Instant, done: Done);
+    fn submit(&self, request: Request, deadline: Instant, done: Done);
 
-    /// Ends the session, and returns whether it has ended by `deadline`. Where the ensemble cannot be told now, that is
-    /// tried in the background for a while. No request is sent from now on.
-    fn close(&self, deadline: Instant) -> bool;
+    /// Asks for the end of the session, and sends no request from now on.
+    fn close(&self, deadline: Instant);
+
+    fn is_lost(&self) -> bool;
 }
 
 /// Receives the outcome of a request.
 pub(crate) type Done = Box<dyn FnOnce(Answer) + Send>;
-
-/// How a session is connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// It has a connection, which is not the one it had if the number is another.
-    Up(u64),
-    /// There is no connection, and the next one is being looked for. Carries why there is none yet.
-    Down(Unreachable),
-    /// The session has expired or was closed.
-    Over,
-}
-
-/// Where an engine reports what happened to its session.
-pub(crate) type Signals = Arc<dyn Fn(Signal<'_>) + Send + Sync>;
-
-/// What an engine reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal<'a> {
-    /// [`Session::link`] has changed.
-    Link,
-    /// The node at this path was created, changed or deleted.
-    Changed(&'a str),
-}

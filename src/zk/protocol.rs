@@ -4,9 +4,8 @@
 //! the server has seen (zxid), an error code, and a record where that is 0. Numbers are big-endian, bytes and texts stand
 //! behind their length, lists behind their count.
 
-use super::error::WATCH;
-use super::{Failure, Mode, Node, ReadNode, Reply, Request, Stat};
-use crate::excerpt::excerpt;
+use super::error::{NO_NODE, WATCH};
+use super::{Answer, Failure, Mode, Node, ReadNode, Reply, Request, Stat};
 
 const CREATE: i32 = 1;
 const DELETE: i32 = 2;
@@ -50,29 +49,33 @@ pub(super) const PROTECTED: &[Acl] = &[(ALL, "auth", ""), (READ, "world", "anyon
 pub(super) struct Outgoing(Vec<u8>);
 
 impl Outgoing {
-    fn new(operation: i32) -> Outgoing {
-        let mut frame = vec![0; 8];
-        frame.extend(operation.to_be_bytes());
-        Outgoing(frame)
+    /// Leaves room for the length and the xid.
+    pub(super) fn empty() -> Outgoing {
+        Outgoing(vec![0; 8])
     }
 
-    fn int(mut self, value: i32) -> Outgoing {
+    fn new(operation: i32) -> Outgoing {
+        Outgoing::empty().int(operation)
+    }
+
+    pub(super) fn int(mut self, value: i32) -> Outgoing {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    fn flag(mut self, value: bool) -> Outgoing {
+    pub(super) fn long(mut self, value: i64) -> Outgoing {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+
+    pub(super) fn flag(mut self, value: bool) -> Outgoing {
         self.0.push(value.into());
         self
     }
 
-    fn bytes(mut self, value: &[u8]) -> Outgoing {
-        write_bytes(&mut self.0, value);
+    pub(super) fn bytes(mut self, value: impl AsRef<[u8]>) -> Outgoing {
+        write_bytes(&mut self.0, value.as_ref());
         self
-    }
-
-    fn text(self, value: &str) -> Outgoing {
-        self.bytes(value.as_bytes())
     }
 
     /// The head of one part of a request of many, or of the end of all.
@@ -104,17 +107,17 @@ pub(super) fn close() -> Outgoing {
 }
 
 pub(super) fn auth(scheme: &str, secret: &[u8]) -> Outgoing {
-    Outgoing::new(AUTH).int(0).text(scheme).bytes(secret)
+    Outgoing::new(AUTH).int(0).bytes(scheme).bytes(secret)
 }
 
 /// Writes a request, in which new nodes get this access control list.
 pub(super) fn encode(request: &Request, access: &[Acl]) -> Outgoing {
     match request {
         Request::Create { path, data, mode } => create(path, data, access, *mode),
-        Request::Exists { path, watch } => Outgoing::new(EXISTS).text(path).flag(*watch),
+        Request::Exists { path, watch } => Outgoing::new(EXISTS).bytes(path).flag(*watch),
         Request::Read { paths } => {
             let part = |request: Outgoing, path: &String| {
-                request.head(GET_DATA, false).text(path).flag(false)
+                request.head(GET_DATA, false).bytes(path).flag(false)
             };
             let parts = paths.iter().fold(Outgoing::new(MULTI_READ), part);
             parts.head(ERROR, true)
@@ -123,18 +126,21 @@ pub(super) fn encode(request: &Request, access: &[Acl]) -> Outgoing {
             path,
             data,
             version,
-        } => Outgoing::new(SET_DATA).text(path).bytes(data).int(*version),
-        Request::Delete { path, version } => Outgoing::new(DELETE).text(path).int(*version),
-        Request::Children { path } => Outgoing::new(GET_CHILDREN).text(path).flag(false),
+        } => Outgoing::new(SET_DATA)
+            .bytes(path)
+            .bytes(data)
+            .int(*version),
+        Request::Delete { path, version } => Outgoing::new(DELETE).bytes(path).int(*version),
+        Request::Children { path } => Outgoing::new(GET_CHILDREN).bytes(path).flag(false),
         Request::WatchTree { path } => {
             let recursive = 1;
-            Outgoing::new(ADD_WATCH).text(path).int(recursive)
+            Outgoing::new(ADD_WATCH).bytes(path).int(recursive)
         }
         Request::Unwatch { path } => {
             let any = 3;
-            Outgoing::new(REMOVE_WATCHES).text(path).int(any)
+            Outgoing::new(REMOVE_WATCHES).bytes(path).int(any)
         }
-        Request::Ephemerals { path } => Outgoing::new(GET_EPHEMERALS).text(path),
+        Request::Ephemerals { path } => Outgoing::new(GET_EPHEMERALS).bytes(path),
     }
 }
 
@@ -144,9 +150,9 @@ fn create(path: &str, data: &[u8], access: &[Acl], mode: Mode) -> Outgoing {
         Mode::Ephemeral => (CREATE, 1),
         Mode::Container => (CREATE_CONTAINER, 4),
     };
-    let request = Outgoing::new(operation).text(path).bytes(data);
+    let request = Outgoing::new(operation).bytes(path).bytes(data);
     let line = |request: Outgoing, (permissions, scheme, id): &Acl| {
-        request.int(*permissions as i32).text(scheme).text(id)
+        request.int(*permissions as i32).bytes(scheme).bytes(id)
     };
     let count = access.len() as i32;
     access.iter().fold(request.int(count), line).int(flags)
@@ -177,14 +183,24 @@ impl Request {
         }
     }
 
-    pub(super) fn refused(&self, code: i32) -> Failure {
+    /// Reads the reply to this request: an error code, and where that is 0 a record. `None` where it is another one.
+    pub(super) fn answer(&self, error: i32, record: &[u8]) -> Option<Answer> {
         let (doing, path) = self.described();
-        failure(code, doing, path)
+        let mut record = Record(record);
+        Some(Ok(match (self, error) {
+            (Request::Exists { .. } | Request::Set { .. }, 0) => {
+                Reply::Status(Some(record.stat()?))
+            }
+            (Request::Read { paths }, 0) => Reply::Nodes(record.nodes(paths)?),
+            (Request::Children { .. } | Request::Ephemerals { .. }, 0) => {
+                Reply::Names(Some(record.texts()?))
+            }
+            (_, 0) => Reply::Done,
+            (Request::Exists { .. }, NO_NODE) => Reply::Status(None),
+            (Request::Children { .. }, NO_NODE) => Reply::Names(None),
+            _ => return Some(Err(Failure::of(error, doing, path))),
+        }))
     }
-}
-
-fn failure(code: i32, doing: &str, path: &str) -> Failure {
-    Failure::of(code, doing, &excerpt(path).to_string())
 }
 
 /// The head of a reply or an event.
@@ -208,36 +224,6 @@ pub(super) fn event(record: &[u8]) -> Option<&str> {
     let _kind_and_state = event.long()?;
     let path = std::str::from_utf8(event.bytes()?).ok()?;
     (!path.is_empty()).then_some(path)
-}
-
-/// Reads the record of a reply to this request. `None` where it is another one.
-pub(super) fn decode(request: &Request, record: &[u8]) -> Option<Reply> {
-    let mut record = Record(record);
-    Some(match request {
-        Request::Exists { .. } | Request::Set { .. } => Reply::Status(Some(record.stat()?)),
-        Request::Read { paths } => Reply::Nodes(nodes(paths, record)?),
-        Request::Children { .. } | Request::Ephemerals { .. } => {
-            Reply::Names(Some(record.texts()?))
-        }
-        _ => Reply::Done,
-    })
-}
-
-fn nodes(paths: &[String], mut record: Record<'_>) -> Option<Vec<ReadNode>> {
-    let mut read = Vec::new();
-    for path in paths {
-        let (operation, _, _) = record.part()?;
-        read.push(match operation {
-            GET_DATA => Ok(Some(record.node()?)),
-            ERROR => match failure(record.int()?, "read", path) {
-                Failure::NoNode => Ok(None),
-                failure => Err(failure),
-            },
-            _ => return None,
-        });
-    }
-    let (_, done, _) = record.part()?;
-    done.then_some(read)
 }
 
 /// The rest of a record. Whatever is read is checked against what is there.
@@ -280,8 +266,28 @@ impl<'a> Record<'a> {
         (0..count).map(text).collect()
     }
 
-    fn part(&mut self) -> Option<(i32, bool, i32)> {
-        Some((self.int()?, self.take::<1>()? != [0], self.int()?))
+    /// Reads what became of each of these paths, and the end of all.
+    fn nodes(&mut self, paths: &[String]) -> Option<Vec<ReadNode>> {
+        let node = |path: &String| {
+            let (operation, _) = self.part()?;
+            Some(match operation {
+                GET_DATA => Ok(Some(self.node()?)),
+                ERROR => match self.int()? {
+                    NO_NODE => Ok(None),
+                    error => Err(Failure::of(error, "read", path)),
+                },
+                _ => return None,
+            })
+        };
+        let nodes = paths.iter().map(node).collect::<Option<Vec<_>>>()?;
+        let (_, done) = self.part()?;
+        done.then_some(nodes)
+    }
+
+    /// Reads the head of a part: its operation, and whether it is the end of all.
+    fn part(&mut self) -> Option<(i32, bool)> {
+        let (operation, done, _error) = (self.int()?, self.take()? != [0], self.int()?);
+        Some((operation, done))
     }
 
     fn node(&mut self) -> Option<Node> {
@@ -382,10 +388,10 @@ mod tests {
             Ok(Some((Vec::new(), stat(0, 0)))),
         ];
         let reply = Reply::Nodes(expected.into());
-        assert_eq!(decode(&read(), &found()), Some(reply));
+        assert_eq!(read().answer(0, &found()), Some(Ok(reply)));
         let mut refused = found();
         refused[9..13].copy_from_slice(&(-102_i32).to_be_bytes());
-        let nodes = decode(&read(), &refused).unwrap().nodes();
+        let nodes = read().answer(0, &refused).unwrap().unwrap().nodes();
         let why = "zookeeper refused to read /a: NoAuth";
         assert_eq!(nodes[0], Err(Failure::Refused(why.into())));
     }
@@ -394,18 +400,18 @@ mod tests {
     fn a_record_of_another_kind_is_not_taken_for_one() {
         let found = found();
         for length in 0..found.len() {
-            assert_eq!(decode(&read(), &found[..length]), None, "{length}");
+            assert_eq!(read().answer(0, &found[..length]), None, "{length}");
         }
         let fewer = Request::Read {
             paths: vec!["/a".into()],
         };
-        assert_eq!(decode(&fewer, &found), None, "for another request");
+        assert_eq!(fewer.answer(0, &found), None, "for another request");
         let mut other = found.clone();
         other[3] = 9;
-        assert_eq!(decode(&read(), &other), None);
+        assert_eq!(read().answer(0, &other), None);
         let mut long = found;
         long[22..26].copy_from_slice(&i32::MAX.to_be_bytes());
-        assert_eq!(decode(&read(), &long), None);
+        assert_eq!(read().answer(0, &long), None);
     }
 
     #[test]
@@ -413,11 +419,11 @@ mod tests {
         let list = |count: i32, texts: &[&[u8]]| {
             let mut record = count.to_be_bytes().to_vec();
             texts.iter().for_each(|text| write_bytes(&mut record, text));
-            decode(&Request::Children { path: "/a".into() }, &record)
+            Request::Children { path: "/a".into() }.answer(0, &record)
         };
         let names = |names: &[&str]| {
             let names = names.iter().map(|name| (*name).to_owned());
-            Some(Reply::Names(Some(names.collect())))
+            Some(Ok(Reply::Names(Some(names.collect()))))
         };
         assert_eq!(list(2, &[b"a", b""]), names(&["a", ""]));
         for count in [-1, -2, 3, i32::MAX, i32::MIN] {
@@ -442,7 +448,8 @@ mod tests {
     #[test]
     fn a_refusal_shows_no_more_of_a_path_than_is_fit_for_a_line() {
         let path = format!("/a\n{}", "x".repeat(10_000));
-        let failure = Request::Children { path }.refused(-102).to_string();
+        let refused = Request::Children { path }.answer(-102, &[]);
+        let failure = refused.unwrap().unwrap_err().to_string();
         assert!(failure.starts_with(r"zookeeper refused to list /a\nxxx"));
         assert!(failure.len() < 300, "{failure}");
     }

@@ -8,11 +8,13 @@ const SESSION_TIMEOUTS: [Duration; 2] = [Duration::from_millis(150), Duration::f
 
 /// Short, to notice dead servers; doubled after each, to spare slow ones: giving those up and beginning anew, as all
 /// other programs do too, only makes them slower.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct ReplyTimeout {
-    least: Duration,
-    longest: Duration,
-    now: Duration,
+    /// The shortest it ever is, which is also the time between two signs of life to a server.
+    pub(super) least: Duration,
+    /// The longest it ever is: two thirds of the session timeout.
+    pub(super) longest: Duration,
+    pub(super) now: Duration,
 }
 
 impl ReplyTimeout {
@@ -25,20 +27,6 @@ impl ReplyTimeout {
             longest: session_timeout * 2 / 3,
             now: least,
         }
-    }
-
-    /// Returns the shortest it ever is, which is also the time between two signs of life to a server.
-    pub(super) fn least(&self) -> Duration {
-        self.least
-    }
-
-    /// Returns the longest it ever is: two thirds of the session timeout.
-    pub(super) fn longest(&self) -> Duration {
-        self.longest
-    }
-
-    pub(super) fn now(&self) -> Duration {
-        self.now
     }
 
     /// Notes that a server was given up. The next one is given twice the time.
@@ -62,11 +50,11 @@ mod tests {
     fn it_grows_while_servers_are_slow_and_is_as_before_when_one_is_quick() {
         let seconds = Duration::from_secs;
         let mut timeout = ReplyTimeout::new(seconds(30));
-        assert_eq!((timeout.least(), timeout.now()), (seconds(5), seconds(5)));
+        assert_eq!((timeout.least, timeout.now), (seconds(5), seconds(5)));
         let mut after = |answered| {
             timeout.missed();
             timeout.answered(answered);
-            timeout.now()
+            timeout.now
         };
         assert_eq!(after(seconds(9)), seconds(10));
         assert_eq!(after(seconds(3)), seconds(20));
@@ -77,17 +65,17 @@ mod tests {
     #[test]
     fn it_is_a_third_of_a_short_session_timeout() {
         let mut timeout = ReplyTimeout::new(Duration::from_secs(6));
-        assert_eq!(timeout.now(), Duration::from_secs(2));
+        assert_eq!(timeout.now, Duration::from_secs(2));
         (0..9).for_each(|_| timeout.missed());
-        assert_eq!(timeout.now(), Duration::from_secs(4));
+        assert_eq!(timeout.now, Duration::from_secs(4));
     }
 
     #[test]
     fn a_strange_session_timeout_makes_no_strange_reply_timeout() {
         let none = ReplyTimeout::new(Duration::ZERO);
-        assert_eq!(none.now(), Duration::from_millis(50));
+        assert_eq!(none.now, Duration::from_millis(50));
         let mut endless = ReplyTimeout::new(Duration::MAX);
         (0..99).for_each(|_| endless.missed());
-        assert_eq!(endless.now(), Duration::from_secs(400));
+        assert_eq!(endless.now, Duration::from_secs(400));
     }
 }

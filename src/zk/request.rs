@@ -56,7 +56,7 @@ pub(crate) type ReadNode = Result<Option<Node>, Failure>;
 /// The data of a node, and its status.
 pub(crate) type Node = (Vec<u8>, Stat);
 
-/// How a node is created.
+/// The kind of node that is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Ephemeral,
@@ -70,7 +70,7 @@ pub(crate) enum Mode {
 pub(crate) struct Stat {
     /// The id of the session that owns the node, 0 for a persistent one.
     pub(crate) owner: i64,
-    /// How often the data was changed since the node was created.
+    /// The number of changes of the data since the node was created.
     pub(crate) version: i32,
 }
 

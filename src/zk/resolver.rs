@@ -1,6 +1,5 @@
 //! Resolves host names within a deadline.
 
-use super::hosts::Hosts;
 use parking_lot::{Condvar, Mutex};
 use rand::seq::SliceRandom;
 use std::fmt;
@@ -37,39 +36,29 @@ pub(super) struct Resolver(Vec<Arc<Name>>);
 struct Name {
     host: String,
     port: u16,
-    /// Where the host is an address there is nothing to look up.
-    literal: Option<SocketAddr>,
-    lookup: Lookup,
+    /// As it was written, with its port.
+    written: String,
+    /// `None` where the host is an address.
+    lookup: Option<Lookup>,
     progress: Mutex<Progress>,
     done: Condvar,
 }
 
-#[derive(Default)]
 struct Progress {
     running: bool,
-    answer: Option<Result<Vec<SocketAddr>, String>>,
+    answer: Result<Vec<SocketAddr>, String>,
 }
 
 impl Resolver {
-    pub(super) fn new(hosts: Hosts) -> Resolver {
-        let lookup: Lookup = |host, port| Ok((host, port).to_socket_addrs()?.collect());
-        Resolver::with(hosts, lookup)
+    pub(super) fn new(hosts: Vec<(String, u16)>) -> Resolver {
+        Resolver::with(hosts, |host, port| {
+            Ok((host, port).to_socket_addrs()?.collect())
+        })
     }
 
-    fn with(hosts: Hosts, lookup: Lookup) -> Resolver {
-        let names = hosts.0.into_iter().map(|(host, port)| {
-            let literal = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
-            let (progress, done) = (Mutex::default(), Condvar::new());
-            Arc::new(Name {
-                host,
-                port,
-                literal,
-                lookup,
-                progress,
-                done,
-            })
-        });
-        Resolver(names.collect())
+    fn with(hosts: Vec<(String, u16)>, lookup: Lookup) -> Resolver {
+        let name = |(host, port)| Arc::new(Name::new(host, port, lookup));
+        Resolver(hosts.into_iter().map(name).collect())
     }
 
     /// Returns all addresses of all names that are known by `soon`, or if there are none by `deadline`, shuffled, and
@@ -86,7 +75,7 @@ impl Resolver {
     fn known_by(&self, deadline: Instant) -> (Vec<Address>, Vec<String>) {
         let (mut addresses, mut failures) = (Vec::new(), Vec::new());
         for name in &self.0 {
-            let written = name.written();
+            let written = &name.written;
             match name.finish(deadline) {
                 Ok(found) => addresses.extend(found.into_iter().map(|socket| Address {
                     socket,
@@ -103,56 +92,57 @@ impl Resolver {
 }
 
 impl Name {
-    fn written(&self) -> String {
-        self.literal.map_or_else(
-            || format!("{}:{}", self.host, self.port),
-            |address| address.to_string(),
-        )
+    fn new(host: String, port: u16, lookup: Lookup) -> Name {
+        let literal = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
+        let unknown = || Err("cannot be resolved in time".into());
+        let progress = Progress {
+            running: false,
+            answer: literal.map_or_else(unknown, |address| Ok(vec![address])),
+        };
+        Name {
+            written: literal.map_or_else(|| format!("{host}:{port}"), |it| it.to_string()),
+            lookup: literal.is_none().then_some(lookup),
+            host,
+            port,
+            progress: Mutex::new(progress),
+            done: Condvar::new(),
+        }
     }
 
     fn start(self: &Arc<Self>) {
         let mut progress = self.progress.lock();
-        if progress.running || self.literal.is_some() {
+        let Some(lookup) = self.lookup.filter(|_| !progress.running) else {
             return;
-        }
+        };
         let name = self.clone();
         let thread = thread::Builder::new().name("party-resolve".into());
-        match thread.spawn(move || name.look_up()) {
+        match thread.spawn(move || name.look_up(lookup)) {
             Ok(_) => progress.running = true,
-            Err(error) => progress.answer = Some(Err(format!("no thread to resolve it: {error}"))),
+            Err(error) => progress.answer = Err(format!("no thread to resolve it: {error}")),
         }
     }
 
-    fn look_up(&self) {
-        let answer = match (self.lookup)(&self.host, self.port) {
+    fn look_up(&self, lookup: Lookup) {
+        let answer = match lookup(&self.host, self.port) {
             Ok(found) if found.is_empty() => Err("has no address".into()),
-            Ok(found) => Ok(found),
-            Err(error) => Err(format!("cannot be resolved: {error}")),
+            found => found.map_err(|error| format!("cannot be resolved: {error}")),
         };
-        *self.progress.lock() = Progress {
-            running: false,
-            answer: Some(answer),
-        };
+        let running = false;
+        *self.progress.lock() = Progress { running, answer };
         self.done.notify_all();
     }
 
     fn finish(&self, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
-        if let Some(address) = self.literal {
-            return Ok(vec![address]);
-        }
         let mut progress = self.progress.lock();
         while progress.running && !self.done.wait_until(&mut progress, deadline).timed_out() {}
-        progress
-            .answer
-            .clone()
-            .unwrap_or_else(|| Err("cannot be resolved in time".into()))
+        progress.answer.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zk::hosts::{Target, parse};
+    use crate::zk::connection_string::{Target, parse};
     use std::collections::HashSet;
     use std::net::IpAddr;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -196,7 +186,7 @@ mod tests {
             _ => Err(io::Error::other("no such name")),
         };
         let names = ["good", "bad", "alias", "empty"].map(|name| host(name, 1));
-        let (found, failures) = Resolver::with(Hosts(names.into()), lookup).resolve(soon(), soon());
+        let (found, failures) = Resolver::with(names.into(), lookup).resolve(soon(), soon());
         let found: Vec<_> = found
             .iter()
             .map(|address| address.socket.to_string())
@@ -215,7 +205,7 @@ mod tests {
     #[test]
     fn the_order_changes() {
         let hosts: Vec<_> = (1..=20).map(|n| host(&format!("10.0.0.{n}"), 1)).collect();
-        let resolver = Resolver::new(Hosts(hosts));
+        let resolver = Resolver::new(hosts);
         let orders: HashSet<_> = (0..10)
             .map(|_| resolver.resolve(soon(), soon()).0)
             .collect();
@@ -229,7 +219,7 @@ mod tests {
             ASKED.fetch_add(1, Ordering::Relaxed);
             Ok(vec![SocketAddr::new(ip("10.0.0.1"), port)])
         };
-        let resolver = Resolver::with(Hosts(vec![host("zk1", 1)]), lookup);
+        let resolver = Resolver::with(vec![host("zk1", 1)], lookup);
         for _ in 0..3 {
             assert_eq!(resolver.resolve(soon(), soon()).0.len(), 1);
         }
@@ -251,7 +241,7 @@ mod tests {
             Ok(vec![SocketAddr::new(ip("10.0.0.1"), port)])
         };
         let deadline = soon();
-        let resolver = Resolver::with(Hosts(vec![host("slow", 1)]), lookup);
+        let resolver = Resolver::with(vec![host("slow", 1)], lookup);
         for _ in 0..3 {
             let (found, failures) = resolver.resolve(Instant::now(), Instant::now());
             assert_eq!(
@@ -273,8 +263,7 @@ mod tests {
 
     #[test]
     fn the_real_resolver_knows_localhost() {
-        let (found, failures) =
-            Resolver::new(Hosts(vec![host("localhost", 7)])).resolve(soon(), soon());
+        let (found, failures) = Resolver::new(vec![host("localhost", 7)]).resolve(soon(), soon());
         assert!(
             found.iter().all(
                 |address| address.written == "localhost:7" && address.socket.ip().is_loopback()

@@ -1,222 +1,292 @@
-//! A session over the network: the part that its callers and its own thread share.
+//! The session of one side with an ensemble, on the thread that keeps it: dials, greets, receives, and takes the session
+//! to the next server.
 
+use super::Connection;
 use super::backoff::Backoff;
-use super::connection::Connection;
-use super::dialer::Dialer;
-use super::hosts::Hosts;
-use super::keeper::Keeper;
-use super::protocol::{Acl, OPEN, PROTECTED};
-use super::{Connector, Done, Failure, Link, Request, Session, Signal, Signals, Unreachable};
+use super::connection::NetworkConnection;
+use super::dialer::{Dialer, Server};
+use super::error::phrase;
+use super::frames::Frames;
+use super::generation::Generation;
+use super::handshake::SessionGrant;
+use super::protocol::{self, EVENT_XID, OPEN, PROTECTED};
+use super::reply_timeout::ReplyTimeout;
+use super::supervisor::Shared;
+use super::transport::Transport;
 use crate::config::Settings;
-use crate::excerpt::excerpt;
-use parking_lot::{Condvar, Mutex};
-use std::net::IpAddr;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// A server drops the connection of a client that sends it a packet of a mebibyte, so stay clear of that.
-const MAX_DATA: usize = 1_000_000;
+/// A server that has not granted a new session by then is asked whether it still serves, and then again.
+const SIGN_EVERY: Duration = Duration::from_secs(2);
+const SIGN_WITHIN: Duration = Duration::from_secs(1);
+/// An ensemble that has seen less than we have for so long was set back: its leader does not catch up with anybody.
+const SET_BACK_AFTER: Duration = Duration::from_millis(200);
 /// Time for which ending a session is tried where no server answers.
 const CLOSE_FOR: Duration = Duration::from_secs(300);
 
-/// The servers of an ensemble, and what is asked of them.
-#[derive(Clone)]
-pub(super) struct Ensemble {
-    pub(super) dialer: Arc<Dialer>,
-    pub(super) session_timeout: Duration,
-    /// Time that callers wait for a session.
-    pub(super) connection_timeout: Duration,
-    /// Pairs of a scheme and what that scheme needs.
-    pub(super) credentials: Arc<[(String, Vec<u8>)]>,
+/// Bytes of events that are taken without a pause. Far more than a thousand changes, and they count anew with each
+/// reply: where everything is read again, there are replies.
+const BURST: usize = 1 << 20;
+/// Pauses are this many times as long as the work before them.
+const REST: u32 = 4;
+const RESTS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
+
+/// Keeps a session, and has another follow one that is over, until the side is closed.
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    settings: Settings,
+    dialer: Dialer,
     /// The pauses between attempts to connect.
     pub(super) backoff: Backoff,
+    connections: u64,
+    grant: SessionGrant,
+    /// The last transaction seen. Only a server that has seen it too takes the session.
+    zxid: i64,
+    reply_timeout: ReplyTimeout,
+    began: Instant,
+    lost_at: Instant,
+    /// Since when the ensemble is known to have seen less than we have.
+    behind_since: Option<Instant>,
+    /// Set when a server ended the connection without an answer, and may have seen less than we have.
+    unexplained: bool,
+    /// Set when the ensemble was set back to an older state, which may hold what is not wanted any more: then the
+    /// session is only taken there to be ended, and another takes its place.
+    set_back: bool,
 }
 
-impl Ensemble {
-    pub(super) fn new(hosts: Hosts, settings: &Settings) -> Ensemble {
-        Ensemble {
-            dialer: Arc::new(Dialer::new(hosts, settings.connection_timeout)),
-            session_timeout: settings.session_timeout,
-            connection_timeout: settings.connection_timeout,
-            credentials: settings.auth.clone().into(),
+/// A connection to a server that has answered a greeting, and its answer.
+type Greeted = (Transport, Frames, SessionGrant);
+
+impl Session {
+    pub(super) fn new(hosts: Vec<(String, u16)>, settings: Settings, shared: Arc<Shared>) -> Self {
+        let now = Instant::now();
+        Session {
+            shared,
+            dialer: Dialer::new(hosts, settings.connection_timeout),
             backoff: Backoff::default(),
+            connections: 0,
+            grant: SessionGrant::none(settings.session_timeout),
+            zxid: 0,
+            reply_timeout: ReplyTimeout::new(settings.session_timeout),
+            settings,
+            began: now,
+            lost_at: now,
+            behind_since: None,
+            unexplained: false,
+            set_back: false,
         }
     }
 
-    /// Where there are credentials, what is created is open to all for reading, and to their owner only for anything
-    /// else.
-    fn access(&self) -> &'static [Acl] {
-        if self.credentials.is_empty() {
-            OPEN
-        } else {
-            PROTECTED
+    pub(super) fn run(mut self) {
+        while self.is_wanted() {
+            match self.dial() {
+                Ok((_, _, grant)) if grant.is_over() => self.begin_anew(),
+                Ok((transport, frames, grant)) => {
+                    self.adopt(grant);
+                    if self.hold(transport, frames) {
+                        self.begin_anew();
+                    }
+                }
+                Err(why) => self.shared.disconnected(why),
+            }
+            self.shared.pause(self.backoff.pause());
         }
     }
 
-    pub(super) fn session(&self, signals: Signals) -> Arc<NetworkSession> {
-        Arc::new(NetworkSession {
-            ensemble: self.clone(),
-            signals,
-            state: Mutex::new(State {
-                id: 0,
-                timeout: self.session_timeout,
-                link: Link::Down(Unreachable(vec!["no server has answered yet".into()])),
-                connection: None,
-                closing: None,
-            }),
-            changed: Condvar::new(),
-        })
-    }
-}
-
-impl Connector for Ensemble {
-    fn session(&self, signals: Signals) -> Arc<dyn Session> {
-        Ensemble::session(self, signals)
-    }
-}
-
-/// One session over the network.
-pub(super) struct NetworkSession {
-    pub(super) ensemble: Ensemble,
-    signals: Signals,
-    /// Held briefly: never across I/O, nor while a signal or an outcome is delivered.
-    state: Mutex<State>,
-    /// Notified when the session is over or to be closed.
-    changed: Condvar,
-}
-
-struct State {
-    id: i64,
-    timeout: Duration,
-    link: Link,
-    /// The connection that the link stands for.
-    connection: Option<Arc<Connection>>,
-    /// Since when the session is to be ended.
-    closing: Option<Instant>,
-}
-
-impl State {
-    fn usable(&self, connection: u64) -> Result<Arc<Connection>, Failure> {
-        let usable = self
-            .connection
-            .as_ref()
-            .filter(|usable| usable.number == connection && self.closing.is_none());
-        usable
-            .cloned()
-            .ok_or_else(|| Failure::Lost("the connection to zookeeper is lost".into()))
-    }
-}
-
-impl Session for NetworkSession {
-    fn run(&self) {
-        Keeper::new(self).run();
-        self.set_link(Link::Over);
+    /// Returns whether the session is to be kept, or is still tried to be ended. One that was never granted need not be.
+    fn is_wanted(&self) -> bool {
+        let closing = self.shared.closing().map(|since| since.elapsed());
+        closing.is_none_or(|elapsed| self.grant.id != 0 && elapsed < CLOSE_FOR)
     }
 
-    fn id(&self) -> i64 {
-        self.state.lock().id
+    /// Has another session follow one that is over.
+    fn begin_anew(&mut self) {
+        self.shared.ended();
+        self.backoff.held(self.began, true);
+        self.grant = SessionGrant::none(self.settings.session_timeout);
+        self.reply_timeout = ReplyTimeout::new(self.settings.session_timeout);
+        (self.began, self.lost_at) = (Instant::now(), Instant::now());
+        (self.zxid, self.set_back) = (0, false);
     }
 
-    fn timeout(&self) -> Duration {
-        self.state.lock().timeout
-    }
-
-    fn link(&self) -> Link {
-        self.state.lock().link.clone()
-    }
-
-    fn local_address(&self) -> Option<IpAddr> {
-        let connection = self.state.lock().connection.clone();
-        connection.and_then(|connection| connection.transport.local_address())
-    }
-
-    fn submit(&self, connection: u64, request: Request, deadline: Instant, done: Done) {
-        let usable = self.state.lock().usable(connection);
-        match usable.and_then(|connection| fits(&request).map(|()| connection)) {
-            Ok(connection) => connection.send(request, self.ensemble.access(), deadline, done),
-            Err(failure) => done(Err(failure)),
-        }
-    }
-
-    fn close(&self, deadline: Instant) -> bool {
-        let mut state = self.state.lock();
-        let connection = state.connection.clone().filter(|_| state.closing.is_none());
-        state.closing.get_or_insert_with(Instant::now);
-        drop(state);
-        self.changed.notify_all();
-        if let Some(connection) = connection {
-            connection.send_close(deadline);
-        }
-        let mut state = self.state.lock();
-        // One that was never granted is nothing to wait for: where it is granted yet, it is ended in the background.
-        while state.link != Link::Over && state.id != 0 {
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
-                return state.link == Link::Over;
+    fn adopt(&mut self, grant: SessionGrant) {
+        let (asked, granted) = (self.settings.session_timeout, grant.timeout);
+        if self.grant.id == 0 {
+            self.reply_timeout = ReplyTimeout::new(granted);
+            if granted != asked {
+                log::info!(
+                    "zookeeper granted a session timeout of {granted:?} where {asked:?} were asked for"
+                );
             }
         }
-        true
+        self.shared.granted(granted);
+        self.grant = grant;
+    }
+
+    /// Finds a server that takes the session, or says that it is over: greets one after the other, in the order in which
+    /// they prove to serve. An error has a line for each address.
+    fn dial(&mut self) -> Result<Greeted, String> {
+        let behind_since = self.behind_since.take();
+        self.unexplained = false;
+        let (probes, mut failures) = self.dialer.probes(self.reply_timeout.now);
+        for (address, probed) in probes {
+            match probed.and_then(|server| self.greet(&server)) {
+                Ok(greeted) => {
+                    self.behind_since = None;
+                    return Ok(greeted);
+                }
+                Err(why) => failures.push(format!("{address}: {why}")),
+            }
+        }
+        self.behind_since = self.behind_since.map(|now| behind_since.unwrap_or(now));
+        self.set_back |= self.zxid != 0 && self.seems_set_back();
+        Err(failures.join("; "))
+    }
+
+    fn seems_set_back(&self) -> bool {
+        let behind_for = self.behind_since.map(|since| since.elapsed());
+        // Nobody says how much the servers have seen, but none takes a session that may be over by now.
+        let is_given_up = self.unexplained && self.lost_at.elapsed() > self.grant.timeout;
+        is_given_up || behind_for.is_some_and(|time| time >= SET_BACK_AFTER)
+    }
+
+    /// Introduces us to a server, and waits for its answer.
+    fn greet(&mut self, server: &Server) -> Result<Greeted, String> {
+        let ours = if self.set_back { 0 } else { self.zxid };
+        if let Some(theirs) = server.zxid.filter(|theirs| *theirs < ours) {
+            // It would end the connection.
+            if server.is_last {
+                self.behind_since = Some(Instant::now());
+                // It was only asked what it has seen, and is soon known to see no more.
+                self.backoff.hurry();
+            }
+            let why = format!("has seen transaction {theirs:#x} only, of {ours:#x}");
+            return Err(why);
+        }
+        let (transport, mut frames) = (server.connect()?, Frames::default());
+        self.grant.send(&transport, ours);
+        let grant = self.await_grant(server, &transport, &mut frames)?;
+        Ok((transport, frames, grant))
+    }
+
+    fn await_grant(
+        &mut self,
+        server: &Server,
+        transport: &Transport,
+        frames: &mut Frames,
+    ) -> Result<SessionGrant, String> {
+        let (is_new, now) = (self.grant.id == 0, Instant::now());
+        // To grant a new session a server has to write, which takes as long as its disks do; one that is given up and
+        // grants it later has a session for nothing.
+        let timeout = match is_new {
+            true => self.settings.connection_timeout,
+            false => self.reply_timeout.now,
+        };
+        let (limit, mut sign) = (now + timeout, now + SIGN_EVERY);
+        loop {
+            let until = if is_new { limit.min(sign) } else { limit };
+            match self.grant.receive(transport, frames, until) {
+                Ok(Some(grant)) => return Ok(grant),
+                Ok(None) if Instant::now() >= limit => {
+                    self.reply_timeout.missed();
+                    return Err(format!("has not answered a greeting within {timeout:.1?}"));
+                }
+                Ok(None) if is_new && Instant::now() >= sign => {
+                    server.probe(SIGN_WITHIN)?;
+                    let why = format!("{}: has not granted a session yet", server.address);
+                    self.shared.disconnected(why);
+                    sign = Instant::now() + SIGN_EVERY;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.backoff.refused();
+                    self.unexplained |= server.zxid.is_none();
+                    return Err(phrase(error));
+                }
+            }
+        }
+    }
+
+    /// Uses a connection until it ends. Returns whether the session has ended with it.
+    fn hold(&mut self, transport: Transport, frames: Frames) -> bool {
+        let since = Instant::now();
+        self.connections += 1;
+        let access = match self.settings.auth.is_empty() {
+            true => OPEN,
+            false => PROTECTED,
+        };
+        let outlasting = (self.zxid, self.reply_timeout);
+        let connection = Arc::new(NetworkConnection::new(transport, access, outlasting));
+        let ended = self.receive(&connection, frames);
+        let is_over = ended.is_ok();
+        let why = ended.map_or_else(phrase, |()| "the session was closed".into());
+        log::debug!(
+            "session {:#x} has lost its connection: {why}",
+            self.grant.id
+        );
+        self.lost_at = Instant::now();
+        (self.zxid, self.reply_timeout) = connection.end(&why);
+        self.shared.disconnected(why);
+        self.backoff.held(since, connection.has_answered());
+        is_over
+    }
+
+    /// Receives until the session is closed. A connection that is lost before that is an error.
+    fn receive(&self, connection: &Arc<NetworkConnection>, mut frames: Frames) -> io::Result<()> {
+        let (mut reported, mut is_introduced) = (0, false);
+        if !self.set_back {
+            connection.send_credentials(&self.settings.auth);
+        }
+        loop {
+            if !is_introduced && connection.is_authenticated() {
+                is_introduced = true;
+                self.open_up(connection);
+            }
+            let due = connection.keep_alive(frames.begun)?;
+            frames.fill(&connection.transport, due)?;
+            let received = Instant::now();
+            while let Some(frame) = frames.next(connection.max_frame())? {
+                let (head, record) = protocol::head(frame).ok_or(ErrorKind::InvalidData)?;
+                if head.xid == EVENT_XID {
+                    reported += frame.len();
+                    let path = protocol::event(record).into_iter();
+                    path.for_each(|path| self.shared.inbox.changed(path));
+                } else {
+                    reported = 0;
+                    if connection.answer(head, record)? {
+                        return Ok(());
+                    }
+                }
+            }
+            thread::sleep(rest(reported, received.elapsed()));
+        }
+    }
+
+    /// Gives the connection to callers, or where nobody wants it ends the session.
+    fn open_up(&self, connection: &Arc<NetworkConnection>) {
+        let generation = Generation {
+            number: self.connections,
+            owner: self.grant.id,
+            session_timeout: self.grant.timeout,
+            connection: connection.clone(),
+        };
+        let from = connection.transport.local_address();
+        if self.set_back || !self.shared.connected(generation, from) {
+            connection.close(Instant::now());
+        }
     }
 }
 
-/// The part that the session's own thread uses.
-impl NetworkSession {
-    pub(super) fn signal(&self, signal: Signal<'_>) {
-        (self.signals)(signal);
-    }
-
-    /// Notes that there is no connection.
-    pub(super) fn set_link(&self, link: Link) {
-        let mut state = self.state.lock();
-        state.connection = None;
-        state.link = link;
-        drop(state);
-        self.changed.notify_all();
-        self.signal(Signal::Link);
-    }
-
-    /// Notes what was granted.
-    pub(super) fn set_grant(&self, id: i64, timeout: Duration) {
-        let mut state = self.state.lock();
-        (state.id, state.timeout) = (id, timeout);
-    }
-
-    /// Opens a connection to callers, unless the session is to be ended. Returns whether it did.
-    pub(super) fn set_up(&self, connection: &Arc<Connection>) -> bool {
-        let mut state = self.state.lock();
-        if state.closing.is_some() {
-            return false;
-        }
-        state.link = Link::Up(connection.number);
-        state.connection = Some(connection.clone());
-        drop(state);
-        self.signal(Signal::Link);
-        true
-    }
-
-    /// Whether the session is to be kept, or is still tried to be ended. One that was never granted need not be.
-    pub(super) fn is_wanted(&self) -> bool {
-        let state = self.state.lock();
-        let closing = state.closing.map(|since| since.elapsed());
-        closing.is_none_or(|elapsed| state.id != 0 && elapsed < CLOSE_FOR)
-    }
-
-    /// Waits, but not any longer once the session is to be ended.
-    pub(super) fn pause(&self, pause: Duration) {
-        let mut state = self.state.lock();
-        self.changed.wait_for(&mut state, pause);
-    }
-}
-
-fn fits(request: &Request) -> Result<(), Failure> {
-    match request {
-        Request::Create { path, data, .. } | Request::Set { path, data, .. }
-            if data.len() >= MAX_DATA =>
-        {
-            let (path, length) = (excerpt(path), data.len());
-            let why = format!("{path} takes less than {MAX_DATA} bytes of data, not {length}");
-            Err(Failure::Refused(why))
-        }
-        _ => Ok(()),
+/// Returns how long to rest after so much work where so many bytes of events came since the last reply, to keep a server
+/// that reports without end from using the machine up.
+fn rest(reported: usize, worked: Duration) -> Duration {
+    let [shortest, longest] = RESTS;
+    match reported {
+        0..=BURST => Duration::ZERO,
+        _ => (worked * REST).clamp(shortest, longest),
     }
 }
 

@@ -1,109 +1,113 @@
-//! Keeps a side connected: has one session follow the other, and gives out a generation for each connection of one.
+//! Keeps a side connected, and gives out a generation for each of its connections.
 
-use super::backoff::Backoff;
 use super::generation::Generation;
-use super::{
-    Answer, ConnectionState, Connector, Failure, Link, Request, Session, Signal, Signals,
-    Unreachable,
-};
+use super::{Answer, ConnectionState, Connector, Failure, Request};
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
 use crate::inbox::Inbox;
 use crate::listener::{Listener, Listeners, Look, Subscription};
-use crate::throttle::{HeldBack, Throttle};
+use crate::throttle::Throttle;
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long `healthy` waits for ZooKeeper: it answers within a second.
+/// Time that `healthy` waits for ZooKeeper: it answers within a second.
 const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
 /// The pause before a request that has failed is sent once more: the loss of a connection takes a moment to be known.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Keeps a session until it is closed or dropped.
+/// Keeps one session after the other until it is closed or dropped.
 pub(crate) struct Supervisor {
     shared: Arc<Shared>,
 }
 
-/// What a supervisor and its thread share.
-struct Shared {
-    side: &'static str,
-    /// The session timeout that is asked for.
-    session_timeout: Duration,
+/// One side of the library, as callers and the thread that keeps it connected share it.
+pub(crate) struct Shared {
+    name: &'static str,
     /// Told of changed nodes, and of new and lost connections.
-    inbox: Arc<Inbox>,
-    /// Taken before the lock of a session, never after it.
+    pub(super) inbox: Arc<Inbox>,
+    /// Held briefly, never across I/O. Taken before the lock of a connection, never after it.
     status: Mutex<Status>,
     changed: Condvar,
     /// Listeners to the state, marked with every change of it.
     listeners: Listeners,
 }
 
-#[derive(Default)]
 struct Status {
-    session: Option<Arc<dyn Session>>,
     generation: Option<Arc<Generation>>,
-    /// The connection that the generation stands for.
-    connection: u64,
-    generations: u64,
     local_address: Option<IpAddr>,
+    /// The one that was granted last, or before that the one asked for.
+    session_timeout: Duration,
+    has_session: bool,
     /// When the last generation was lost, `None` before the first.
     lost_at: Option<Instant>,
     losses: Throttle,
-    failure: Unreachable,
-    stopped: bool,
+    /// Why there is no connection.
+    failure: Failure,
+    /// Since when the session is to be ended.
+    closing: Option<Instant>,
 }
 
 impl Supervisor {
     pub(crate) fn start(
-        side: &'static str,
-        connector: Arc<dyn Connector>,
+        name: &'static str,
+        connector: Connector,
         session_timeout: Duration,
         inbox: Arc<Inbox>,
-    ) -> std::io::Result<Supervisor> {
-        let (status, changed) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared {
-            side,
+    ) -> io::Result<Supervisor> {
+        let status = Status {
+            generation: None,
+            local_address: None,
             session_timeout,
+            has_session: false,
+            lost_at: None,
+            losses: Throttle::default(),
+            failure: Failure::Lost("no server has answered yet".into()),
+            closing: None,
+        };
+        let shared = Arc::new(Shared {
+            name,
             inbox,
-            status,
-            changed,
+            status: Mutex::new(status),
+            changed: Condvar::new(),
             listeners: Listeners::default(),
         });
-        let keeping = shared.clone();
-        thread::Builder::new()
-            .name("party-zk".into())
-            .spawn(move || keeping.run(&*connector))?;
+        let kept = shared.clone();
+        let thread = thread::Builder::new().name("party-zk".into());
+        thread.spawn(move || {
+            connector(&kept);
+            kept.ended();
+        })?;
         Ok(Supervisor { shared })
+    }
+
+    /// Returns whether there is still a thread that keeps the side connected, or ends the session.
+    #[cfg(test)]
+    pub(super) fn is_kept(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
     }
 
     /// Returns the generation that is connected now, if there is one.
     pub(crate) fn current(&self) -> Option<Arc<Generation>> {
-        let status = self.shared.status.lock();
-        status
-            .generation
-            .clone()
-            .filter(|generation| !generation.is_lost())
+        self.shared.status.lock().current().cloned()
     }
 
     /// Waits for a generation, at most until `deadline`; what keeps it from being there comes back otherwise.
-    pub(crate) fn wait(&self, deadline: Instant) -> Result<Arc<Generation>, Unreachable> {
+    pub(crate) fn wait(&self, deadline: Instant) -> Result<Arc<Generation>, Failure> {
         let mut status = self.shared.status.lock();
         loop {
-            match &status.generation {
-                Some(generation) if !generation.is_lost() => return Ok(generation.clone()),
-                _ if status.stopped => return Err(Unreachable(vec!["disconnected".into()])),
-                _ => {}
+            if let Some(generation) = status.current() {
+                return Ok(generation.clone());
             }
-            if self
-                .shared
-                .changed
-                .wait_until(&mut status, deadline)
-                .timed_out()
-            {
+            if status.closing.is_some() {
+                return Err(Failure::Lost("disconnected".into()));
+            }
+            let waited = self.shared.changed.wait_until(&mut status, deadline);
+            if waited.timed_out() {
                 return Err(status.failure.clone());
             }
         }
@@ -115,23 +119,17 @@ impl Supervisor {
             return Ok(());
         }
         let limit = settings.connection_timeout;
-        self.wait(Instant::now() + limit)
-            .map(drop)
-            .map_err(|failure| {
-                let what = format!(
-                    "connecting {} to {}",
-                    self.shared.side, settings.connection_string
-                );
-                Error::timeout(&what, limit).caused_by(failure)
-            })
+        let first = self.wait(Instant::now() + limit);
+        first.map(drop).map_err(|failure| {
+            let (name, servers) = (self.shared.name, &settings.connection_string);
+            Error::timeout(&format!("connecting {name} to {servers}"), limit).caused_by(failure)
+        })
     }
 
     /// Has a request answered, over one connection after the other until `deadline`, and returns the last failure.
     pub(crate) fn ask(&self, request: &Request, deadline: Instant) -> Answer {
         loop {
-            let generation = self
-                .wait(deadline)
-                .map_err(|failure| Failure::Lost(failure.to_string()))?;
+            let generation = self.wait(deadline)?;
             match generation.call(request.clone(), deadline) {
                 Err(Failure::Lost(_)) if Instant::now() < deadline => thread::sleep(RETRY),
                 answer => return answer,
@@ -139,7 +137,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether the children of a node can be listed within a second. False where it is missing.
+    /// Returns whether the children of a node can be listed within a second. False where it is missing.
     pub(crate) fn can_list(&self, path: &str) -> bool {
         let path = path.to_owned();
         let listed = self.ask(&Request::Children { path }, Instant::now() + HEALTHY_WITHIN);
@@ -153,24 +151,11 @@ impl Supervisor {
 
     /// Returns when the connection was lost, `None` while there is one, and before there ever was.
     pub(crate) fn lost_since(&self) -> Option<Instant> {
-        let status = self.shared.status.lock();
-        match &status.generation {
-            Some(generation) if !generation.is_lost() => None,
-            // Lost just now, and not withdrawn yet.
-            Some(_) => Some(Instant::now()),
-            None => status.lost_at,
-        }
+        self.shared.status.lock().lost_since()
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        if self.shared.status.lock().stopped {
-            return ConnectionState::Unconnected;
-        }
-        match self.lost_since() {
-            Some(at) if at.elapsed() < self.session_timeout() => ConnectionState::Suspended,
-            None if self.current().is_some() => ConnectionState::Connected,
-            _ => ConnectionState::Lost,
-        }
+        self.shared.status.lock().state()
     }
 
     /// Has `call` told each new state, and first the present one, until this is closed.
@@ -182,34 +167,40 @@ impl Supervisor {
         self.shared.listeners.add(&listener);
         let (supervisor, mut known) = (self.clone(), None);
         let look = move || {
-            let state = supervisor.state();
+            let status = supervisor.shared.status.lock();
+            let state = status.state();
             // Nobody marks the moment at which a lost connection has lasted for a session timeout.
-            let suspended = supervisor
-                .lost_since()
-                .map(|at| at + supervisor.session_timeout());
+            let lost_at = status.lost_since().map(|at| at + status.session_timeout);
             Look {
                 news: (known.replace(state) != Some(state)).then_some(state),
-                again: suspended.filter(|_| state == ConnectionState::Suspended),
+                again: lost_at.filter(|_| state == ConnectionState::Suspended),
                 is_final: state == ConnectionState::Unconnected,
             }
         };
         let (shared, left) = (self.shared.clone(), listener.clone());
-        let what = format!("a listener to the state of {}", self.shared.side);
+        let what = format!("a listener to the state of {}", self.shared.name);
         Subscription::start(listener, look, call, what, move || {
             shared.listeners.remove(&left)
         })
     }
 
-    /// Returns the session timeout that was granted, or where there is no session the one asked for.
-    fn session_timeout(&self) -> Duration {
-        let session = self.shared.status.lock().session.clone();
-        session.map_or(self.shared.session_timeout, |session| session.timeout())
-    }
-
-    /// Ends the session, and says whether that was done by `deadline`. Idempotent.
+    /// Ends the session, and returns whether it has ended by `deadline`. Where the ensemble cannot be told now, that is
+    /// tried in the background for a while. Idempotent.
     pub(crate) fn close(&self, deadline: Instant) -> bool {
-        let session = self.shared.stop();
-        session.is_none_or(|session| session.close(deadline))
+        let mut status = self.shared.status.lock();
+        status.closing.get_or_insert_with(Instant::now);
+        let generation = status.generation.take();
+        drop(status);
+        self.shared.changed.notify_all();
+        self.shared.listeners.mark();
+        if let Some(generation) = generation {
+            generation.connection.close(deadline);
+        }
+        let mut status = self.shared.status.lock();
+        // One that was never granted is nothing to wait for: where it is granted yet, it is ended in the background.
+        let changed = &self.shared.changed;
+        while status.has_session && !changed.wait_until(&mut status, deadline).timed_out() {}
+        !status.has_session
     }
 }
 
@@ -222,135 +213,100 @@ impl Drop for Supervisor {
 
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Supervisor({}, {:?})", self.shared.side, self.state())
+        write!(f, "Supervisor({}, {:?})", self.shared.name, self.state())
     }
 }
 
-impl Shared {
-    /// Has one session follow the other until this is stopped.
-    fn run(self: Arc<Self>, connector: &dyn Connector) {
-        let mut backoff = Backoff::default();
-        loop {
-            let since = Instant::now();
-            let session = connector.session(self.signals());
-            if !self.begin(&session) {
-                return;
-            }
-            session.run();
-            backoff.held(since, true);
-            if self.is_stopped_within(backoff.pause()) {
-                return;
-            }
+impl Status {
+    fn current(&self) -> Option<&Arc<Generation>> {
+        let generation = self.generation.as_ref();
+        generation.filter(|generation| !generation.is_lost())
+    }
+
+    fn lost_since(&self) -> Option<Instant> {
+        match &self.generation {
+            Some(_) if self.current().is_some() => None,
+            // Lost just now, and not withdrawn yet.
+            Some(_) => Some(Instant::now()),
+            None => self.lost_at,
         }
     }
 
-    fn signals(self: &Arc<Self>) -> Signals {
-        let shared = self.clone();
-        Arc::new(move |signal| match signal {
-            Signal::Link => shared.follow_link(),
-            Signal::Changed(path) => shared.inbox.changed(path),
-        })
+    fn state(&self) -> ConnectionState {
+        match self.lost_since() {
+            _ if self.closing.is_some() => ConnectionState::Unconnected,
+            Some(at) if at.elapsed() < self.session_timeout => ConnectionState::Suspended,
+            None if self.generation.is_some() => ConnectionState::Connected,
+            _ => ConnectionState::Lost,
+        }
+    }
+}
+
+/// The part that the thread uses that keeps the side connected.
+impl Shared {
+    /// Notes that there is a session.
+    pub(super) fn granted(&self, session_timeout: Duration) {
+        let mut status = self.status.lock();
+        (status.has_session, status.session_timeout) = (true, session_timeout);
     }
 
-    /// Takes up a session, unless this was stopped.
-    fn begin(&self, session: &Arc<dyn Session>) -> bool {
+    /// Notes that there is no session any more.
+    pub(super) fn ended(&self) {
+        self.status.lock().has_session = false;
+        self.changed.notify_all();
+    }
+
+    /// Gives out a generation, unless the session is to be ended. Returns whether it did.
+    pub(super) fn connected(&self, generation: Generation, from: Option<IpAddr>) -> bool {
         let mut status = self.status.lock();
-        if status.stopped {
+        if status.closing.is_some() {
             return false;
         }
-        status.session = Some(session.clone());
-        status.connection = 0;
+        let _lost = status.generation.replace(Arc::new(generation));
+        status.local_address = from;
+        let lost_at = status.lost_at.take();
         drop(status);
-        self.follow_link();
+        let again = lost_at.map(|at| format!(" again after {:.1?}", at.elapsed()));
+        let (name, again) = (self.name, again.unwrap_or_default());
+        log::info!("{name}: connected to zookeeper{again}");
+        self.tell();
         true
     }
 
-    /// Gives out a generation for a new connection, and withdraws that of a lost one. However many signals there are,
-    /// and in whatever order, it is the state of the session that counts.
-    fn follow_link(&self) {
+    /// Notes why there is no connection, and withdraws the generation of a lost one.
+    pub(super) fn disconnected(&self, why: String) {
         let mut status = self.status.lock();
-        let Some(session) = status.session.clone().filter(|_| !status.stopped) else {
+        status.failure = Failure::Lost(why);
+        let Some(_lost) = status.generation.take() else {
             return;
         };
-        let change = match session.link() {
-            Link::Up(connection) if connection == status.connection => None,
-            Link::Up(connection) => {
-                let lost_at = status.lost_at;
-                status.publish(session, connection);
-                Some(Change::Connected(lost_at))
-            }
-            Link::Down(failure) => {
-                status.failure = failure;
-                status.withdraw()
-            }
-            Link::Over => status.withdraw(),
-        };
+        let (name, now) = (self.name, Instant::now());
+        status.lost_at = Some(now);
+        let warning = status.losses.pass(now);
         drop(status);
-        if let Some(change) = change {
-            self.changed.notify_all();
-            self.listeners.mark();
-            change.log(self.side);
-            self.inbox.wake();
+        match warning {
+            Some(more) => log::warn!("{name}: {LOSS}{more}"),
+            None => log::debug!("{name}: {LOSS}"),
         }
+        self.tell();
     }
 
-    /// Stops, and returns the session to be ended.
-    fn stop(&self) -> Option<Arc<dyn Session>> {
-        let mut status = self.status.lock();
-        status.stopped = true;
-        status.generation = None;
-        let session = status.session.take();
-        drop(status);
+    fn tell(&self) {
         self.changed.notify_all();
         self.listeners.mark();
-        session
+        self.inbox.wake();
     }
 
-    fn is_stopped_within(&self, pause: Duration) -> bool {
-        let (mut status, until) = (self.status.lock(), Instant::now() + pause);
-        while !status.stopped && !self.changed.wait_until(&mut status, until).timed_out() {}
-        status.stopped
+    /// Returns since when the session is to be ended.
+    pub(super) fn closing(&self) -> Option<Instant> {
+        self.status.lock().closing
     }
-}
 
-/// What became of a connection, to be logged with no lock held.
-enum Change {
-    /// With the time at which the last one was lost.
-    Connected(Option<Instant>),
-    /// Whether the loss is to be warned of.
-    Lost(Option<HeldBack>),
-}
-
-impl Change {
-    fn log(&self, side: &str) {
-        match self {
-            Change::Connected(None) => log::info!("{side}: connected to zookeeper"),
-            Change::Connected(Some(at)) => {
-                let lost_for = at.elapsed();
-                log::info!("{side}: connected to zookeeper again after {lost_for:.1?}");
-            }
-            Change::Lost(Some(more)) => log::warn!("{side}: {LOSS}{more}"),
-            Change::Lost(None) => log::debug!("{side}: {LOSS}"),
-        }
+    /// Waits, but not any longer once the session is to be ended.
+    pub(super) fn pause(&self, pause: Duration) {
+        let mut status = self.status.lock();
+        self.changed.wait_for(&mut status, pause);
     }
 }
 
 const LOSS: &str = "the connection to zookeeper is lost, looking for a server until there is one";
-
-impl Status {
-    fn publish(&mut self, session: Arc<dyn Session>, connection: u64) {
-        self.generations += 1;
-        self.connection = connection;
-        self.local_address = session.local_address();
-        self.lost_at = None;
-        let generation = Generation::new(self.generations, session, connection);
-        self.generation = Some(Arc::new(generation));
-    }
-
-    fn withdraw(&mut self) -> Option<Change> {
-        self.generation.take()?;
-        let now = Instant::now();
-        self.lost_at = Some(now);
-        Some(Change::Lost(self.losses.pass(now)))
-    }
-}

@@ -24,7 +24,7 @@ pub(super) struct Transport {
 #[derive(Default)]
 struct Out {
     bytes: Vec<u8>,
-    /// Whether a thread is writing.
+    /// Set while a thread is writing.
     sending: bool,
 }
 

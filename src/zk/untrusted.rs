@@ -56,12 +56,12 @@ pub(crate) fn records(bytes: &[u8]) {
         (paths(1), 1),
         (paths(3), 3),
     ] {
-        match protocol::decode(&request, bytes) {
-            Some(Reply::Names(Some(names))) => {
+        match request.answer(0, bytes) {
+            Some(Ok(Reply::Names(Some(names)))) => {
                 let length: usize = names.iter().map(|name| name.len() + 4).sum();
                 assert!(length <= bytes.len());
             }
-            Some(Reply::Nodes(read)) => {
+            Some(Ok(Reply::Nodes(read))) => {
                 assert_eq!(read.len(), nodes);
                 let data = read.iter().flatten().flatten().map(|(data, _)| data.len());
                 assert!(data.sum::<usize>() <= bytes.len());

@@ -7,11 +7,10 @@
 use super::Updater;
 use crate::discovery::subscriptions::Subscriptions;
 use crate::inbox::Inbox;
-use crate::zk::generation::{self, Generation};
-use crate::zk::memory::Registry;
-use crate::zk::memory::faults::connector_to;
+use crate::zk::Mode;
+use crate::zk::generation::Generation;
 use crate::zk::memory::interrupted::{Interrupted, Interruption};
-use crate::zk::{Mode, Session, Signal};
+use crate::zk::memory::{Registry, Session, Signal};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -91,7 +90,7 @@ fn path(name: u8, id: u8) -> String {
     format!("{ROOT}/{}/{id}", service(name))
 }
 
-fn apply(session: &dyn Session, act: &Act) {
+fn apply(session: &Session, act: &Act) {
     match *act {
         Act::Put(name, id, port) => put(
             session,
@@ -113,7 +112,7 @@ fn apply(session: &dyn Session, act: &Act) {
     }
 }
 
-fn put(session: &dyn Session, path: &str, data: &str) {
+fn put(session: &Session, path: &str, data: &str) {
     for parent in crate::model::path::parents(path) {
         let _ = session.create(parent, b"", Mode::Persistent);
     }
@@ -127,7 +126,7 @@ fn put(session: &dyn Session, path: &str, data: &str) {
 
 struct Run {
     registry: Arc<Registry>,
-    other: Arc<dyn Session>,
+    other: Arc<Session>,
     subscriptions: Arc<Subscriptions>,
     updater: Updater,
     inbox: Arc<Inbox>,
@@ -141,13 +140,13 @@ struct Run {
 impl Run {
     fn new() -> Run {
         let registry = Arc::new(Registry::default());
-        let other = connector_to(registry.clone()).session(Arc::new(|_| {}));
+        let other = registry.open(Arc::new(|_| {}));
         let subscriptions = Arc::new(Subscriptions::new(ROOT.to_owned()));
         let inbox = Arc::new(Inbox::default());
         let updater = Updater::new(subscriptions.clone(), inbox.clone());
         let overflowing = Arc::default();
         let session = open(&registry, &inbox, &overflowing, &other);
-        let generation = generation::inline(1, session.clone());
+        let generation = session.generation(1);
         Run {
             registry,
             other,
@@ -164,7 +163,7 @@ impl Run {
 
     fn take(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op {
-            Op::Act(act) => apply(&*self.other, act),
+            Op::Act(act) => apply(&self.other, act),
             Op::Follow(name, on) => self.subscriptions.set_subscribed(&service(*name), *on),
             Op::Step(told, connected, script) => return self.step(*told, *connected, script),
             Op::Reconnect(acts) => {
@@ -190,7 +189,7 @@ impl Run {
 
     fn lose(&self, acts: &[Act]) {
         *self.overflowing.lock() = true;
-        acts.iter().for_each(|act| apply(&*self.other, act));
+        acts.iter().for_each(|act| apply(&self.other, act));
         *self.overflowing.lock() = false;
     }
 
@@ -227,7 +226,7 @@ impl Run {
 
     fn next_generation(&mut self) {
         self.generations += 1;
-        self.generation = generation::inline(self.generations, self.session.clone());
+        self.generation = self.session.generation(self.generations);
     }
 
     fn pickable(&self) -> BTreeMap<String, usize> {
@@ -288,7 +287,7 @@ fn open(
     registry: &Arc<Registry>,
     inbox: &Arc<Inbox>,
     overflowing: &Arc<Mutex<bool>>,
-    other: &Arc<dyn Session>,
+    other: &Arc<Session>,
 ) -> Arc<Interrupted<Act>> {
     let (inbox, overflowing) = (inbox.clone(), overflowing.clone());
     let signals = Arc::new(move |signal: Signal<'_>| {
@@ -298,9 +297,9 @@ fn open(
             inbox.changed(path);
         }
     });
-    let session = connector_to(registry.clone()).session(signals);
+    let session = registry.open(signals);
     let other = other.clone();
-    Interrupted::new(session, move |act| apply(&*other, &act))
+    Interrupted::new(session, move |act| apply(&other, &act))
 }
 
 proptest! {

@@ -4,9 +4,8 @@ use crate::inbox::Inbox;
 use crate::model::Service;
 use crate::registration::desired::{Desired, Revision};
 use crate::registration::reconciler::{self, Reconciler};
-use crate::zk::generation::{self, Generation};
+use crate::zk::generation::Generation;
 use crate::zk::memory::Registry;
-use crate::zk::memory::faults::connector_to;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 use std::sync::Arc;
@@ -78,8 +77,8 @@ fn in_many_orders(
             let registry = Arc::new(Registry::default());
             let desired = Arc::new(Desired::default());
             let inbox = Arc::new(Inbox::default());
-            let session = connector_to(registry.clone()).session(Arc::new(|_| {}));
-            let generation = generation::inline(1, session);
+            let session = registry.open(Arc::new(|_| {}));
+            let generation = session.generation(1);
             let side = Side {
                 desired: desired.clone(),
                 inbox: inbox.clone(),

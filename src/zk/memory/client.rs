@@ -1,18 +1,23 @@
 //! Requests as calls that wait for their answers, for tests to look at a registry and interfere with it.
 
 use super::state::lost;
-use crate::zk::{Answer, Failure, Link, Mode, Node, Reply, Request, Session, Stat};
+use super::{Link, Session};
+use crate::zk::{Answer, Failure, Mode, Node, Reply, Request, Stat};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-impl dyn Session + '_ {
+impl Session {
+    pub(crate) fn id(&self) -> i64 {
+        self.id
+    }
+
     fn call(&self, request: Request) -> Answer {
         let Link::Up(connection) = self.link() else {
             return Err(lost());
         };
         let (answer, answers) = channel();
         let done = Box::new(move |outcome| answer.send(outcome).unwrap());
-        self.submit(connection, request, Instant::now(), done);
+        self.submit(connection, request, done);
         answers.recv().unwrap()
     }
 

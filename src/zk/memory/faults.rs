@@ -1,20 +1,11 @@
-//! Faults that tests inject into a registry, and questions they ask of it.
+//! Faults that tests inject into a registry, and questions that they ask of it.
 
 use super::state::State;
-use super::{Memory, Registry};
-use crate::zk::{Connector, Link};
+use super::{Link, Registry, Session, Signals};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Returns what makes sessions on this registry.
-pub(crate) fn connector_to(registry: Arc<Registry>) -> Arc<dyn Connector> {
-    Arc::new(Memory {
-        registry,
-        session_timeout: Duration::from_secs(6),
-    })
-}
-
-/// How many requests of each kind have arrived.
+/// The number of requests of each kind that have arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Calls {
     pub(crate) create: usize,
@@ -27,8 +18,12 @@ pub(crate) struct Calls {
     pub(crate) unwatch: usize,
 }
 
-/// What can be done to a registry, and what can be asked of it, by tests only.
+/// For tests only.
 impl Registry {
+    pub(crate) fn open(self: &Arc<Self>, signals: Signals) -> Arc<Session> {
+        self.session(Duration::from_secs(6), signals)
+    }
+
     fn fault(&self, fault: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         fault(&mut state);
@@ -114,7 +109,7 @@ impl Registry {
             .collect()
     }
 
-    /// How many sessions have neither been closed nor lost sight of by their clients.
+    /// Returns the number of sessions that have neither been closed nor lost sight of by their clients.
     pub(crate) fn sessions(&self) -> usize {
         self.state.lock().clients.len()
     }

@@ -1,13 +1,15 @@
 //! A session whose calls are interrupted, each as a test says.
 
-use crate::zk::{Done, Failure, Link, Request, Session};
+use super::{Link, Session};
+use crate::zk::generation::Generation;
+use crate::zk::{Connection, Done, Failure, Request};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// What happens to a call.
+/// The fate of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Interruption<A> {
     /// Nothing.
@@ -26,7 +28,7 @@ type Write = Box<dyn FnOnce() + Send>;
 
 /// Passes calls on to another session, unless the script says otherwise.
 pub(crate) struct Interrupted<A> {
-    session: Arc<dyn Session>,
+    session: Arc<Session>,
     act: Box<dyn Fn(A) + Send + Sync>,
     script: Mutex<VecDeque<Interruption<A>>>,
     /// Writes that are still to be carried out.
@@ -36,7 +38,7 @@ pub(crate) struct Interrupted<A> {
 
 impl<A: Send + 'static> Interrupted<A> {
     pub(crate) fn new(
-        session: Arc<dyn Session>,
+        session: Arc<Session>,
         act: impl Fn(A) + Send + Sync + 'static,
     ) -> Arc<Interrupted<A>> {
         Arc::new(Interrupted {
@@ -53,7 +55,7 @@ impl<A: Send + 'static> Interrupted<A> {
         *self.script.lock() = script.into_iter().collect();
     }
 
-    /// Whether the connection was lost since this was last asked.
+    /// Returns whether the connection was lost since this was last asked.
     pub(crate) fn take_lost(&self) -> bool {
         std::mem::take(&mut self.lost.lock())
     }
@@ -74,54 +76,69 @@ impl<A: Send + 'static> Interrupted<A> {
     }
 }
 
-impl<A: Send + 'static> Session for Interrupted<A> {
-    fn run(&self) {
-        self.session.run();
-    }
+/// Its own requests are not interrupted.
+impl<A> Deref for Interrupted<A> {
+    type Target = Session;
 
-    fn id(&self) -> i64 {
-        self.session.id()
+    fn deref(&self) -> &Session {
+        &self.session
     }
+}
 
-    fn timeout(&self) -> Duration {
-        self.session.timeout()
+/// The connection that a session had, and what happens to it.
+struct InterruptedConnection<A> {
+    interrupted: Arc<Interrupted<A>>,
+    connection: Arc<dyn Connection>,
+}
+
+impl<A: Send + 'static> Interrupted<A> {
+    /// Returns the handle for the connection that the session has now.
+    pub(crate) fn generation(self: &Arc<Self>, number: u64) -> Generation {
+        let generation = self.session.generation(number);
+        let connection = InterruptedConnection {
+            interrupted: self.clone(),
+            connection: generation.connection,
+        };
+        Generation {
+            connection: Arc::new(connection),
+            ..generation
+        }
     }
+}
 
-    fn link(&self) -> Link {
-        self.session.link()
-    }
-
-    fn local_address(&self) -> Option<IpAddr> {
-        None
-    }
-
-    fn submit(&self, connection: u64, request: Request, deadline: Instant, done: Done) {
-        let submit = |request, done| self.session.submit(connection, request, deadline, done);
-        match self.next() {
+impl<A: Send + 'static> Connection for InterruptedConnection<A> {
+    fn submit(&self, request: Request, deadline: Instant, done: Done) {
+        let submit = |request, done| self.connection.submit(request, deadline, done);
+        let interrupted = &self.interrupted;
+        match interrupted.next() {
             Interruption::None => submit(request, done),
             Interruption::Act(what) => {
-                (self.act)(what);
+                (interrupted.act)(what);
                 submit(request, done);
             }
-            Interruption::LostBefore => self.lose(done),
+            Interruption::LostBefore => interrupted.lose(done),
             Interruption::LostAfter => {
                 submit(request, Box::new(|_| {}));
-                self.lose(done);
+                interrupted.lose(done);
             }
             Interruption::Late => {
-                let session = self.session.clone();
-                self.late.lock().push(Box::new(move || {
+                let session = interrupted.session.clone();
+                interrupted.late.lock().push(Box::new(move || {
                     // Another connection has taken the place of that on which it was sent.
                     if let Link::Up(connection) = session.link() {
-                        session.submit(connection, request, deadline, Box::new(|_| {}));
+                        session.submit(connection, request, Box::new(|_| {}));
                     }
                 }));
-                self.lose(done);
+                interrupted.lose(done);
             }
         }
     }
 
-    fn close(&self, deadline: Instant) -> bool {
-        self.session.close(deadline)
+    fn close(&self, deadline: Instant) {
+        self.connection.close(deadline);
+    }
+
+    fn is_lost(&self) -> bool {
+        self.connection.is_lost()
     }
 }

@@ -1,9 +1,8 @@
 //! The tree of a registry, and the sessions on it.
 
-use crate::zk::hosts::is_path;
-use crate::zk::{
-    Answer, Done, Failure, Link, Mode, Node, Reply, Request, Signal, Signals, Stat, Unreachable,
-};
+use super::{Link, Signal, Signals};
+use crate::zk::connection_string::is_path;
+use crate::zk::{Answer, Done, Failure, Mode, Node, Reply, Request, Stat};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,15 +11,15 @@ use std::time::{Duration, Instant};
 pub(super) struct State {
     pub(super) nodes: BTreeMap<String, Node>,
     pub(super) clients: BTreeMap<i64, Client>,
-    /// How many sessions there have ever been.
+    /// The number of sessions that there have ever been.
     pub(super) sessions: i64,
     pub(super) outbox: Outbox,
-    /// How many requests have arrived, by their verb.
+    /// The number of requests that have arrived, by their verb.
     pub(super) calls: HashMap<&'static str, usize>,
     pub(super) faults: Faults,
 }
 
-/// What is to be delivered once the lock is released: signals first, as over one connection.
+/// News to be delivered once the lock is released: signals first, as over one connection.
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) links: Vec<Signals>,
@@ -47,7 +46,7 @@ pub(super) struct Client {
     pub(super) signals: Signals,
     pub(super) link: Link,
     pub(super) connections: u64,
-    /// Whether the session is over for the registry, which its client learns when it is connected.
+    /// Set when the session is over for the registry, which its client learns when it is connected.
     pub(super) expired: bool,
     /// Paths, and whether the watch is for one event of the node or for all of the tree.
     pub(super) watches: HashSet<(String, bool)>,
@@ -61,7 +60,7 @@ pub(super) struct HeldUp {
     done: Done,
 }
 
-/// What is wrong with the registry. Tests set it.
+/// The faults of the registry. Tests set them.
 #[derive(Default)]
 pub(super) struct Faults {
     pub(super) outage: bool,
@@ -315,8 +314,8 @@ pub(super) fn lost() -> Failure {
     Failure::Lost("the connection to memory is lost".into())
 }
 
-pub(super) fn no_answer() -> Unreachable {
-    Unreachable(vec!["memory does not answer".into()])
+pub(super) fn no_answer() -> String {
+    "memory does not answer".into()
 }
 
 fn stat(owner: i64) -> Stat {

@@ -8,9 +8,9 @@ mod world;
 
 use super::Reconciler;
 use crate::inbox::Inbox;
-use crate::zk::generation::{self, Generation};
+use crate::zk::Mode;
+use crate::zk::generation::Generation;
 use crate::zk::memory::interrupted::{Interrupted, Interruption};
-use crate::zk::{Mode, Session};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ impl Run {
             now,
         );
         let session = interrupted(&world, &inbox);
-        let generation = generation::inline(1, session.clone());
+        let generation = session.generation(1);
         Run {
             world,
             reconciler,
@@ -128,7 +128,7 @@ impl Run {
 
     fn next_generation(&mut self) {
         self.generations += 1;
-        self.generation = generation::inline(self.generations, self.session.clone());
+        self.generation = self.session.generation(self.generations);
     }
 
     /// All sessions expire, the other program's too.
@@ -254,8 +254,8 @@ fn a_node_of_ours_that_nobody_wants_goes_with_the_next_connection() {
     let mut run = Run::new();
     run.take(&Op::Act(Act::Register(0, 0)));
     run.step(true, &[]);
-    let session: Arc<dyn Session> = run.session.clone();
-    session.create(&path(1), b"again", Mode::Ephemeral).unwrap();
+    let created = run.session.create(&path(1), b"again", Mode::Ephemeral);
+    created.unwrap();
     run.take(&Op::Reconnect);
     run.settle();
     run.check().unwrap();

@@ -3,9 +3,8 @@
 use crate::inbox::Inbox;
 use crate::model::{Service, ServiceInstance};
 use crate::registration::desired::{Desired, Outcome, Revision};
-use crate::zk::memory::Registry;
-use crate::zk::memory::faults::connector_to;
-use crate::zk::{Mode, Session, Signal};
+use crate::zk::Mode;
+use crate::zk::memory::{Registry, Session, Signal};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -54,7 +53,7 @@ pub(super) struct World {
     pub(super) desired: Arc<Desired>,
     pub(super) calls: Mutex<Calls>,
     /// Another program.
-    pub(super) other: Mutex<Arc<dyn Session>>,
+    pub(super) other: Mutex<Arc<Session>>,
 }
 
 pub(super) const ROOT: &str = "/test/instances";
@@ -63,13 +62,13 @@ pub(super) fn path(id: u8) -> String {
     format!("{ROOT}/foo/{id}")
 }
 
-pub(super) fn open(registry: &Arc<Registry>, inbox: Option<Arc<Inbox>>) -> Arc<dyn Session> {
+pub(super) fn open(registry: &Arc<Registry>, inbox: Option<Arc<Inbox>>) -> Arc<Session> {
     let signals = Arc::new(move |signal: Signal<'_>| {
         if let (Signal::Changed(path), Some(inbox)) = (signal, &inbox) {
             inbox.changed(path);
         }
     });
-    connector_to(registry.clone()).session(signals)
+    registry.open(signals)
 }
 
 impl World {

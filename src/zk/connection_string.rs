@@ -13,17 +13,14 @@ const CHROOT: &str =
     "a chroot like `/a/b`, once, after the last host, without empty, `.` or `..` segments";
 const MEMORY: &str = "`memory:NAME` with a name of letters, digits, `-`, `_` and `.`";
 
-/// What a connection string names.
+/// The registry that a connection string names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    Ensemble(Hosts),
+    /// The servers of an ensemble, as they were written.
+    Ensemble(Vec<(String, u16)>),
     /// A registry inside this process, by its name.
     Memory(String),
 }
-
-/// The servers of an ensemble, as they were written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hosts(pub(crate) Vec<(String, u16)>);
 
 /// Reads a connection string: what it names, and the chroot, empty where there is none.
 ///
@@ -36,9 +33,7 @@ pub(crate) fn parse(text: &str) -> Result<(Target, String), &'static str> {
     let (target, chroot) = text.split_at(text.find('/').unwrap_or(text.len()));
     let target = match target.strip_prefix("memory:") {
         Some(name) => Target::Memory(memory(name)?),
-        None => Target::Ensemble(Hosts(
-            target.split(',').map(host).collect::<Result<_, _>>()?,
-        )),
+        None => Target::Ensemble(target.split(',').map(host).collect::<Result<_, _>>()?),
     };
     let chroot = if chroot == "/" { "" } else { chroot };
     // A comma is legal in a node's name, but here it is a chroot that was written behind every host.
@@ -48,7 +43,7 @@ pub(crate) fn parse(text: &str) -> Result<(Target, String), &'static str> {
     Ok((target, chroot.to_owned()))
 }
 
-/// Whether ZooKeeper takes this for an absolute path other than the root.
+/// Returns whether ZooKeeper takes this for an absolute path other than the root.
 pub(super) fn is_path(path: &str) -> bool {
     let valid =
         |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(is_name_char);
@@ -56,7 +51,7 @@ pub(super) fn is_path(path: &str) -> bool {
         .is_some_and(|path| path.split('/').all(valid))
 }
 
-/// What ZooKeeper's `PathUtils` lets into a path. It sees UTF-16, so nothing beyond the first plane passes.
+/// Returns whether ZooKeeper's `PathUtils` lets a character into a path. It sees UTF-16, so nothing beyond the first plane passes.
 fn is_name_char(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..)
 }
@@ -74,15 +69,11 @@ fn host(text: &str) -> Result<(String, u16), &'static str> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']').ok_or(BRACKETS)?;
         let address: Ipv6Addr = address.parse().map_err(|_| BRACKETS)?;
-        let port = if port.is_empty() {
-            None
-        } else {
-            Some(port.strip_prefix(':').ok_or(PORT)?)
+        let port = match port {
+            "" => DEFAULT_PORT,
+            port => parse_port(port.strip_prefix(':').ok_or(PORT)?)?,
         };
-        return Ok((
-            address.to_string(),
-            port.map_or(Ok(DEFAULT_PORT), parse_port)?,
-        ));
+        return Ok((address.to_string(), port));
     }
     let (name, port) = match text.split_once(':') {
         Some((_, port)) if port.contains(':') => return Err(BRACKETS),
@@ -114,7 +105,7 @@ mod tests {
 
     fn hosts(text: &str) -> Vec<(String, u16)> {
         match parse(text).unwrap().0 {
-            Target::Ensemble(Hosts(hosts)) => hosts,
+            Target::Ensemble(hosts) => hosts,
             Target::Memory(name) => panic!("{text} names the registry {name}"),
         }
     }

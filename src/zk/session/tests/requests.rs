@@ -1,0 +1,111 @@
+//! Requests of callers, and their answers.
+
+use super::*;
+
+#[test]
+fn requests_are_sent_at_once_and_answered_each_and_events_are_signals() {
+    let (running, mut server) = Running::granted(&Server::new(), TIMEOUT);
+    let generation = running.generation();
+    assert_eq!(
+        (generation.owner(), generation.session_timeout()),
+        (ID, TIMEOUT)
+    );
+    running.inbox.take(Instant::now());
+    let (path, watch) = ("/b".to_owned(), true);
+    let answers = [create(), Request::Exists { path, watch }].map(|one| running.send(one));
+    assert_eq!(
+        [next(&mut server), next(&mut server)],
+        [(1, CREATE), (2, EXISTS)]
+    );
+    let replies = [ok(1), event("/a/b"), reply(2, 6, -101, &[])];
+    server.write_all(&replies.concat()).unwrap();
+    let answers = answers.map(|answer| answer.recv_timeout(SOON).unwrap());
+    assert_eq!(answers, [Ok(Reply::Done), Ok(Reply::Status(None))]);
+    let told = running.inbox.take(Instant::now() + SOON);
+    assert_eq!(told.paths, ["/a/b".to_owned()].into());
+}
+
+#[test]
+fn many_threads_send_and_each_gets_its_own_answer() {
+    const EACH: usize = 100;
+    let (running, mut server) = Running::granted(&Server::new(), TIMEOUT);
+    let answering = thread::spawn(move || {
+        for _ in 0..8 * EACH {
+            let (xid, _) = next(&mut server);
+            let code = if xid % 2 == 0 { -101 } else { -110 };
+            server.write_all(&reply(xid, 1, code, &[])).unwrap();
+        }
+        server
+    });
+    let generation = &*running.generation();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let answers: Vec<_> = (0..EACH).map(|_| send(generation, create())).collect();
+                for answer in answers {
+                    let answer = answer.recv_timeout(SOON).unwrap();
+                    assert!(matches!(answer, Err(Failure::NoNode | Failure::NodeExists)));
+                }
+            });
+        }
+    });
+    let _server = answering.join().unwrap();
+    assert_eq!(running.connected(), Some(1));
+}
+
+#[test]
+fn what_is_under_way_fails_with_the_connection_and_what_comes_later_at_once() {
+    let server = Server::new();
+    let (running, mut stream) = Running::granted(&server, TIMEOUT);
+    let generation = running.generation();
+    let answer = send(&generation, create());
+    assert_eq!(next(&mut stream).1, CREATE);
+    drop((server, stream));
+    assert!(is_lost(&answer.recv_timeout(SOON).unwrap()));
+    let answer = send(&generation, create());
+    assert!(is_lost(&answer.try_recv().unwrap()));
+    running.until_down("connection refused");
+}
+
+#[test]
+fn a_request_for_an_earlier_connection_is_not_sent_over_the_next() {
+    let server = Server::new();
+    let (running, stream) = Running::granted(&server, TIMEOUT);
+    let earlier = running.generation();
+    drop(stream);
+    let _greeting = server.granted(TIMEOUT);
+    running.until_connected(2);
+    let answer = send(&earlier, create());
+    assert!(is_lost(&answer.try_recv().unwrap()));
+}
+
+#[test]
+fn a_caller_is_not_kept_by_a_server_that_reads_nothing() {
+    let (running, _stream) = Running::granted(&Server::new(), Duration::from_secs(60));
+    let (generation, began) = (running.generation(), Instant::now());
+    for _ in 0..20 {
+        let request = Request::Create {
+            path: "/a".into(),
+            data: vec![0; 900_000].into(),
+            mode: Mode::Ephemeral,
+        };
+        let done = Box::new(|_| {});
+        let soon = Instant::now() + Duration::from_millis(50);
+        generation.connection.submit(request, soon, done);
+    }
+    assert!(began.elapsed() < SOON);
+}
+
+#[test]
+fn data_that_would_cost_the_connection_are_refused_before_they_are_sent() {
+    let (running, mut stream) = Running::granted(&Server::new(), TIMEOUT);
+    let create = |length| Request::Create {
+        path: "/a".into(),
+        data: vec![0; length].into(),
+        mode: Mode::Ephemeral,
+    };
+    let refused = running.send(create(MAX_DATA));
+    assert!(matches!(refused.try_recv(), Ok(Err(Failure::Refused(_)))));
+    let _taken = running.send(create(MAX_DATA - 1));
+    assert_eq!(next(&mut stream).1, CREATE);
+}
