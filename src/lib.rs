@@ -44,7 +44,8 @@
 //!
 //! Each call picks one of the live instances at random. The first lookup of a name reads the service from ZooKeeper and
 //! begins to watch it; every later one answers from memory, and goes on doing so while ZooKeeper is away. For more than
-//! a URL there is [`discovery::service_provider`], and to hear of changes [`discovery::on_change`].
+//! a URL there is [`discovery::service_provider`], and to hear of changes [`discovery::on_change`]. Parameters that are
+//! kept in a variable are written with [`params!`].
 //!
 //! # Never keep a URL
 //!
