@@ -207,10 +207,8 @@ impl Gate {
             }
         }
         self.check_still_open()?;
-        let message = format!(
-            "{} was not registered after {attempts} attempts",
-            self.service.name()
-        );
+        let (name, s) = (self.service.name(), if attempts == 1 { "" } else { "s" });
+        let message = format!("{name} was not registered after {attempts} attempt{s}");
         Err(Error::new(ErrorKind::Unhealthy, message).caused_by(last))
     }
 
@@ -292,7 +290,11 @@ mod tests {
     #[test]
     fn there_is_no_pause_after_the_last_attempt_and_none_without_attempts() {
         let registrar = registrar("pauses");
-        for (attempts, pauses) in [(0, 0), (1, 0), (3, 2)] {
+        for (attempts, said, pauses) in [
+            (0, "0 attempts", 0),
+            (1, "1 attempt", 0),
+            (3, "3 attempts", 2),
+        ] {
             let clock = Arc::new(Counting::default());
             let error = gate(&registrar, || false, attempts, &clock)
                 .wait(SOON)
@@ -300,7 +302,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Unhealthy);
             assert_eq!(
                 error.to_string(),
-                format!("foo was not registered after {attempts} attempts")
+                format!("foo was not registered after {said}")
             );
             assert_eq!(clock.0.load(Ordering::Relaxed), pauses);
         }

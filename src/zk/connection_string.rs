@@ -7,6 +7,7 @@ const DEFAULT_PORT: u16 = 2181;
 const FORM: &str = "`host:port,host:port/chroot` or `memory:NAME`";
 const HOST: &str =
     "`host:port,host:port/chroot` with valid host names and no scheme, user or query";
+const SEPARATOR: &str = "`host:port,host:port/chroot`: separate servers with commas";
 const PORT: &str = "`host:port,host:port/chroot` with a port of 1 to 65535";
 const BRACKETS: &str = "an IPv6 address to stand in brackets, as in `[::1]:2181`";
 const CHROOT: &str =
@@ -66,6 +67,9 @@ fn memory(name: &str) -> Result<String, &'static str> {
 
 fn host(text: &str) -> Result<(String, u16), &'static str> {
     let text = text.trim();
+    if text.contains([';', ' ']) {
+        return Err(SEPARATOR);
+    }
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']').ok_or(BRACKETS)?;
         let address: Ipv6Addr = address.parse().map_err(|_| BRACKETS)?;
@@ -234,7 +238,6 @@ mod tests {
             "zk1:+1",
             "zk1:-1",
             "zk1:x",
-            "zk1:1 2",
             "[::1]2181",
             "[::1]:",
         ] {
@@ -256,15 +259,20 @@ mod tests {
         let texts = [
             "zookeeper://zk1",
             "http://zk1:2181/a",
-            "a b",
             "zk\u{7}1",
             "me@zk1",
             "zk1?x=1",
             "zk1#a",
-            "zk1;zk2",
         ];
         for text in texts {
             assert_eq!(parse(text), Err(HOST), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn servers_that_are_not_separated_by_commas_are_told_so() {
+        for text in ["zk1:2181;zk2:2181", "zk1;zk2/a", "zk1:2181 zk2:2181", "a b"] {
+            assert_eq!(parse(text), Err(SEPARATOR), "{text:?}");
         }
     }
 }

@@ -27,7 +27,7 @@ fn child() {
     assert_eq!(discovery::url("foo", &[]).unwrap(), "http://host.example:1");
 
     let error = registration::register_when_healthy(Service::new("bar", 1), || false).unwrap_err();
-    assert_eq!(error.to_string(), "bar was not registered after 1 attempts");
+    assert_eq!(error.to_string(), "bar was not registered after 1 attempt");
 
     let overridden = discovery::url("User-Sessions.v2", &[("id", &7)]).unwrap();
     assert_eq!(overridden, "https://localhost:8443/x/7");
