@@ -10,7 +10,8 @@ pub(crate) fn excerpt(text: &str) -> Excerpt<'_> {
     Excerpt(text)
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Its `Debug` form is in quotes.
+#[derive(Clone, Copy)]
 pub(crate) struct Excerpt<'a>(&'a str);
 
 impl fmt::Display for Excerpt<'_> {
@@ -28,6 +29,18 @@ impl fmt::Display for Excerpt<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(MAX) {
+            None => write!(f, "{:?}", self.0),
+            Some((end, _)) => {
+                let begin = self.0.get(..end).unwrap_or_default();
+                write!(f, "{begin:?}… ({} bytes)", self.0.len())
+            }
+        }
     }
 }
 
@@ -64,5 +77,14 @@ mod tests {
         assert_eq!(excerpt(&long).to_string(), expected);
         let controls = excerpt(&"\n".repeat(1000)).to_string();
         assert!(controls.len() < 220, "{controls}");
+    }
+
+    #[test]
+    fn the_debug_form_is_that_of_the_text_and_cut_where_it_is_long() {
+        assert_eq!(format!("{:?}", excerpt("a\"\n")), r#""a\"\n""#);
+        let whole = "ü".repeat(200);
+        assert_eq!(format!("{:?}", excerpt(&whole)), format!("{whole:?}"));
+        let cut = format!("{whole:?}… (402 bytes)");
+        assert_eq!(format!("{:?}", excerpt(&format!("{whole}ü"))), cut);
     }
 }

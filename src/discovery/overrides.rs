@@ -107,14 +107,15 @@ pub(crate) fn parse(setting: &str, url: &str) -> Result<Override> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    // The replacement character is what is left of a variable that was not Unicode.
-    let unclean = |c: char| c.is_control() || c.is_whitespace() || c == char::REPLACEMENT_CHARACTER;
-    let clean = !path.contains(unclean);
-    if !known || !clean || !is_authority(authority) {
+    if !known || !is_authority(authority) {
         return Err(invalid(EXPECTED));
     }
     let spec = UriSpec::parse(path)
         .map_err(|why| invalid(&format!("{EXPECTED}; the path is no uri spec: {why}")))?;
+    // The replacement character is what is left of a variable that was not Unicode.
+    if path.contains(char::REPLACEMENT_CHARACTER) || spec.check().is_err() {
+        return Err(invalid(EXPECTED));
+    }
     Ok(Override {
         base: format!("{scheme}://{authority}"),
         spec,

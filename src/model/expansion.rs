@@ -47,24 +47,19 @@ const SLASHES: [char; 2] = ['/', '\\'];
 const SEGMENT_ENDS: [char; 4] = ['/', '\\', '?', '#'];
 
 /// The part of a URL that a variable stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Place {
     Authority,
+    #[default]
     Path,
     Query,
     Fragment,
 }
 
-impl Place {
-    fn classes(self) -> &'static Classes {
-        match self {
-            Place::Authority => AUTHORITY,
-            Place::Path => PATH,
-            Place::Query => QUERY,
-            Place::Fragment => FRAGMENT,
-        }
-    }
+/// By the number of the place.
+static CLASSES: [&Classes; 4] = [AUTHORITY, PATH, QUERY, FRAGMENT];
 
+impl Place {
     fn after(self, literal: &str) -> Place {
         match self {
             // A `?` means nothing in a fragment, and a `#` ends whatever stands before it.
@@ -83,43 +78,104 @@ fn ends_authority(literal: &str) -> bool {
     after_scheme.contains(SLASHES)
 }
 
-/// Where a variable stands: found once for a template, not for each URL.
+/// One part of a template: the length of its text, and its position where it is a variable. There may be so many that
+/// each byte counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Position {
-    place: Place,
-    /// Whether the literals in its path segment may make it `.` or `..` together with a value that has no dot.
-    near_dots: bool,
+pub(super) struct Part(u32);
+
+impl Part {
+    const VARIABLE: u32 = 1 << 31;
+    const POSITION: u32 = 28;
+    const LEN: u32 = (1 << Part::POSITION) - 1;
+
+    pub(super) fn literal(text: &str) -> Part {
+        // Templates are kept far shorter than that.
+        Part((text.len() as u32).min(Part::LEN))
+    }
+
+    pub(super) fn variable(name: &str, position: Position) -> Part {
+        let Part(len) = Part::literal(name);
+        Part(Part::VARIABLE | u32::from(position.0) << Part::POSITION | len)
+    }
+
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        (self.0 & Part::LEN) as usize
+    }
+
+    #[inline]
+    pub(super) fn position(self) -> Option<Position> {
+        let position =
+            Position((self.0 >> Part::POSITION) as u8 & (Position::PLACE | Position::NEAR_DOTS));
+        (self.0 & Part::VARIABLE != 0).then_some(position)
+    }
 }
 
-/// Returns the position of each variable among the parts, of which literals are `Some`.
-pub(super) fn positions(parts: &[Option<&str>], whole_url: bool) -> Vec<Position> {
-    let mut place = if whole_url {
-        Place::Authority
-    } else {
-        Place::Path
-    };
-    let (mut variables, mut dotted) = (Vec::new(), vec![false]);
-    for part in parts {
-        let Some(literal) = part else {
-            variables.push((place, dotted.len() - 1));
-            continue;
-        };
-        place = place.after(literal);
+/// Where a variable stands, and whether the literals in its path segment may make it `.` or `..` together with a value
+/// that has no dot. Found once for a template, not for each URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position(u8);
+
+impl Position {
+    const PLACE: u8 = 3;
+    const NEAR_DOTS: u8 = 4;
+
+    fn is_in_path(self) -> bool {
+        self.0 & Position::PLACE == Place::Path as u8
+    }
+
+    #[inline]
+    fn classes(self) -> &'static Classes {
+        CLASSES[usize::from(self.0 & Position::PLACE)]
+    }
+
+    /// Returns [`DOT`] for a variable near dots: it is looked at as if its value had one.
+    #[inline]
+    fn met(self) -> u8 {
+        (self.0 & Position::NEAR_DOTS) >> 2
+    }
+}
+
+/// Finds the positions of variables while the parts of a template are put together.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    place: Place,
+    /// The first part of the path segment that has not ended, and whether there are dots in it.
+    segment: usize,
+    dotted: bool,
+}
+
+impl Scan {
+    pub(super) fn begin_authority(&mut self) {
+        self.place = Place::Authority;
+    }
+
+    /// Returns the position of a variable that comes next.
+    pub(super) fn position(&self) -> Position {
+        Position(self.place as u8)
+    }
+
+    /// Takes up a literal, the last of the parts.
+    pub(super) fn pass(&mut self, literal: &str, parts: &mut [Part]) {
+        self.place = self.place.after(literal);
         for (nth, piece) in literal.split(SEGMENT_ENDS).enumerate() {
             if nth > 0 {
-                dotted.push(false);
+                self.end(parts);
             }
-            if let Some(last) = dotted.last_mut() {
-                // It may be spelled `%2e`, and a variable may stand in the middle of that.
-                *last |= piece.contains(['.', '%']);
-            }
+            // It may be spelled `%2e`, and a variable may stand in the middle of that.
+            self.dotted |= piece.contains(['.', '%']);
         }
     }
-    let position = |(place, segment): (Place, usize)| Position {
-        place,
-        near_dots: dotted[segment],
-    };
-    variables.into_iter().map(position).collect()
+
+    /// Ends the segment, which tells what its variables stand near to.
+    pub(super) fn end(&mut self, parts: &mut [Part]) {
+        let ended = parts.get_mut(self.segment..).unwrap_or_default();
+        let variables = ended.iter_mut().filter(|part| part.position().is_some());
+        if std::mem::take(&mut self.dotted) {
+            variables.for_each(|part| part.0 |= u32::from(Position::NEAR_DOTS) << Part::POSITION);
+        }
+        self.segment = parts.len();
+    }
 }
 
 /// The text that is being written, and what has to be known to write on.
@@ -156,12 +212,12 @@ impl<'a> Expansion<'a> {
         // Through `write!`, so that a value needs no text of its own on the way.
         let mut encoder = Encoder {
             out: self.out,
-            classes: position.place.classes(),
-            met: 0,
+            classes: position.classes(),
+            met: position.met(),
         };
         let written = write!(encoder, "{value}");
         let met = encoder.met;
-        let odd = met & (DOT | CONTROL) != 0 || position.near_dots || self.open.is_some();
+        let odd = met & (DOT | CONTROL) != 0 || self.open.is_some() || self.out.len() == before;
         if odd || written.is_err() {
             self.look_at(name, position, before, met, written);
         }
@@ -192,8 +248,16 @@ impl<'a> Expansion<'a> {
         } else if written.is_err() {
             self.fail(name, "has no text form");
         }
-        let may_be_dots = met & DOT != 0 || position.near_dots || self.open.is_some();
-        if may_be_dots && position.place == Place::Path {
+        if !position.is_in_path() {
+            return;
+        }
+        if self.out.len() == before {
+            self.fail(
+                name,
+                "is empty, which makes the path that of something else",
+            );
+        }
+        if met & DOT != 0 || self.open.is_some() {
             let begin = self
                 .open
                 .map_or_else(|| self.segment_begin(before), |(begin, _)| begin);
@@ -236,6 +300,8 @@ impl<'a> Expansion<'a> {
 }
 
 fn is_dots(segment: &str) -> bool {
+    // Some servers drop what stands behind a `;` before they look for dots.
+    let segment = segment.split(';').next().unwrap_or_default();
     without_dot(segment).is_some_and(|rest| rest.is_empty() || without_dot(rest) == Some(""))
 }
 
@@ -398,14 +464,24 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_is_a_value() {
-        assert_eq!(built("/users/{x}", ""), "/users/");
+    fn an_empty_value_in_a_path_is_refused() {
+        for spec in ["/users/{x}", "/{x}/a", "{x}", "/a{x}", "/.{x}?a", "/{x}#a"] {
+            let message = refused(spec, &[("x", &"")]);
+            assert!(message.contains(r#""x" is empty"#), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_empty_value_behind_the_path_is_a_value() {
+        assert_eq!(built("/a?x={x}", ""), "/a?x=");
+        assert_eq!(built("?.={x}", ""), "?.=");
+        assert_eq!(built("#{x}", ""), "#");
     }
 
     #[test]
     fn dots_that_are_no_segment_of_their_own_are_kept() {
         for x in [
-            "...", "a.", ".a", "..a", "a/.b", "a.b", "%2e", "%2e%2e", ";..", "a/b/",
+            "...", "a.", ".a", "..a", "a/.b", "a.b", "%2e", "%2e%2e", ";..", "a/b/", "a;..", "...;",
         ] {
             let encoded = x.replace('%', "%25");
             assert_eq!(built("/{x}/z", x), format!("/{encoded}/z"));
@@ -421,7 +497,7 @@ mod tests {
             ".", "..", "../", "./a", "/..", "a/..", "a/./b", "a/../b", "/../", "//..",
         ] {
             for spec in ["/{x}", "/{x}/z", "{x}", "/{x}?q", "/{x}#f", "/{x}{e}"] {
-                let message = refused(spec, &[("x", &x), ("e", &"")]);
+                let message = refused(spec, &[("x", &x), ("e", &"/")]);
                 assert!(
                     message.contains("makes a path segment `.` or `..`"),
                     "{spec} {x}"
@@ -437,23 +513,28 @@ mod tests {
             ("/{a}{b}/z", ".", "."),
             ("/{a}{b}", "a/.", "."),
             ("/{a}{b}", ".", "./a"),
-            ("/{a}{b}", "", "."),
             ("/{a}{b}z/{a}", ".", "."),
             ("/{b}z/{a}/z", "..", "x"),
+            ("/.{a}", "/", ""),
             ("/.{a}", ".", ""),
             ("/.{a}/z", ".", ""),
-            ("/.{a}?q", "", ""),
+            ("/.{a}?q", "/", ""),
             ("/{a}.", ".", ""),
             ("/{a}./z", ".", ""),
-            ("/{a}.#f", "", ""),
+            ("/{a}.#f", "/", ""),
             ("/{a}./z", "x/", ""),
-            ("{a}./z", "", ""),
+            ("{a}./z", "/", ""),
             ("/z/.{a}", "/x", ""),
             ("/%2e{a}", ".", ""),
             ("/{a}%2E/", ".", ""),
             ("/%2{a}", "e", ""),
             ("/z\\{a}", "..", ""),
             ("/{a}\\z", "..", ""),
+            ("/{a}", "..;", ""),
+            ("/{a}", "a/.;b=c/d", ""),
+            ("/{a};b", "..", ""),
+            ("/..{a}/z", ";x", ""),
+            ("/{a}%2e;/z", ".", ""),
         ] {
             let message = refused(spec, &[("a", &a), ("b", &b)]);
             assert!(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Params;
 use super::host;
 use super::payload::Payload;
 use super::uri_spec::UriSpec;
@@ -160,8 +161,10 @@ impl ServiceInstance {
 
     /// Returns what the service registered beside its address.
     ///
-    /// The names of Java classes that Curator writes around a payload are not part of it.
-    pub fn payload(&self) -> Option<&Value> {
+    /// It is kept as text and parsed on each call, since as a [`Value`] it can weigh a hundred times as much: keep what
+    /// is returned where it is asked for often. The names of Java classes that Curator writes around a payload are not
+    /// part of it.
+    pub fn payload(&self) -> Option<Value> {
         self.fields.payload.as_ref().map(Payload::value)
     }
 
@@ -209,12 +212,14 @@ impl ServiceInstance {
     /// an opening brace and `]` for a closing one.
     ///
     /// Values are percent-encoded for the part of the URL they stand in. In a path, `/` stays: a value may be several
-    /// segments.
+    /// segments. Where the uri spec is a whole URL, `scheme`, `address`, `port` and `ssl-port` are those of the instance,
+    /// whatever `params` say.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::MissingParameter`] where a variable has no value. [`ErrorKind::InvalidParameter`] where a value
-    /// contains a control character, or makes a path segment `.` or `..`.
+    /// contains a control character, is empty in a path, or makes a path segment `.` or `..`, with or without a `;` and
+    /// more behind it.
     pub fn build_uri_spec(&self, params: &[(&str, &dyn Display)]) -> Result<String> {
         let Some(spec) = self.uri_spec() else {
             return Ok(String::new());
@@ -254,34 +259,32 @@ impl ServiceInstance {
         Ok(url)
     }
 
-    fn expand(
-        &self,
-        spec: &UriSpec,
-        params: &[(&str, &dyn Display)],
-        out: &mut String,
-    ) -> Result<()> {
-        // Callers give a handful of values, and at that size a scan is faster than any map.
-        let whole_url = spec.is_whole_url();
+    fn expand(&self, spec: &UriSpec, params: Params<'_>, out: &mut String) -> Result<()> {
+        if spec.is_whole_url() {
+            return self.expand_whole_url(spec, params, out);
+        }
         spec.build_into(self.name(), out, |variable| {
-            let given = params.iter().find(|(name, _)| *name == variable);
-            given
-                .map(|(_, value)| *value)
-                .or_else(|| self.predefined(variable, whole_url))
+            given(params, variable).or_else(|| self.predefined(variable))
         })
     }
 
-    fn predefined(&self, variable: &str, whole_url: bool) -> Option<&dyn Display> {
-        fn shown(value: &Option<impl Display>) -> Option<&dyn Display> {
-            value.as_ref().map(|value| value as &dyn Display)
-        }
+    #[inline(never)]
+    fn expand_whole_url(&self, spec: &UriSpec, params: Params<'_>, out: &mut String) -> Result<()> {
+        spec.build_into(self.name(), out, |variable| match variable {
+            "address" if self.host.is_some() => shown(&self.host),
+            // They make the authority, where whoever gives values has no say.
+            "scheme" | "address" | "port" | "ssl-port" => self.predefined(variable),
+            _ => given(params, variable).or_else(|| self.predefined(variable)),
+        })
+    }
+
+    fn predefined(&self, variable: &str) -> Option<&dyn Display> {
         let fields = &self.fields;
         match variable {
             "scheme" if fields.ssl_port.is_some() => Some(&"https"),
             "scheme" => Some(&"http"),
             "name" => Some(&fields.name),
             "id" => Some(&fields.id),
-            // Only where it is the host of the URL; as a value in a path it is the bare address.
-            "address" if whole_url && self.host.is_some() => shown(&self.host),
             "address" => shown(&fields.address),
             "port" => shown(&fields.port),
             "ssl-port" => shown(&fields.ssl_port),
@@ -301,6 +304,17 @@ impl ServiceInstance {
             format!("instance {id:?} of service {name:?} has no address and port to call");
         Error::new(ErrorKind::NoInstance, message)
     }
+}
+
+/// Returns the first value with a name. Callers give a handful, and at that size a scan is faster than any map.
+#[inline]
+fn given<'a>(params: Params<'a>, variable: &str) -> Option<&'a dyn Display> {
+    let given = params.iter().find(|(name, _)| *name == variable);
+    given.map(|(_, value)| *value)
+}
+
+fn shown(value: &Option<impl Display>) -> Option<&dyn Display> {
+    value.as_ref().map(|value| value as &dyn Display)
 }
 
 fn scheme(ssl_port: Option<u16>) -> &'static str {
@@ -373,7 +387,7 @@ mod tests {
     fn an_instance_tells_what_it_is_made_of() {
         let instance = ServiceInstance::new(Fields {
             ssl_port: Some(8443),
-            payload: Payload::new(serde_json::json!({"zone": "eu"})),
+            payload: Payload::new(&serde_json::json!({"zone": "eu"})),
             service_type: ServiceType::Static,
             uri_spec: Some("/a".parse().unwrap()),
             enabled: false,
@@ -384,7 +398,7 @@ mod tests {
         assert_eq!(instance.address(), Some("10.0.0.1"));
         assert_eq!(instance.port(), Some(5000));
         assert_eq!(instance.ssl_port(), Some(8443));
-        assert_eq!(instance.payload(), Some(&serde_json::json!({"zone": "eu"})));
+        assert_eq!(instance.payload(), Some(serde_json::json!({"zone": "eu"})));
         assert_eq!(instance.registration_time_utc(), Some(1_795_462_086_221));
         assert_eq!(instance.service_type(), ServiceType::Static);
         assert_eq!(instance.uri_spec().unwrap().to_string(), "/a");
@@ -393,7 +407,7 @@ mod tests {
 
     #[test]
     fn the_debug_form_hides_the_payload() {
-        let payload = Payload::new(serde_json::json!("secret"));
+        let payload = Payload::new(&serde_json::json!("secret"));
         let instance = ServiceInstance::new(Fields {
             payload,
             ..fields()
@@ -566,7 +580,6 @@ mod tests {
         assert_eq!(url("{x}", "@evil.com"), "http://10.0.0.1:5000/@evil.com");
         assert_eq!(url("users/{x}", "1"), "http://10.0.0.1:5000/users/1");
         assert_eq!(url("{x}", "/a"), "http://10.0.0.1:5000/a");
-        assert_eq!(url("{x}", ""), "http://10.0.0.1:5000");
         assert_eq!(url("?q={x}", "1"), "http://10.0.0.1:5000?q=1");
         assert_eq!(url("#{x}", "1"), "http://10.0.0.1:5000#1");
     }
@@ -582,6 +595,26 @@ mod tests {
             with_ssl(spec).url(&[("x", &1)]).unwrap(),
             "https://10.0.0.1:5000/1"
         );
+    }
+
+    #[test]
+    fn the_authority_of_a_whole_url_comes_from_the_instance_alone() {
+        let spec = "{scheme}://{address}:{port}/{x}/{port}?{address}&{scheme}";
+        let params: [(&str, &dyn Display); 5] = [
+            ("scheme", &"ftp"),
+            ("address", &"evil.com"),
+            ("port", &1),
+            ("ssl-port", &2),
+            ("x", &"y"),
+        ];
+        assert_eq!(
+            with_spec(spec).url(&params).unwrap(),
+            "http://10.0.0.1:5000/y/5000?10.0.0.1&http"
+        );
+        let error = with_spec("{scheme}://{address}:{ssl-port}").url(&params);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::MissingParameter);
+        let path = with_spec("/{scheme}/{address}/{port}").url(&params);
+        assert_eq!(path.unwrap(), "http://10.0.0.1:5000/ftp/evil.com/1");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(crate) mod golden;
 mod host;
 pub(crate) mod instance;
 mod jackson;
+mod json;
 mod params;
 pub(crate) mod path;
 mod payload;

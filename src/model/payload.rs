@@ -2,25 +2,50 @@
 
 use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::jackson;
 
 /// The class Java writes before a list that stands where any object may stand.
 const LIST_CLASS: &str = "java.util.ArrayList";
 
-/// The payload of a service or an instance. Its `Debug` form hides the contents, so that none of them is ever logged.
-#[derive(Clone, PartialEq)]
-pub(crate) struct Payload(Box<Value>);
+/// The payload of a service or an instance, as JSON text: as a tree it can weigh a hundred times as much.
+///
+/// Its `Debug` form hides the contents, so that none of them is ever logged.
+#[derive(Clone)]
+pub(crate) struct Payload(
+    /// Boxed twice: few instances have a payload, and each of ten thousand has room for one.
+    Box<Box<RawValue>>,
+);
 
 impl Payload {
     /// Takes a payload as it is, `None` where it is null.
-    pub(super) fn new(value: Value) -> Option<Payload> {
-        (!value.is_null()).then(|| Payload(value.into()))
+    pub(super) fn new(value: &Value) -> Option<Payload> {
+        let json = match value {
+            // Curator reads a map without a class, but takes the first item of a bare list for one.
+            list @ Value::Array(_) => jackson::to_vec(&(LIST_CLASS, list)),
+            other => jackson::to_vec(other),
+        };
+        let raw = serde_json::from_slice(&json).ok()?;
+        (!value.is_null()).then(|| Payload(Box::new(raw)))
     }
 
-    /// Takes a payload that Java may have written, and drops the name of its class. No class is ever looked up.
-    pub(super) fn from_wire(value: Value) -> Option<Payload> {
-        Payload::new(match value {
+    /// Takes a payload that Java may have written. No class that it names is ever looked up.
+    ///
+    /// The error is that of a text which [`value`](Payload::value) could not parse.
+    pub(super) fn from_wire(raw: &RawValue) -> serde_json::Result<Option<Payload>> {
+        serde_json::from_str::<Parsable>(raw.get())?;
+        let payload = Payload(Box::new(raw.to_owned()));
+        Ok((!payload.is_null()).then_some(payload))
+    }
+
+    /// Parses the payload, without the name of its class.
+    pub(super) fn value(&self) -> Value {
+        // It parsed when it was taken.
+        match serde_json::from_str(self.0.get()).unwrap_or_default() {
             Value::Object(mut map) => {
                 // At the top only: Java writes it nowhere else, so deeper down it is data.
                 map.remove("@class");
@@ -28,27 +53,89 @@ impl Payload {
             }
             Value::Array(list) => without_class(list),
             scalar => scalar,
-        })
+        }
     }
 
-    pub(super) fn value(&self) -> &Value {
-        &self.0
+    /// Tells whether this is null, which may stand behind a class: a list of those two is parsed in no time.
+    fn is_null(&self) -> bool {
+        let text = self.0.get();
+        text == "null" || text.ends_with(']') && is_typed_null(text)
+    }
+}
+
+fn is_typed_null(text: &str) -> bool {
+    let list = serde_json::from_str::<(String, ())>(text);
+    list.is_ok_and(|(class, ())| is_class(&class))
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Payload) -> bool {
+        // Spelled alike they mostly are, and otherwise only what they say counts.
+        self.0.get() == other.0.get() || self.value() == other.value()
     }
 }
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &*self.0 {
-            // Curator reads a map without a class, but takes the first item of a bare list for one.
-            list @ Value::Array(_) => (LIST_CLASS, list).serialize(serializer),
-            other => other.serialize(serializer),
-        }
+        self.0.serialize(serializer)
     }
 }
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("..")
+    }
+}
+
+/// JSON of which nothing is kept. Unlike what `serde` ignores, it is an error wherever parsing it to a [`Value`] is one: too
+/// deep, a number that is too large, a text that is no Unicode.
+struct Parsable;
+
+impl<'de> Deserialize<'de> for Parsable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Parsable, D::Error> {
+        deserializer.deserialize_any(Parsable)
+    }
+}
+
+impl<'de> Visitor<'de> for Parsable {
+    type Value = Parsable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Parsable, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Parsable, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Parsable, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Parsable, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Parsable, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Parsable, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Parsable, A::Error> {
+        while items.next_element::<Parsable>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Parsable, A::Error> {
+        while fields.next_entry::<Parsable, Parsable>()?.is_some() {}
+        Ok(self)
     }
 }
 
@@ -81,12 +168,20 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    fn taken(json: &str) -> Option<Payload> {
+        Payload::from_wire(&raw(json)).unwrap()
+    }
+
     fn read(value: Value) -> Value {
-        Payload::from_wire(value).unwrap().value().clone()
+        taken(&value.to_string()).unwrap().value()
     }
 
     fn written(value: Value) -> String {
-        serde_json::to_string(&Payload::new(value).unwrap()).unwrap()
+        serde_json::to_string(&Payload::new(&value).unwrap()).unwrap()
     }
 
     #[test]
@@ -135,9 +230,11 @@ mod tests {
         for scalar in [json!("eu"), json!(""), json!(1.5), json!(false)] {
             assert_eq!(read(scalar.clone()), scalar);
         }
-        assert_eq!(Payload::from_wire(Value::Null), None);
-        assert_eq!(Payload::new(Value::Null), None);
-        assert_eq!(Payload::from_wire(json!(["a.b.C", null])), None);
+        assert_eq!(Payload::new(&Value::Null), None);
+        for null in ["null", r#"["a.b.C",null]"#, "[ \"a.b.C\" ,\nnull ]"] {
+            assert_eq!(taken(null), None);
+        }
+        assert!(taken(r#"["a",null]"#).is_some());
     }
 
     #[test]
@@ -172,7 +269,40 @@ mod tests {
 
     #[test]
     fn the_debug_form_hides_the_contents() {
-        let payload = Payload::new(json!({"password": "secret"}));
+        let payload = Payload::new(&json!({"password": "secret"}));
         assert_eq!(format!("{payload:?}"), "Some(..)");
+    }
+
+    #[test]
+    fn a_payload_is_kept_as_the_text_it_came_as() {
+        let text = r#"{"b": [1e7,"\u00fc"], "@class":"x.Y"}"#;
+        let payload = taken(text).unwrap();
+        assert_eq!(serde_json::to_string(&payload).unwrap(), text);
+        assert_eq!(payload.value(), json!({"b": [1e7, "ü"]}));
+    }
+
+    #[test]
+    fn payloads_that_say_the_same_are_equal_however_they_are_spelled() {
+        assert_eq!(
+            taken(r#"{"a":1,"b":"ü"}"#),
+            taken(r#"{ "b":"\u00fc", "a":1}"#)
+        );
+        assert_eq!(taken("[1]"), Payload::new(&json!([1])));
+        assert_ne!(taken("[1]"), taken("[2]"));
+    }
+
+    #[test]
+    fn a_payload_that_could_not_be_parsed_later_is_refused_at_once() {
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        for json in [
+            &*deep,
+            "1e999",
+            r#""\ud800""#,
+            r#"{"\ud800":1}"#,
+            "[1,-1e999]",
+        ] {
+            assert!(Payload::from_wire(&raw(json)).is_err(), "{json}");
+            assert!(serde_json::from_str::<Value>(json).is_err(), "{json}");
+        }
     }
 }

@@ -99,7 +99,7 @@ impl Service {
     /// of a map is for Java alone, which loads that class: readers that use this library do not see it. The
     /// whole instance, as JSON, must stay below 1,000,000 bytes.
     pub fn payload(mut self, payload: Value) -> Service {
-        self.payload = Payload::new(payload);
+        self.payload = Payload::new(&payload);
         self
     }
 

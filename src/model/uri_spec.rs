@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::expansion::{self, Expansion, Position};
+use super::expansion::{Expansion, Part, Position, Scan};
+use super::json::{self, Object};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A template for the path below an instance, with variables in braces: `/users/{userid}/sessions`.
@@ -29,103 +31,70 @@ use crate::error::{Error, ErrorKind, Result};
 /// assert!(error.to_string().ends_with("Final variable not closed - expected }"));
 /// # Ok::<(), party::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct UriSpec(
     /// Shared, since thousands of instances have the same.
     Arc<Template>,
 );
 
-#[derive(Debug, Default, PartialEq, Eq, Hash)]
+/// Kept small: a node of a megabyte can name a third of a million variables.
+#[derive(Default, PartialEq, Eq, Hash)]
 struct Template {
+    /// The texts of all parts, one after the other.
+    text: Box<str>,
     parts: Box<[Part]>,
     whole_url: bool,
     /// About how many bytes the built text will have.
     built_len: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Part {
-    value: Box<str>,
-    /// Where it stands, for a variable. `None` for a literal.
-    variable: Option<Position>,
-}
-
-/// A part before it is known where it stands: its text, and whether it is a variable.
-type Raw = (Box<str>, bool);
+/// Bytes of the longest template: no node holds more.
+const MAX_LEN: usize = 1_000_000;
 
 impl UriSpec {
     /// Parses a template the way Curator does; the error is in its words.
     pub(crate) fn parse(text: &str) -> std::result::Result<UriSpec, &'static str> {
-        let mut parts = Vec::new();
+        if text.len() > MAX_LEN {
+            return Err("it has more than 1000000 bytes");
+        }
+        let mut parts = Builder::default();
         let mut inside = false;
         for token in text.split_inclusive(['{', '}']) {
             if let Some(literal) = token.strip_suffix('{') {
                 if inside {
                     return Err("{ is not allowed inside of a variable specification");
                 }
-                push(&mut parts, literal, false);
+                parts.push_token(literal, false);
                 inside = true;
             } else if let Some(variable) = token.strip_suffix('}') {
                 if !inside {
                     return Err("} must be preceded by {");
                 }
-                push(&mut parts, variable, true);
+                parts.push_token(variable, true);
                 inside = false;
             } else {
-                push(&mut parts, token, inside);
+                parts.push_token(token, inside);
             }
         }
         if inside {
             return Err("Final variable not closed - expected }");
         }
-        Ok(UriSpec::new(parts))
-    }
-
-    fn new(parts: Vec<Raw>) -> UriSpec {
-        // A guess that holds for most ids; a longer value costs one more allocation.
-        const VALUE: usize = 16;
-        let literals: Vec<_> = parts
-            .iter()
-            .map(|(value, variable)| (!variable).then_some(&**value))
-            .collect();
-        let whole_url = match (&*parts, &*literals) {
-            ([(first, true), ..], [_, Some(second), ..]) => {
-                &**first == "scheme" && second.starts_with("://")
-            }
-            _ => false,
-        };
-        let built_len = literals
-            .iter()
-            .map(|text| text.map_or(VALUE, str::len))
-            .sum();
-        let mut positions = expansion::positions(&literals, whole_url).into_iter();
-        let parts = parts.into_iter().map(|(value, variable)| Part {
-            value,
-            variable: variable.then(|| positions.next()).flatten(),
-        });
-        UriSpec(Arc::new(Template {
-            parts: parts.collect(),
-            whole_url,
-            built_len,
-        }))
+        Ok(parts.build())
     }
 
     /// Reads what another writer put into `uriSpec`, as leniently as Curator.
     ///
     /// The error is a phrase for "…, expected …".
-    pub(crate) fn from_wire(value: &Value) -> std::result::Result<UriSpec, &'static str> {
-        match value {
-            // Curator's constructor from a text serves its JSON reader as well.
-            Value::String(text) => UriSpec::parse(text).map_err(|_| "a uri spec"),
-            Value::Object(fields) => {
-                let parts = match fields.get("parts") {
-                    None | Some(Value::Null) => Some(Vec::new()),
-                    Some(Value::Array(parts)) => parts.iter().map(part_from_wire).collect(),
-                    Some(_) => None,
-                };
-                let parts = parts.ok_or("parts that have a value and may be variable")?;
-                Ok(UriSpec::new(parts))
-            }
+    pub(crate) fn from_wire(raw: &RawValue) -> std::result::Result<UriSpec, &'static str> {
+        if raw.get().len() > MAX_LEN {
+            return Err("at most 1000000 bytes");
+        }
+        if raw.get().starts_with('{') {
+            return from_parts(raw).ok_or("parts that have a value and may be variable");
+        }
+        // Curator's constructor from a text serves its JSON reader as well.
+        match json::scalar(raw) {
+            Ok(Some(Value::String(text))) => UriSpec::parse(&text).map_err(|_| "a uri spec"),
             _ => Err("an object with parts"),
         }
     }
@@ -136,11 +105,11 @@ impl UriSpec {
     }
 
     /// Returns what is expected instead of a template that could make a URL which goes elsewhere than to the address of
-    /// its instance, or which ends the line of the request that it stands in.
-    pub(super) fn check(&self) -> std::result::Result<(), &'static str> {
-        let mut literals = self.0.parts.iter().map(Part::literal);
-        if literals.any(|literal| literal.contains(char::is_control)) {
-            return Err("one without control characters");
+    /// its instance, or which is none.
+    pub(crate) fn check(&self) -> std::result::Result<(), &'static str> {
+        let mut literals = self.parts().filter(|(_, position)| position.is_none());
+        if !literals.all(|(literal, _)| can_stand_in_url(literal)) {
+            return Err("only characters that a URL may hold, and any other percent-encoded");
         }
         if self.is_whole_url() && !self.has_own_authority() {
             return Err("`{scheme}://{address}` at its start, then a port or nothing, then `/`");
@@ -149,23 +118,40 @@ impl UriSpec {
     }
 
     fn has_own_authority(&self) -> bool {
-        let text = self.to_string();
-        let Some(behind) = text.strip_prefix("{scheme}://{address}") else {
+        // Judged by the parts: a literal can spell `{address}` too, but holds no control character.
+        let mark = |(text, position): (&'_ str, Option<_>)| match (position, text) {
+            (None, literal) => literal.to_owned(),
+            (_, "scheme") => "\u{1}".to_owned(),
+            (_, "address") => "\u{2}".to_owned(),
+            (_, "port" | "ssl-port") => "\u{3}".to_owned(),
+            _ => "\u{4}".to_owned(),
+        };
+        let marked: String = self.parts().map(mark).collect();
+        let Some(behind) = marked.strip_prefix("\u{1}://\u{2}") else {
             return false;
         };
-        let ports = ["{port}", "{ssl-port}"];
         let rest = behind.strip_prefix(':').map_or(behind, |port| {
-            let variable = ports.iter().find_map(|name| port.strip_prefix(name));
-            variable.unwrap_or_else(|| port.trim_start_matches(|c: char| c.is_ascii_digit()))
+            let digits = || port.trim_start_matches(|c: char| c.is_ascii_digit());
+            port.strip_prefix('\u{3}').unwrap_or_else(digits)
         });
         rest.is_empty() || rest.starts_with(['/', '?', '#'])
+    }
+
+    /// Returns the text of each part, with its position where it is a variable.
+    fn parts(&self) -> impl Iterator<Item = (&str, Option<Position>)> {
+        let mut rest = &*self.0.text;
+        self.0.parts.iter().map(move |part| {
+            let (text, behind) = rest.split_at_checked(part.len()).unwrap_or((rest, ""));
+            rest = behind;
+            (text, part.position())
+        })
     }
 
     /// Returns the names of the variables, as often as they stand there.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
-        let variables = self.0.parts.iter().filter(|part| part.variable.is_some());
-        variables.map(|part| &*part.value)
+        let variables = self.parts().filter(|(_, position)| position.is_some());
+        variables.map(|(name, _)| name)
     }
 
     /// Returns about how many bytes the built text will have.
@@ -183,16 +169,16 @@ impl UriSpec {
         lookup: impl Fn(&str) -> Option<&'v dyn Display>,
     ) -> Result<()> {
         let mut expansion = Expansion::new(out);
-        for part in &self.0.parts {
-            let Some(position) = part.variable else {
-                expansion.literal(&part.value);
+        for (text, position) in self.parts() {
+            let Some(position) = position else {
+                expansion.literal(text);
                 continue;
             };
             // The original wrote nothing here, but `/users/` without its id is another resource.
-            let Some(value) = lookup(&part.value) else {
-                return Err(self.failed(service, Failure::Missing(&part.value)));
+            let Some(value) = lookup(text) else {
+                return Err(self.failed(service, Failure::Missing(text)));
             };
-            expansion.variable(&part.value, position, value);
+            expansion.variable(text, position, value);
         }
         match expansion.finish() {
             None => Ok(()),
@@ -226,59 +212,123 @@ pub(super) enum Failure<'a> {
     Invalid(&'a str, &'static str),
 }
 
-impl Part {
-    fn literal(&self) -> &str {
-        if self.variable.is_some() {
-            ""
-        } else {
-            &self.value
-        }
-    }
+/// Tells whether a literal is made of what a URL may hold: the characters of RFC 3986, and letters beyond ASCII, which
+/// clients encode.
+fn can_stand_in_url(literal: &str) -> bool {
+    let fits = |c: char| match c.is_ascii() {
+        true => c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c),
+        false => !c.is_control() && !c.is_whitespace(),
+    };
+    let is_escape = |behind: &str| {
+        let digits = behind.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    literal.chars().all(fits) && literal.split('%').skip(1).all(is_escape)
 }
 
 impl Serialize for UriSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut spec = serializer.serialize_struct("UriSpec", 1)?;
-        spec.serialize_field("parts", &self.0.parts)?;
+        spec.serialize_field("parts", &Parts(self))?;
         spec.end()
     }
 }
 
-impl Serialize for Part {
+struct Parts<'a>(&'a UriSpec);
+
+impl Serialize for Parts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut part = serializer.serialize_struct("Part", 2)?;
-        part.serialize_field("value", &self.value)?;
-        part.serialize_field("variable", &self.variable.is_some())?;
-        part.end()
+        serializer.collect_seq(self.0.parts().map(|(value, position)| WirePart {
+            value,
+            variable: position.is_some(),
+        }))
     }
 }
 
-fn part_from_wire(value: &Value) -> Option<Raw> {
+#[derive(serde::Serialize)]
+struct WirePart<'a> {
+    value: &'a str,
+    variable: bool,
+}
+
+fn from_parts(raw: &RawValue) -> Option<UriSpec> {
+    let mut parts = Builder::default();
+    let object = Object::parse(raw.get(), ["parts"]).ok()?;
+    let push = |raw| push_part(&mut parts, raw).is_some();
+    let all = object
+        .get("parts")
+        .is_none_or(|raw| json::each_item(raw, push));
+    all.then(|| parts.build())
+}
+
+fn push_part(parts: &mut Builder, raw: &RawValue) -> Option<()> {
     // Not more lenient than this: a part that is dropped makes a URL of something else.
-    let fields = value.as_object()?;
+    let fields = Object::parse(raw.get(), ["value", "variable"]).ok()?;
     let value = match fields.get("value") {
-        None | Some(Value::Null) => String::new(),
-        Some(value) => super::wire::text(value)?,
+        None => String::new(),
+        Some(value) => json::text(&json::scalar(value).ok()??)?,
     };
     let variable = match fields.get("variable") {
-        None | Some(Value::Null) => false,
-        Some(variable) => super::wire::boolean(variable)?,
+        None => false,
+        Some(variable) => json::boolean(&json::scalar(variable).ok()??)?,
     };
-    Some((value.into(), variable))
+    // One that says nothing would cost more than it weighs.
+    if variable || !value.is_empty() {
+        parts.push(&value, variable);
+    }
+    Some(())
 }
 
-fn push(parts: &mut Vec<Raw>, text: &str, variable: bool) {
-    // Java's tokenizer knows no empty tokens, which is why `{}` yields no part.
-    if text.is_empty() {
-        return;
+/// A template that is being put together.
+#[derive(Default)]
+struct Builder {
+    text: String,
+    parts: Vec<Part>,
+    scan: Scan,
+    whole_url: bool,
+    built_len: usize,
+}
+
+impl Builder {
+    fn push_token(&mut self, text: &str, variable: bool) {
+        // Java's tokenizer knows no empty tokens, which is why `{}` yields no part.
+        if text.is_empty() {
+            return;
+        }
+        // The name is trimmed after the test for emptiness, and of what Java trims: `{ }` is a variable without a name.
+        let trimmed = text.trim_matches(|c| c <= ' ');
+        self.push(if variable { trimmed } else { text }, variable);
     }
-    // The name is trimmed after the test for emptiness, and of what Java trims: `{ }` is a variable without a name.
-    let value = if variable {
-        text.trim_matches(|c| c <= ' ')
-    } else {
-        text
-    };
-    parts.push((value.into(), variable));
+
+    fn push(&mut self, value: &str, variable: bool) {
+        // A guess that holds for most ids; a longer value costs one more allocation.
+        const VALUE: usize = 16;
+        let is_second = matches!(&*self.parts, [only] if only.position().is_some());
+        if is_second && !variable && self.text == "scheme" && value.starts_with("://") {
+            self.whole_url = true;
+            self.scan.begin_authority();
+        }
+        self.parts.push(if variable {
+            Part::variable(value, self.scan.position())
+        } else {
+            Part::literal(value)
+        });
+        if !variable {
+            self.scan.pass(value, &mut self.parts);
+        }
+        self.built_len += if variable { VALUE } else { value.len() };
+        self.text.push_str(value);
+    }
+
+    fn build(mut self) -> UriSpec {
+        self.scan.end(&mut self.parts);
+        UriSpec(Arc::new(Template {
+            text: self.text.into(),
+            parts: self.parts.into(),
+            whole_url: self.whole_url,
+            built_len: self.built_len,
+        }))
+    }
 }
 
 impl FromStr for UriSpec {
@@ -299,13 +349,17 @@ impl FromStr for UriSpec {
 
 impl Display for UriSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .parts
-            .iter()
-            .try_for_each(|part| match part.variable.is_some() {
-                true => write!(f, "{{{}}}", part.value),
-                false => f.write_str(&part.value),
+        self.parts()
+            .try_for_each(|(text, position)| match position {
+                Some(_) => write!(f, "{{{text}}}"),
+                None => f.write_str(text),
             })
+    }
+}
+
+impl fmt::Debug for UriSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UriSpec").field(&self.to_string()).finish()
     }
 }
 
@@ -320,9 +374,9 @@ mod tests {
 
     fn parts(text: &str) -> Vec<(String, bool)> {
         let spec = spec(text);
-        let parts = spec.0.parts.iter();
+        let parts = spec.parts();
         parts
-            .map(|part| (part.value.to_string(), part.variable.is_some()))
+            .map(|(text, position)| (text.to_owned(), position.is_some()))
             .collect()
     }
 
@@ -334,8 +388,12 @@ mod tests {
         (text.to_owned(), true)
     }
 
+    fn from_wire(value: &Value) -> std::result::Result<UriSpec, &'static str> {
+        UriSpec::from_wire(&serde_json::value::to_raw_value(value).unwrap())
+    }
+
     fn read(value: Value) -> String {
-        UriSpec::from_wire(&value).unwrap().to_string()
+        from_wire(&value).unwrap().to_string()
     }
 
     #[test]
@@ -435,7 +493,7 @@ mod tests {
     fn what_is_written_reads_back_as_it_was() {
         for text in ["", "/a", "/1.x/{territory}/{ x }", "{}{a}{b}c"] {
             let wire = serde_json::to_value(spec(text)).unwrap();
-            assert_eq!(UriSpec::from_wire(&wire), Ok(spec(text)));
+            assert_eq!(from_wire(&wire), Ok(spec(text)));
         }
     }
 
@@ -476,7 +534,7 @@ mod tests {
             json!({"parts": [{"value": []}]}),
             json!({"parts": [{"value": "a", "variable": "maybe"}]}),
         ] {
-            assert!(UriSpec::from_wire(&value).is_err(), "{value}");
+            assert!(from_wire(&value).is_err(), "{value}");
         }
     }
 
@@ -539,7 +597,85 @@ mod tests {
         for text in ["/a\r\nHost: b", "/\0", "/{x}\u{85}"] {
             assert!(spec(text).check().is_err(), "{text:?}");
         }
-        assert_eq!(spec("/a b/{\tx}").check(), Ok(()));
+    }
+
+    #[test]
+    fn a_template_with_characters_that_no_url_may_hold_is_refused() {
+        for c in [
+            ' ', '"', '<', '>', '\\', '^', '`', '|', '\u{a0}', '\u{2028}',
+        ] {
+            for text in [
+                format!("/a{c}"),
+                format!("{c}/{{x}}"),
+                format!("/?{{x}}{c}"),
+            ] {
+                assert!(spec(&text).check().is_err(), "{text:?}");
+            }
+        }
+        for text in ["/%", "/a%2", "/%{x}", "/%2{x}f", "/%zz", "/%2f%"] {
+            assert!(spec(text).check().is_err(), "{text:?}");
+        }
+        for text in ["/-._~!$&'()*+,;=:@%2f/?a[b]={x}#/?", "/grüße/日本/{ x y }"] {
+            assert_eq!(spec(text).check(), Ok(()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_literal_that_spells_a_variable_is_none() {
+        let part = |value: &str, variable: bool| json!({"value": value, "variable": variable});
+        for parts in [
+            json!([part("scheme", true), part("://{address}", false)]),
+            json!([
+                part("scheme", true),
+                part("://", false),
+                part("{address}", false)
+            ]),
+            json!([
+                part("scheme", true),
+                part("://", false),
+                part("address", true),
+                part(":{port}", false)
+            ]),
+            json!([
+                part("scheme", true),
+                part("://", false),
+                part("address", true),
+                part(":80", false),
+                part("@evil.com", false)
+            ]),
+            json!([
+                part("scheme", true),
+                part("://", false),
+                part("address}.evil.com/{x", true)
+            ]),
+            json!([
+                part("scheme", true),
+                part("", false),
+                part("://evil.com", false)
+            ]),
+        ] {
+            let spec = from_wire(&json!({"parts": parts})).unwrap();
+            assert!(spec.is_whole_url());
+            assert!(spec.check().is_err(), "{parts}");
+        }
+        let parts = json!([
+            part("scheme", true),
+            part("://", false),
+            part("address", true),
+            part(":", false),
+            part("80", false),
+            part("/", false)
+        ]);
+        let spec = from_wire(&json!({"parts": parts})).unwrap();
+        assert_eq!(spec.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_template_that_no_node_can_hold_is_refused() {
+        let longest = "x".repeat(MAX_LEN);
+        assert_eq!(spec(&longest).to_string(), longest);
+        assert!(UriSpec::parse(&format!("{longest}x")).is_err());
+        assert!(from_wire(&json!(longest)).is_err());
     }
 
     #[test]

@@ -424,7 +424,7 @@ fn many_instances_of_almost_a_megabyte_are_read_and_the_server_stands_it() {
     let provider = discovery::service_provider("users").unwrap();
     let found = provider.instances().unwrap();
     assert_eq!(found.len(), 40);
-    let whole = |one: &party::ServiceInstance| one.payload().unwrap() == &*payload;
+    let whole = |one: &party::ServiceInstance| one.payload().unwrap() == *payload;
     assert!(found.iter().all(|one| whole(one)));
 }
 

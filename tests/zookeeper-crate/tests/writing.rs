@@ -71,7 +71,7 @@ fn an_instance_that_it_registers_appears_changes_and_disappears() {
     await_ids("it appears", &provider, &["1"]);
     assert_eq!(url().unwrap(), "http://10.0.0.2:8080/users/42");
     let found = provider.instance().unwrap().unwrap();
-    assert_eq!(found.payload(), Some(&json!({"zone": "eu"})));
+    assert_eq!(found.payload(), Some(json!({"zone": "eu"})));
 
     program.set(&path, &instance("1", 8081));
     until("it changes", SOON, || {
