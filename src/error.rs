@@ -1,5 +1,6 @@
 //! The error type of the library, and its kinds.
 
+use crate::excerpt::excerpt;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -14,7 +15,8 @@ type Cause = Box<dyn StdError + Send + Sync + 'static>;
 /// An error of this library.
 ///
 /// [`kind`](Error::kind) says what happened in a form to match on, the `Display` form says it in one phrase that
-/// names its subject, and [`source`](StdError::source) returns the underlying failure where there is one.
+/// names its subject, and [`source`](StdError::source) returns the underlying failure where there is one. With `{:#}`
+/// the causes follow in the same line; the `Debug` form, which a failing `main` prints, has each in a line of its own.
 #[derive(Clone)]
 pub struct Error {
     inner: Arc<Inner>,
@@ -82,6 +84,11 @@ impl Error {
         }
     }
 
+    /// Returns what this was caused by, and what that was.
+    fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        std::iter::successors(self.source(), |&cause| cause.source())
+    }
+
     pub(crate) fn not_connected(side: &str) -> Error {
         Error::new(
             ErrorKind::NotConnected,
@@ -103,7 +110,10 @@ impl Error {
     pub(crate) fn invalid_service(field: &str, value: impl fmt::Debug, expected: &str) -> Error {
         Error::new(
             ErrorKind::InvalidService,
-            format!("invalid service: {field} is {value:?}, expected {expected}"),
+            format!(
+                "invalid service: {field} is {}, expected {expected}",
+                shown(&value)
+            ),
         )
     }
 
@@ -114,27 +124,28 @@ impl Error {
     ) -> Error {
         Error::new(
             ErrorKind::InvalidConfiguration,
-            format!("{setting} is {value:?}, expected {expected}"),
+            format!("{setting} is {}, expected {expected}", shown(&value)),
         )
     }
 }
 
+/// Shows the message; in the alternate form, `{:#}`, its causes too, all in one line.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.inner.message)
+        f.write_str(&self.inner.message)?;
+        if f.alternate() {
+            self.causes().try_for_each(|cause| write!(f, ": {cause}"))?;
+        }
+        Ok(())
     }
 }
 
+/// Shows the message and each cause in a line of its own, since this is what a failing `main` prints.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Error");
-        debug
-            .field("kind", &self.inner.kind)
-            .field("message", &self.inner.message);
-        if let Some(cause) = &self.inner.cause {
-            debug.field("cause", cause);
-        }
-        debug.finish()
+        f.write_str(&self.inner.message)?;
+        let mut causes = self.causes();
+        causes.try_for_each(|cause| write!(f, "\n  caused by: {cause}"))
     }
 }
 
@@ -144,6 +155,18 @@ impl StdError for Error {
             .cause
             .as_deref()
             .map(|cause| cause as &(dyn StdError + 'static))
+    }
+}
+
+/// Returns the `Debug` form of a value, cut where it is long: a setting, or a field of a service.
+fn shown(value: &impl fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    match text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+    {
+        Some(quoted) => format!("\"{}\"", excerpt(quoted)),
+        None => excerpt(&text).to_string(),
     }
 }
 
@@ -164,5 +187,36 @@ mod tests {
             Error::timeout("register foo", Duration::from_secs(15)).caused_by("connection refused");
         assert_eq!(error.to_string(), "timed out after 15s: register foo");
         assert_eq!(error.source().unwrap().to_string(), "connection refused");
+    }
+
+    #[test]
+    fn the_debug_form_has_a_line_for_the_message_and_for_each_cause() {
+        let cause = Error::not_connected("discovery").caused_by("no route to host");
+        let error = Error::timeout("register foo", Duration::from_secs(15)).caused_by(cause);
+        assert_eq!(
+            format!("{error:?}"),
+            "timed out after 15s: register foo\n  \
+             caused by: discovery is not connected: call party::discovery::connect() first\n  \
+             caused by: no route to host"
+        );
+        assert_eq!(
+            format!("{error:#}"),
+            "timed out after 15s: register foo: discovery is not connected: \
+             call party::discovery::connect() first: no route to host"
+        );
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let long = "x".repeat(100_000);
+        let begin = "x".repeat(200);
+        for error in [
+            Error::invalid_service("name", long.as_str(), "less"),
+            Error::invalid_configuration("name", &long, "less"),
+        ] {
+            let message = error.to_string();
+            let cut = format!("name is \"{begin}… (100000 bytes)\", expected less");
+            assert!(message.ends_with(&cut), "{message}");
+        }
     }
 }

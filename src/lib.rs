@@ -100,7 +100,8 @@
 //! # Errors
 //!
 //! [`Error`] is one opaque type. Match on [`kind`](Error::kind); its `Display` form names the service, path, variable
-//! or address; `source()` has the cause. [`ErrorKind`] is non-exhaustive, so keep an arm for the rest.
+//! or address; `source()` has the cause, and the `Debug` form, which a failing `main` prints, has a line for each.
+//! [`ErrorKind`] is non-exhaustive, so keep an arm for the rest.
 //!
 //! | `ErrorKind` | when | what to do |
 //! |---|---|---|
@@ -108,7 +109,7 @@
 //! | `Timeout` | ZooKeeper did not answer in time; the message or cause has the last failure | try again later; look at the addresses it names |
 //! | `NoInstance` | nothing can be picked: none registered, all switched off or without an address or port, or not known since the connection was lost | answer your caller with an error, or use a fallback; the message says which |
 //! | `MissingParameter` | the uri spec has a variable for which no value was given | pass it; the message names service, spec and variable |
-//! | `InvalidParameter` | a value or suffix cannot stand in a URL: control characters, `.` or `..` as a segment, spaces in a suffix | reject the input |
+//! | `InvalidParameter` | a value or suffix cannot stand in a URL: control characters, nothing or `.` or `..` in a path, spaces in a suffix | reject the input |
 //! | `InvalidService` | name, id, port, address or uri spec cannot be registered, or the name cannot be looked up | correct the program; nothing was written |
 //! | `InvalidConfiguration` | a setting is missing or cannot be used; the message names it, its value and what was expected | correct the setting |
 //! | `Unhealthy` | all health-gated attempts were used up; the cause is the last failure | look at the check; register again when ready |

@@ -9,6 +9,7 @@ use crate::discovery::snapshot::{Snapshot, View};
 use crate::discovery::subscriptions::{Interest, Subscriptions};
 use crate::discovery::updater::Updater;
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::{Listener, Look, Subscription};
 use crate::model::{Service, path};
@@ -163,7 +164,8 @@ impl Directory {
 
     fn unread(&self, name: &str, failure: Option<Failure>) -> Error {
         let what = format!(
-            "reading the instances of {name} from {}",
+            "reading the instances of {} from {}",
+            excerpt(name),
             self.settings.connection_string
         );
         let error = Error::timeout(&what, self.settings.connection_timeout);

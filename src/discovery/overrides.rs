@@ -2,6 +2,7 @@
 
 use crate::environment;
 use crate::error::{Error, Result};
+use crate::excerpt::excerpt;
 use crate::model::{Fields, Params, Service, ServiceInstance, UriSpec};
 use arc_swap::ArcSwap;
 use once_cell::sync::Lazy;
@@ -68,7 +69,7 @@ fn find_among(overrides: &Overrides, name: &str) -> Result<Option<Arc<Override>>
 
 pub(crate) fn set(name: &str, url: &str) -> Result<()> {
     Service::check_name(name)?;
-    let parsed = Arc::new(parse(&format!("the override of {name}"), url)?);
+    let parsed = Arc::new(parse(&format!("the override of {}", excerpt(name)), url)?);
     OVERRIDES.rcu(|overrides| {
         let mut overrides = Overrides::clone(overrides);
         overrides.insert(fold(name), Ok(parsed.clone()));

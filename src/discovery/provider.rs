@@ -4,6 +4,7 @@ use crate::discovery::change::Change;
 use crate::discovery::directory::Directory;
 use crate::discovery::snapshot::{RejectedInstance, Snapshot, View};
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::excerpt;
 use crate::listener::Subscription;
 use crate::model::{Service, ServiceInstance};
 use rand::Rng;
@@ -176,7 +177,8 @@ pub(crate) fn check_suffix(suffix: &str) -> Result<()> {
         None => Ok(()),
         Some(_) => {
             let message = format!(
-                "the suffix is {suffix:?}, expected one without spaces and control characters"
+                "the suffix is {:?}, expected one without spaces and control characters",
+                excerpt(suffix)
             );
             Err(Error::new(ErrorKind::InvalidParameter, message))
         }
@@ -215,7 +217,10 @@ fn no_instance(directory: &Directory, name: &str, snapshot: &Snapshot) -> Error 
     });
     Error::new(
         ErrorKind::NoInstance,
-        format!("Unable to find an instance of {name}: {why}{stale}"),
+        format!(
+            "Unable to find an instance of {}: {why}{stale}",
+            excerpt(name)
+        ),
     )
 }
 

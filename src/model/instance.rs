@@ -11,6 +11,7 @@ use super::host;
 use super::payload::Payload;
 use super::uri_spec::UriSpec;
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::excerpt;
 
 /// One running copy of a service, as it stands in ZooKeeper.
 ///
@@ -299,7 +300,7 @@ impl ServiceInstance {
     // Kept out of line, like every message on the way to a URL: it is larger than the way itself.
     #[cold]
     fn not_callable(&self) -> Error {
-        let (id, name) = (self.id(), self.name());
+        let (id, name) = (excerpt(self.id()), excerpt(self.name()));
         let message =
             format!("instance {id:?} of service {name:?} has no address and port to call");
         Error::new(ErrorKind::NoInstance, message)

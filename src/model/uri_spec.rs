@@ -11,11 +11,13 @@ use serde_json::value::RawValue;
 use super::expansion::{Expansion, Part, Position, Scan};
 use super::json::{self, Object};
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::excerpt;
 
 /// A template for the path below an instance, with variables in braces: `/users/{userid}/sessions`.
 ///
 /// It comes from a text by [`FromStr`] and gives that text back by its `Display` form. Spaces around the name of a
-/// variable do not count, and `{}` stands for nothing. A template that begins with `{scheme}://` makes a whole URL, as
+/// variable do not count, and `{}` stands for nothing. What no URL may hold, such as a space, is percent-encoded in it, or
+/// the service is refused. A template that begins with `{scheme}://` makes a whole URL, as
 /// Spring Cloud registers it: `{scheme}://{address}:{port}`. It goes to the address of its instance: another host there
 /// cannot be registered, and is not used where somebody else did.
 ///
@@ -169,8 +171,14 @@ impl UriSpec {
         lookup: impl Fn(&str) -> Option<&'v dyn Display>,
     ) -> Result<()> {
         let mut expansion = Expansion::new(out);
-        for (text, position) in self.parts() {
-            let Some(position) = position else {
+        let mut rest = &*self.0.text;
+        // Not `parts`, for which the compiler makes more of each part.
+        for part in &self.0.parts {
+            let Some((text, behind)) = rest.split_at_checked(part.len()) else {
+                break;
+            };
+            rest = behind;
+            let Some(position) = part.position() else {
                 expansion.literal(text);
                 continue;
             };
@@ -188,18 +196,21 @@ impl UriSpec {
 
     #[cold]
     fn failed(&self, service: &str, failure: Failure<'_>) -> Error {
-        let spec = self.to_string();
+        let (spec, service) = (self.to_string(), excerpt(service));
+        let spec = excerpt(&spec);
         match failure {
             Failure::Missing(variable) => Error::new(
                 ErrorKind::MissingParameter,
                 format!(
-                    "missing parameter: {variable:?}, for {spec:?}, the uri spec of service {service:?}"
+                    "missing parameter: {:?}, for {spec:?}, the uri spec of service {service:?}",
+                    excerpt(variable)
                 ),
             ),
             Failure::Invalid(variable, why) => Error::new(
                 ErrorKind::InvalidParameter,
                 format!(
-                    "invalid parameter: {variable:?} {why}, in {spec:?}, the uri spec of service {service:?}"
+                    "invalid parameter: {:?} {why}, in {spec:?}, the uri spec of service {service:?}",
+                    excerpt(variable)
                 ),
             ),
         }
@@ -341,7 +352,7 @@ impl FromStr for UriSpec {
     /// [`ErrorKind::InvalidService`] where the braces do not match.
     fn from_str(text: &str) -> Result<UriSpec> {
         UriSpec::parse(text).map_err(|why| {
-            let message = format!("invalid service: uri spec is {text:?}: {why}");
+            let message = format!("invalid service: uri spec is {:?}: {why}", excerpt(text));
             Error::new(ErrorKind::InvalidService, message)
         })
     }

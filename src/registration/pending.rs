@@ -1,6 +1,7 @@
 //! Health-gated registration: attempts on a background thread until the check says yes.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::excerpt;
 use crate::model::Service;
 use crate::registration::registrar::Registrar;
 use parking_lot::{Condvar, Mutex};
@@ -91,7 +92,7 @@ impl PendingRegistration {
                 .timed_out()
             {
                 return Err(Error::timeout(
-                    &format!("{} is not yet registered", self.service.name()),
+                    &format!("{} is not yet registered", excerpt(self.service.name())),
                     timeout,
                 ));
             }
@@ -178,7 +179,7 @@ impl Gate {
         if let Err(error) = &outcome {
             log::warn!(
                 "{} is not registered, giving up: {error}",
-                self.service.name()
+                excerpt(self.service.name())
             );
         }
         // A check may hold whatever its author likes, and its drop may panic.
@@ -196,7 +197,7 @@ impl Gate {
             }
             log::debug!(
                 "{}: attempt {attempt} of {attempts} to register failed: {last}",
-                self.service.name()
+                excerpt(self.service.name())
             );
             if attempt < attempts {
                 clock.wait(
@@ -207,7 +208,10 @@ impl Gate {
             }
         }
         self.check_still_open()?;
-        let (name, s) = (self.service.name(), if attempts == 1 { "" } else { "s" });
+        let (name, s) = (
+            excerpt(self.service.name()),
+            if attempts == 1 { "" } else { "s" },
+        );
         let message = format!("{name} was not registered after {attempts} attempt{s}");
         Err(Error::new(ErrorKind::Unhealthy, message).caused_by(last))
     }
@@ -217,7 +221,10 @@ impl Gate {
             return Err(Error::not_connected("registration"));
         }
         if self.shared.is_cancelled() {
-            let message = format!("the registration of {} was cancelled", self.service.name());
+            let message = format!(
+                "the registration of {} was cancelled",
+                excerpt(self.service.name())
+            );
             return Err(Error::new(ErrorKind::Cancelled, message));
         }
         Ok(())

@@ -5,6 +5,7 @@
 
 use crate::config::{DISCONNECT_WITHIN, Settings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::Subscription;
 use crate::model::{Service, ServiceInstance, path};
@@ -166,7 +167,7 @@ impl Registrar {
         }
         let what = format!(
             "unregistering {} (it is gone for this program and will be removed from zookeeper as soon as that answers)",
-            paths.join(", ")
+            excerpt(&paths.join(", "))
         );
         Err(self.last_failure(Error::timeout(&what, limit)))
     }
@@ -220,7 +221,7 @@ impl Registrar {
             return Ok(address.clone());
         }
         if let Err(failure) = self.supervisor.wait(deadline) {
-            let what = format!("registering {}", service.name());
+            let what = format!("registering {}", excerpt(service.name()));
             return Err(Error::timeout(&what, self.settings.connection_timeout).caused_by(failure));
         }
         Ok(address::own_address(self.supervisor.local_address()).to_string())
@@ -228,7 +229,7 @@ impl Registrar {
 
     fn delete(&self, name: &str, id: &str, deadline: Instant) -> Result<bool> {
         let node = path::instance(&path::service(&self.instances, name), id);
-        let what = format!("unregistering {node}");
+        let what = format!("unregistering {}", excerpt(&node));
         let (path, version) = (node, -1);
         match self
             .supervisor
@@ -245,6 +246,7 @@ impl Registrar {
     }
 
     fn explain(&self, path: &str, outcome: Outcome, limit: Duration) -> Error {
+        let path = excerpt(path);
         match outcome {
             Outcome::Refused(failure) => Error::new(
                 ErrorKind::Refused,
@@ -295,7 +297,7 @@ impl fmt::Debug for Registrar {
 /// What is registered, for a message.
 fn described(services: &[(Service, String)]) -> String {
     match services {
-        [(service, id)] => format!("{}/{id}", service.name()),
+        [(service, id)] => format!("{}/{}", excerpt(service.name()), excerpt(id)),
         several => format!("{} services", several.len()),
     }
 }

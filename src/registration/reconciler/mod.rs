@@ -192,7 +192,9 @@ impl Reconciler {
                 match steps::next(&task, stage, generation.owner(), answers) {
                     Step::Ask(stage, requests) => open.push((task, stage, requests)),
                     // Noted when it was created.
-                    Step::Placed(_) if stage.creates() => log::debug!("registered {}", task.path),
+                    Step::Placed(_) if stage.creates() => {
+                        log::debug!("registered {}", excerpt(&task.path))
+                    }
                     Step::Placed(placed) => self.placed(&task, placed, generation.owner(), now),
                     Step::Absent => self.desired.confirm(&task, None, now),
                     Step::Failed(failure) => {
@@ -242,13 +244,13 @@ impl Reconciler {
         if replaced_owner.is_some_and(|by| task.is_foreign(by, owner)) {
             self.warn_of_conflict(task, now);
         }
-        log::debug!("registered {}", task.path);
+        log::debug!("registered {}", excerpt(&task.path));
         self.desired.confirm(task, Some((owner, version)), now);
     }
 
     fn warn_of_conflict(&mut self, task: &Task, now: Instant) {
-        let path = &task.path;
-        let Some(last) = self.desired.record_conflict(path, now) else {
+        let path = excerpt(&task.path);
+        let Some(last) = self.desired.record_conflict(&task.path, now) else {
             return;
         };
         let throttle = if last {
@@ -270,7 +272,7 @@ impl Reconciler {
 
     fn failed(&mut self, task: &Task, failure: &Failure, now: Instant) {
         let acknowledged = self.desired.failed(task, failure, now, self.in_doubt_for);
-        let (path, serious) = (&task.path, acknowledged && !failure.is_transient());
+        let (path, serious) = (excerpt(&task.path), acknowledged && !failure.is_transient());
         match serious.then(|| self.refusals.pass(now)).flatten() {
             Some(more) => {
                 log::warn!("{path} cannot be restored in zookeeper, trying again: {failure}{more}");
