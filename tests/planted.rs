@@ -1,4 +1,5 @@
 //! Memory that nodes cost which anybody may plant below a service, counted by the allocator of this test.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use party::{Config, discovery};
 use party_testing::client::{Client, Kind};
