@@ -109,9 +109,14 @@ impl UriSpec {
     /// Returns what is expected instead of a template that could make a URL which goes elsewhere than to the address of
     /// its instance, or which is none.
     pub(crate) fn check(&self) -> std::result::Result<(), &'static str> {
-        let mut literals = self.parts().filter(|(_, position)| position.is_none());
-        if !literals.all(|(literal, _)| can_stand_in_url(literal)) {
-            return Err("only characters that a URL may hold, and any other percent-encoded");
+        let literals = || self.parts().filter(|(_, position)| position.is_none());
+        if literals().any(|(literal, _)| literal.contains(char::is_control)) {
+            return Err("one without control characters");
+        }
+        if !literals().all(|(literal, _)| can_stand_in_url(literal)) {
+            return Err(
+                "one in which a space, or whatever else no URL may hold, is percent-encoded",
+            );
         }
         if self.is_whole_url() && !self.has_own_authority() {
             return Err("`{scheme}://{address}` at its start, then a port or nothing, then `/`");

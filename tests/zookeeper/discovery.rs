@@ -332,6 +332,8 @@ fn what_would_lead_elsewhere_is_rejected_with_the_reason() {
     plant("3-folded", "evil\u{3002}example", "null");
     plant("4-host", "10.0.0.1", &whole("://evil.example/"));
     plant("5-line", "10.0.0.1", &literal(r"/\r\nHost: evil.example"));
+    plant("6-space", "10.0.0.1", &literal("/ evil.example"));
+    plant("7-spelled", "10.0.0.1", &whole("://{address}@evil.example"));
     let none = discovery::url("users", &[]).unwrap_err();
     assert_eq!(none.kind(), ErrorKind::NoInstance);
     assert!(none.to_string().contains("evil.example"), "{none}");
@@ -350,6 +352,14 @@ fn what_would_lead_elsewhere_is_rejected_with_the_reason() {
             "5-line",
             "uriSpec is \"/\\r\\nHost: evil.example\", expected one without control characters",
         ),
+        (
+            "6-space",
+            "uriSpec is \"/ evil.example\", expected one in which a space",
+        ),
+        (
+            "7-spelled",
+            "uriSpec is \"{scheme}://{address}@evil.example\", expected one",
+        ),
     ];
     assert_eq!(rejected.len(), expected.len(), "{rejected:?}");
     for (rejected, (znode, reason)) in rejected.iter().zip(expected) {
@@ -357,7 +367,7 @@ fn what_would_lead_elsewhere_is_rejected_with_the_reason() {
         assert!(rejected.reason().starts_with(reason), "{rejected}");
     }
     // These are odd, and lead nowhere else.
-    plant("6-odd", "10.0.0.1", &literal("@evil.example"));
+    plant("8-odd", "10.0.0.1", &literal("@evil.example"));
     let url = "http://10.0.0.1:80/@evil.example";
     until("the odd one is found", SOON, || {
         discovery::url("users", &[]).ok().as_deref() == Some(url)
