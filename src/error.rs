@@ -32,7 +32,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// This side was never connected, or has been disconnected since.
+    /// This side was never connected, or has been disconnected since, or this process was forked from one that uses
+    /// this library.
     NotConnected,
     /// ZooKeeper did not answer in time. The message carries the last failure that was seen.
     Timeout,
@@ -93,6 +94,16 @@ impl Error {
         Error::new(
             ErrorKind::NotConnected,
             format!("{side} is not connected: call party::{side}::connect() first"),
+        )
+    }
+
+    pub(crate) fn forked(side: &str) -> Error {
+        Error::new(
+            ErrorKind::NotConnected,
+            format!(
+                "{side} is not connected: this process was forked from one that uses party, which works in that one \
+                 alone: fork before its first use, or execute a program"
+            ),
         )
     }
 

@@ -6,7 +6,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 use std::fmt;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,11 @@ static AT_EXIT: Mutex<Vec<Arc<Shutdown>>> = Mutex::new(Vec::new());
 /// # Limitations
 /// Nothing runs after `SIGKILL`, `abort`, or a panic in a program built with `panic = "abort"`: the instances then stay
 /// until the session times out. The same may happen if ZooKeeper is away while the guard acts, on a `SIGTERM` for instance.
+///
+/// After `fork` the guard is the parent's alone: in the child it does nothing, at exit too, and a signal that it watches
+/// has its default action.
 pub fn disconnect_on_drop() -> DisconnectGuard {
+    process::watch_forks();
     DisconnectGuard {
         shutdown: Arc::new(Shutdown::default()),
     }
@@ -51,6 +56,9 @@ impl DisconnectGuard {
     /// the program stops when it sees fit. Otherwise the signal's default action follows, and the process ends by that
     /// signal. So install handlers of your own before this.
     pub fn on_signals(self) -> DisconnectGuard {
+        if process::is_forked() {
+            return self;
+        }
         let shutdown = self.shutdown.clone();
         if let Err(error) = watch_signals(shutdown) {
             log::warn!(
@@ -62,6 +70,9 @@ impl DisconnectGuard {
 
     /// Does the same when the process ends through [`std::process::exit`].
     pub fn at_exit(self) -> DisconnectGuard {
+        if process::is_forked() {
+            return self;
+        }
         AT_EXIT.lock().push(self.shutdown.clone());
         if let Err(error) = process::at_exit(shut_down_all, exit_bound) {
             log::warn!(
@@ -102,6 +113,10 @@ struct Shutdown {
 
 impl Shutdown {
     fn run(&self) {
+        // It is the parent's to disconnect.
+        if process::is_forked() {
+            return;
+        }
         let drain = registration::drain();
         let mut progress = self.progress.lock();
         if *progress != Progress::NotBegun {
@@ -159,30 +174,35 @@ fn shut_down_all() {
     all.iter().for_each(|shutdown| shutdown.run());
 }
 
-fn watch_signals(shutdown: Arc<Shutdown>) -> std::io::Result<()> {
-    let mut left_alone = Vec::new();
-    let mut watched = Vec::new();
-    for signal in [SIGTERM, SIGINT] {
-        match process::disposition(signal) {
-            process::Disposition::Ignored => {}
-            process::Disposition::Handled => {
-                left_alone.push(signal);
-                watched.push(signal);
-            }
-            process::Disposition::Default => watched.push(signal),
-        }
-    }
-    let mut signals = Signals::new(watched)?;
-    let run = move || {
-        for signal in signals.forever() {
-            shutdown.run();
-            if !left_alone.contains(&signal) {
-                let _ = emulate_default_handler(signal);
-            }
-        }
-    };
+fn watch_signals(shutdown: Arc<Shutdown>) -> io::Result<()> {
+    let (hand_over, handed_over) = mpsc::channel::<(Signals, Vec<i32>)>();
+    // The thread first: with handlers that nobody acts upon, a signal would do nothing at all.
     thread::Builder::new()
         .name("party-signals".into())
-        .spawn(run)
-        .map(drop)
+        .spawn(move || {
+            if let Ok((signals, left_alone)) = handed_over.recv() {
+                act_on(signals, &left_alone, &shutdown);
+            }
+        })?;
+    let (mut left_alone, mut watched) = (Vec::new(), Vec::new());
+    for signal in [SIGTERM, SIGINT] {
+        match process::disposition(signal) {
+            process::Disposition::Ignored => continue,
+            process::Disposition::Handled => left_alone.push(signal),
+            process::Disposition::Default => process::default_after_fork(signal)?,
+        }
+        watched.push(signal);
+    }
+    // The thread is there for as long as it has not received them.
+    let _ = hand_over.send((Signals::new(watched)?, left_alone));
+    Ok(())
+}
+
+fn act_on(mut signals: Signals, left_alone: &[i32], shutdown: &Shutdown) {
+    for signal in signals.forever() {
+        shutdown.run();
+        if !left_alone.contains(&signal) {
+            let _ = emulate_default_handler(signal);
+        }
+    }
 }

@@ -1,13 +1,16 @@
-//! Runs code when the process exits, and tells how it handles a signal: the standard library does neither.
+//! Runs code when the process exits, notes forks, and tells how a signal is handled: the standard library does none of it.
 //!
-//! The one place of this crate with unsafe code: two calls of the C library that take no pointer of ours but to a
-//! function and to a structure on the stack.
+//! The one place of this crate with unsafe code: three calls of the C library that take no pointer of ours but to
+//! functions and to a structure on the stack.
 #![allow(unsafe_code)]
 
-use parking_lot::Mutex;
+use once_cell::sync::{Lazy, OnceCell};
+use signal_hook::flag;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,28 +18,25 @@ use std::time::{Duration, Instant};
 type Exit = (fn(), fn() -> Duration);
 
 /// Set once.
-static AT_EXIT: Mutex<Option<Exit>> = Mutex::new(None);
+static AT_EXIT: OnceCell<Exit> = OnceCell::new();
 
 /// Has `run` called when the process exits, and waited for at most as long as `bound` then says. Further calls change
 /// nothing.
 pub(crate) fn at_exit(run: fn(), bound: fn() -> Duration) -> io::Result<()> {
-    let mut at_exit = AT_EXIT.lock();
-    if at_exit.is_some() {
-        return Ok(());
-    }
-    // SAFETY: `exiting` is a function without arguments that does not unwind.
-    if unsafe { libc::atexit(exiting) } != 0 {
-        return Err(io::Error::other("the list of exit handlers is full"));
-    }
-    *at_exit = Some((run, bound));
-    Ok(())
+    let watch = || {
+        // SAFETY: `exiting` is a function without arguments that does not unwind.
+        match unsafe { libc::atexit(exiting) } {
+            0 => Ok((run, bound)),
+            _ => Err(io::Error::other("the list of exit handlers is full")),
+        }
+    };
+    AT_EXIT.get_or_try_init(watch).map(drop)
 }
 
 extern "C" fn exiting() {
     let _ = catch_unwind(|| {
-        let at_exit = *AT_EXIT.lock();
-        if let Some((run, bound)) = at_exit {
-            let _ = run_elsewhere(run, bound());
+        if let Some((run, bound)) = AT_EXIT.get().filter(|_| !is_forked()) {
+            let _ = run_elsewhere(*run, bound());
         }
     });
 }
@@ -67,6 +67,44 @@ fn wait_for_end(mut stream: UnixStream, deadline: Instant) -> io::Result<()> {
     }
 }
 
+/// Whether this process was forked from one that uses this library. A plain load, which a lookup can afford: to ask for
+/// the id of the process takes a system call.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// The same, for handlers of signals.
+static FORKED_FLAG: Lazy<Arc<AtomicBool>> = Lazy::new(Arc::default);
+
+/// Notes forks from now on, except those that bypass the C library.
+///
+/// A forked process has a copy of everything but the threads: none that serves it, connections that are those of its
+/// parent, and locks whose holders and waiters are gone. So this library does nothing there any more.
+pub(crate) fn watch_forks() {
+    static WATCHED: OnceCell<()> = OnceCell::new();
+    WATCHED.get_or_init(|| {
+        Lazy::force(&FORKED_FLAG);
+        // SAFETY: `note_fork` is a function without arguments that does not unwind. It writes two atomics, which the
+        // child of a process with many threads may do. Where the call fails for want of memory, no fork is noted.
+        unsafe { libc::pthread_atfork(None, None, Some(note_fork)) };
+    });
+}
+
+extern "C" fn note_fork() {
+    FORKED.store(true, Ordering::Relaxed);
+    if let Some(flag) = Lazy::get(&FORKED_FLAG) {
+        flag.store(true, Ordering::Relaxed);
+    }
+}
+
+#[inline]
+pub(crate) fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// Has the signal end this process by its default action after a fork: the thread that acts on it stays behind.
+pub(crate) fn default_after_fork(signal: i32) -> io::Result<()> {
+    flag::register_conditional_default(signal, FORKED_FLAG.clone()).map(drop)
+}
+
 /// How the process handles a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disposition {
@@ -92,10 +130,9 @@ pub(crate) fn disposition(signal: i32) -> Disposition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parking_lot::Condvar;
+    use parking_lot::{Condvar, Mutex};
     use std::process::Command;
-    use std::sync::atomic::AtomicBool;
-    use std::sync::{Arc, mpsc};
+    use std::sync::mpsc;
 
     const CHILD: &str = "PARTY_TEST_AT_EXIT";
 

@@ -1,5 +1,7 @@
 //! The two sides of the library, each with a connection of its own.
 
+use crate::error::{Error, Result};
+use crate::process;
 use std::fmt;
 
 /// The side that is connected.
@@ -15,6 +17,16 @@ impl Side {
         match self {
             Side::Registration => "registration",
             Side::Discovery => "discovery",
+        }
+    }
+
+    /// Refuses to work in a process that was forked from one that uses this library. Asked before any lock is taken,
+    /// since whoever held it may not be there.
+    #[inline]
+    pub(crate) fn check_process(self) -> Result<()> {
+        match process::is_forked() {
+            true => Err(Error::forked(self.name())),
+            false => Ok(()),
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::{Listener, Look, Subscription};
 use crate::model::{Service, path};
+use crate::process;
+use crate::side::Side;
 use crate::slot::Slot;
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::Supervisor;
@@ -35,6 +37,8 @@ pub(crate) struct Directory {
 impl Directory {
     /// Connects, and waits for the session unless it is to be established in the background.
     pub(crate) fn connect(settings: Settings) -> Result<Directory> {
+        Side::Discovery.check_process()?;
+        process::watch_forks();
         let (connector, chroot) = zk::connector(&settings)?;
         let subscriptions = Arc::new(Subscriptions::new(path::instances(
             &chroot,
@@ -74,8 +78,10 @@ impl Directory {
     }
 
     pub(crate) fn hide(&self) {
-        self.subscriptions
-            .hide(&mut self.subscriptions.state.lock());
+        if !process::is_forked() {
+            self.subscriptions
+                .hide(&mut self.subscriptions.state.lock());
+        }
     }
 
     /// Follows the service from now on, and waits for its first snapshot.
@@ -91,6 +97,9 @@ impl Directory {
     }
 
     pub(crate) fn release(&self, name: &str) {
+        if process::is_forked() {
+            return;
+        }
         let mut state = self.subscriptions.state.lock();
         let Some(interest) = state.services.get_mut(name) else {
             return;
@@ -134,6 +143,7 @@ impl Directory {
     }
 
     fn load(&self, name: &str, claim: impl FnOnce(&mut Interest)) -> Result<Arc<Snapshot>> {
+        self.check_open()?;
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
         let mut state = self.subscriptions.state.lock();
@@ -203,10 +213,13 @@ impl Directory {
 
     /// Asks ZooKeeper whether the instances of the environment can be listed.
     pub(crate) fn healthy(&self) -> bool {
-        self.supervisor.can_list(&self.subscriptions.instances)
+        !process::is_forked() && self.supervisor.can_list(&self.subscriptions.instances)
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
+        if process::is_forked() {
+            return ConnectionState::Unconnected;
+        }
         self.supervisor.state()
     }
 
@@ -214,6 +227,7 @@ impl Directory {
         &self,
         listener: impl FnMut(ConnectionState) + Send + 'static,
     ) -> Result<Subscription> {
+        Side::Discovery.check_process()?;
         self.supervisor.on_state_change(listener)
     }
 
@@ -226,12 +240,16 @@ impl Directory {
         if self.subscriptions.is_closed() {
             Err(Error::not_connected(SIDE))
         } else {
-            Ok(())
+            Side::Discovery.check_process()
         }
     }
 
     /// Ends the session. Idempotent. Where ZooKeeper does not answer in time, that goes on in the background.
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
+        // The session is still that of the parent.
+        if process::is_forked() {
+            return Ok(());
+        }
         self.subscriptions.close();
         self.subscriptions.loaded.notify_all();
         self.inbox.wake();

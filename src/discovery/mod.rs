@@ -25,6 +25,7 @@ use crate::config::{Config, DISCONNECT_WITHIN};
 use crate::error::{Error, Result};
 use crate::listener::Subscription;
 use crate::model::ServiceInstance;
+use crate::process;
 use crate::side::Side;
 use crate::slot::Slot;
 use crate::zk::ConnectionState;
@@ -274,12 +275,13 @@ pub fn clear_override(name: &str) {
 /// Builds something of one live instance of the service.
 fn with_instance(name: &str, build: impl Fn(&ServiceInstance) -> Result<String>) -> Result<String> {
     // Returned from in here, not out of a closure: to move what was just written takes as long as to find the instance.
-    if let Some(view) = VIEW.load().as_deref()
+    if !process::is_forked()
+        && let Some(view) = VIEW.load().as_deref()
         && let Some(instance) = provider::pick(view, name)
     {
         return build(instance);
     }
-    // Not known yet, nothing to pick, or not connected: the directory knows what to do or to say.
+    // Not known yet, nothing to pick, not connected, or not in this process: the directory knows what to do or to say.
     match DIRECTORY.load().as_deref() {
         Some(directory) => provider::with_instance(directory, name, build),
         None => Err(Error::not_connected("discovery")),

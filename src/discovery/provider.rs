@@ -128,6 +128,7 @@ pub(crate) fn with_instance(
     name: &str,
     build: impl Fn(&ServiceInstance) -> Result<String>,
 ) -> Result<String> {
+    directory.check_open()?;
     if let Some(snapshot) = directory.view().get(name) {
         snapshot.mark_used();
         return build(pick_or_say_why(directory, name, snapshot)?);

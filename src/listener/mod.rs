@@ -4,6 +4,7 @@
 //! the newest. So a slow listener delays nobody, and the states it was too slow for are skipped.
 
 use crate::error::{Error, Result};
+use crate::process;
 use crate::sync::{Condvar, Mutex};
 use crate::throttle::Throttle;
 use std::fmt;
@@ -161,6 +162,11 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        if process::is_forked() {
+            // The thread is the parent's, and nobody here could be waited for.
+            std::mem::forget((self.thread.take(), self.leave.take()));
+            return;
+        }
         self.listener.close();
         let thread = self.thread.take();
         // A thread cannot wait for its own end.

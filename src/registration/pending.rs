@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::excerpt::excerpt;
 use crate::model::Service;
 use crate::registration::registrar::Registrar;
+use crate::side::Side;
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -79,6 +80,7 @@ impl PendingRegistration {
     /// [`ErrorKind::Unhealthy`] when all attempts were used up, [`ErrorKind::Cancelled`] after
     /// [`cancel`](PendingRegistration::cancel), [`ErrorKind::NotConnected`] when registration was disconnected.
     pub fn wait(&self, timeout: Duration) -> Result<String> {
+        Side::Registration.check_process()?;
         let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
         let mut state = self.shared.state.lock();
         loop {
@@ -107,8 +109,10 @@ impl PendingRegistration {
     /// Ends the attempts, and takes the registration out of ZooKeeper if it was already made. Returns at once;
     /// whatever was under way, the service does not stay registered.
     pub fn cancel(&self) {
-        self.shared.cancel();
-        self.registrar.withdraw(&self.service, &self.id);
+        if Side::Registration.check_process().is_ok() {
+            self.shared.cancel();
+            self.registrar.withdraw(&self.service, &self.id);
+        }
     }
 }
 
@@ -146,6 +150,7 @@ pub(crate) fn start(
     attempts: u32,
     clock: Arc<dyn Clock>,
 ) -> Result<PendingRegistration> {
+    Side::Registration.check_process()?;
     let shared = Arc::new(Shared::default());
     let gate = Gate {
         registrar: registrar.clone(),
@@ -177,10 +182,13 @@ impl Gate {
     fn run(self, mut check: Check, attempts: u32, clock: &dyn Clock) {
         let outcome = self.attempt(&mut check, attempts, clock);
         if let Err(error) = &outcome {
-            log::warn!(
-                "{} is not registered, giving up: {error}",
-                excerpt(self.service.name())
-            );
+            // Cancelled or disconnected is what the program wanted, and nothing to warn of.
+            let level = match error.kind() {
+                ErrorKind::Cancelled | ErrorKind::NotConnected => log::Level::Debug,
+                _ => log::Level::Warn,
+            };
+            let name = excerpt(self.service.name());
+            log::log!(level, "{name} is not registered, giving up: {error}");
         }
         // A check may hold whatever its author likes, and its drop may panic.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(check)));

@@ -9,9 +9,11 @@ use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::Subscription;
 use crate::model::{Service, ServiceInstance, path};
+use crate::process;
 use crate::registration::address;
 use crate::registration::desired::{Desired, Outcome, Revision};
 use crate::registration::reconciler::{self, Reconciler};
+use crate::side::Side;
 use crate::zk::ConnectionState;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{self, Failure, Request};
@@ -36,6 +38,8 @@ pub(crate) struct Registrar {
 impl Registrar {
     /// Connects, and waits for the session unless it is to be established in the background.
     pub(crate) fn connect(settings: Settings) -> Result<Registrar> {
+        Side::Registration.check_process()?;
+        process::watch_forks();
         let (connector, chroot) = zk::connector(&settings)?;
         let (desired, inbox) = (Arc::new(Desired::default()), Arc::new(Inbox::default()));
         let timeout = settings.session_timeout;
@@ -68,6 +72,9 @@ impl Registrar {
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
+        if process::is_forked() {
+            return ConnectionState::Unconnected;
+        }
         self.supervisor.state()
     }
 
@@ -75,6 +82,7 @@ impl Registrar {
         &self,
         listener: impl FnMut(ConnectionState) + Send + 'static,
     ) -> Result<Subscription> {
+        Side::Registration.check_process()?;
         self.supervisor.on_state_change(listener)
     }
 
@@ -85,6 +93,7 @@ impl Registrar {
         services: &[(Service, String)],
         permitted: &dyn Fn() -> bool,
     ) -> Result<()> {
+        Side::Registration.check_process()?;
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
         let instances = self.instances_of(services, deadline)?;
@@ -150,6 +159,7 @@ impl Registrar {
     /// Takes out what was registered here under the service's name, and id or port where they are set. With an id
     /// that was not registered here, the node of that id is deleted.
     pub(crate) fn unregister(&self, service: &Service) -> Result<bool> {
+        Side::Registration.check_process()?;
         Service::check_name(service.name())?;
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
@@ -174,6 +184,9 @@ impl Registrar {
 
     /// Takes out one registration without waiting for it.
     pub(crate) fn withdraw(&self, service: &Service, id: &str) {
+        if process::is_forked() {
+            return;
+        }
         let gone = self
             .desired
             .withdraw(|instance| instance.name() == service.name() && instance.id() == id);
@@ -184,17 +197,21 @@ impl Registrar {
 
     pub(crate) fn is_registered(&self, service: &Service, id: &str) -> bool {
         let path = path::instance(&path::service(&self.instances, service.name()), id);
-        self.desired.is_placed(&path)
+        !process::is_forked() && self.desired.is_placed(&path)
     }
 
     /// Asks ZooKeeper whether the instances of the environment can be listed.
     pub(crate) fn healthy(&self) -> bool {
-        self.supervisor.can_list(&self.instances)
+        !process::is_forked() && self.supervisor.can_list(&self.instances)
     }
 
     /// Ends the session and with it all registrations. Idempotent. Where ZooKeeper does not answer in time, nothing is
     /// registered again, and ending the session goes on in the background.
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
+        // The session is still that of the parent.
+        if process::is_forked() {
+            return Ok(());
+        }
         self.desired.close();
         self.inbox.wake();
         // The last request of the session: nothing that is written now comes after it.
@@ -206,7 +223,7 @@ impl Registrar {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.desired.is_closed()
+        process::is_forked() || self.desired.is_closed()
     }
 
     fn path_of(&self, instance: &ServiceInstance) -> String {

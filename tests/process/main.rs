@@ -1,0 +1,280 @@
+//! The library in a process that forks, or that can start no thread: this test program, run again for one test that is
+//! ignored otherwise.
+#![allow(
+    unsafe_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and to fork is unsafe"
+)]
+
+use party::{Config, ConnectionState, Error, ErrorKind, Service, discovery, registration};
+use party_testing::client::Client;
+use party_testing::process::signal;
+use party_testing::server::shared;
+use party_testing::{unique, until};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Output, Stdio, exit};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PART: &str = "PARTY_TEST_PART";
+const ENVIRONMENT: &str = "PARTY_TEST_ENVIRONMENT";
+/// A bound for what should take no time, on a loaded machine.
+const AT_ONCE: Duration = Duration::from_secs(10);
+/// Far longer than that: a process that waits for it is seen to.
+const DRAIN: Duration = Duration::from_secs(60);
+
+fn config(environment: &str) -> Config {
+    Config::new()
+        .connection_string(shared())
+        .environment(environment)
+        .address("10.0.0.1")
+        .connection_timeout(Duration::from_secs(30))
+        .drain(DRAIN)
+}
+
+/// Starts this program anew to play a part.
+fn start(part: &str, environment: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args([
+            "part",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .envs([
+            (PART, part),
+            (ENVIRONMENT, environment),
+            ("RUST_BACKTRACE", "0"),
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Plays a part to its end, and returns what it said.
+fn play(part: &str) -> Output {
+    start(part, &unique("process")).wait_with_output().unwrap()
+}
+
+/// What the processes of the tests below run.
+#[test]
+#[ignore = "run by the other tests of this file"]
+fn part() {
+    let Ok(part) = std::env::var(PART) else {
+        return;
+    };
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Warn)
+        .init();
+    let environment = std::env::var(ENVIRONMENT).unwrap();
+    match part.as_str() {
+        "clean" => clean(&environment),
+        "calls" => parent(&environment, calls),
+        "exit" => parent(&environment, |_| exit(7)),
+        "drop" => parent(&environment, |connected| {
+            drop(connected);
+            exit(7)
+        }),
+        "signal" => parent(&environment, |_| {
+            signal(std::process::id(), "-TERM");
+            thread::sleep(DRAIN);
+            exit(1)
+        }),
+        "threadless" => threadless(),
+        other => panic!("{other}"),
+    }
+}
+
+fn clean(environment: &str) {
+    let _party = party::disconnect_on_drop();
+    registration::connect_with(config(environment).drain(Duration::ZERO)).unwrap();
+    discovery::connect_with(config(environment)).unwrap();
+    let service = Service::new("foo", 1).id("1");
+    registration::register(service.clone()).unwrap();
+    discovery::url("foo", &[]).unwrap();
+    registration::unregister(&service).unwrap();
+    registration::register(service).unwrap();
+    registration::disconnect().unwrap();
+    discovery::disconnect().unwrap();
+}
+
+/// What a process holds that forks.
+struct Connected {
+    provider: party::ServiceProvider,
+    pending: party::PendingRegistration,
+    _listeners: [party::Subscription; 3],
+    _guard: party::DisconnectGuard,
+}
+
+/// Connects, forks, and says how the child ended. The child is done with `child`, which does not return.
+fn parent(environment: &str, child: fn(Connected)) {
+    let guard = party::disconnect_on_drop().on_signals().at_exit();
+    registration::connect_with(config(environment)).unwrap();
+    discovery::connect_with(config(environment)).unwrap();
+    registration::register(Service::new("foo", 1).id("1")).unwrap();
+    discovery::url("foo", &[]).unwrap();
+    let connected = Connected {
+        provider: discovery::service_provider("foo").unwrap(),
+        pending: registration::register_in_background(Service::new("bar", 1), || false).unwrap(),
+        _listeners: [
+            discovery::on_change("foo", |_| {}).unwrap(),
+            discovery::on_state_change(|_| {}).unwrap(),
+            registration::on_state_change(|_| {}).unwrap(),
+        ],
+        _guard: guard,
+    };
+    let began = Instant::now();
+    // SAFETY: the child allocates and takes locks, which glibc allows after a fork; it fails loudly where it does not.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        child(connected);
+        exit(9);
+    }
+    let mut status = 0;
+    // SAFETY: the status is on the stack.
+    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+    assert!(
+        began.elapsed() < AT_ONCE,
+        "the child took {:?}",
+        began.elapsed()
+    );
+    let status = std::process::ExitStatus::from_raw(status);
+    println!("\nchild {:?} {:?}", status.code(), status.signal());
+    assert_eq!(registration::state(), ConnectionState::Connected);
+    assert!(registration::healthy() && discovery::healthy());
+    let client = Client::connect(shared()).unwrap();
+    let node = format!("/{environment}/instances/foo/1");
+    assert!(client.exists(&node).unwrap().is_some());
+    registration::register(Service::new("foo", 2).id("2")).unwrap();
+    let both = || connected.provider.instances().unwrap().len() == 2;
+    until("the parent goes on", AT_ONCE, both);
+    connected.pending.cancel();
+    registration::disconnect().unwrap();
+    discovery::disconnect().unwrap();
+    println!("parent done");
+    // Without the guard, which would wait.
+    // SAFETY: nothing is left to be done.
+    unsafe { libc::_exit(0) };
+}
+
+/// Calls everything in a forked child.
+fn calls(connected: Connected) {
+    let service = || Service::new("foo", 1).id("2");
+    let of_child = [
+        registration::register(service()).unwrap_err(),
+        registration::register_all([service()]).unwrap_err(),
+        registration::register_when_healthy(service(), || true).unwrap_err(),
+        registration::register_in_background(service(), || true).unwrap_err(),
+        registration::unregister(&service()).unwrap_err(),
+        registration::connect_with(config("any")).unwrap_err(),
+        discovery::connect_with(config("any")).unwrap_err(),
+        connected.pending.wait(DRAIN).unwrap_err(),
+        discovery::url("foo", &[]).unwrap_err(),
+        discovery::url("unseen", &[]).unwrap_err(),
+        discovery::base_url("foo", "").unwrap_err(),
+        discovery::service_provider("foo").unwrap_err(),
+        discovery::services().unwrap_err(),
+        discovery::on_change("foo", |_| {}).unwrap_err(),
+        discovery::on_state_change(|_| {}).unwrap_err(),
+        registration::on_state_change(|_| {}).unwrap_err(),
+        connected.provider.instance().unwrap_err(),
+        connected.provider.instances().unwrap_err(),
+        connected.provider.rejected().unwrap_err(),
+    ];
+    let says_why = |error: &Error| {
+        error.kind() == ErrorKind::NotConnected && error.to_string().contains("forked")
+    };
+    assert!(of_child.iter().all(says_why), "{of_child:?}");
+    connected.pending.cancel();
+    assert!(!connected.pending.is_registered());
+    assert!(!registration::healthy() && !discovery::healthy());
+    assert_eq!(registration::state(), ConnectionState::Unconnected);
+    assert_eq!(discovery::state(), ConnectionState::Unconnected);
+    registration::disconnect().unwrap();
+    discovery::disconnect().unwrap();
+    drop(connected);
+    exit(7);
+}
+
+/// Has a guard watch signals where no thread can be started.
+fn threadless() {
+    let pages: u64 = fs::read_to_string("/proc/self/statm")
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    // Room for some data, but for no stack.
+    let limit = pages * 4096 + (1 << 20);
+    let limit = libc::rlimit {
+        rlim_cur: limit,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the limit is on the stack.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    assert!(thread::Builder::new().spawn(|| {}).is_err());
+    let _guard = party::disconnect_on_drop().on_signals();
+    println!("\nready");
+    signal(std::process::id(), "-TERM");
+    thread::sleep(DRAIN);
+}
+
+fn assert_that_the_child_ended(part: &str, how: &str) {
+    let output = play(part);
+    let (said, warned) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(said.contains(how), "{said}{warned}");
+    assert!(said.contains("parent done"), "{said}{warned}");
+    assert!(
+        !warned.contains("WARN") && !warned.contains("ERROR"),
+        "{warned}"
+    );
+}
+
+#[test]
+fn calls_in_a_forked_child_end_at_once_saying_why_and_the_parent_keeps_its_sessions() {
+    assert_that_the_child_ended("calls", "child Some(7) None");
+}
+
+#[test]
+fn a_forked_child_neither_waits_nor_warns_at_its_exit() {
+    assert_that_the_child_ended("exit", "child Some(7) None");
+}
+
+#[test]
+fn a_forked_child_neither_waits_nor_warns_when_it_drops_what_it_inherited() {
+    assert_that_the_child_ended("drop", "child Some(7) None");
+}
+
+#[test]
+fn a_signal_that_the_guard_watches_ends_a_forked_child_by_its_default_action() {
+    assert_that_the_child_ended("signal", "child None Some(15)");
+}
+
+#[test]
+fn a_signal_ends_a_program_that_can_start_no_thread_to_watch_it() {
+    let output = play("threadless");
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(15), "{warned}");
+    assert!(warned.contains("signals cannot be watched"), "{warned}");
+}
+
+#[test]
+fn nothing_is_warned_of_where_all_goes_well() {
+    let output = play("clean");
+    assert!(output.status.success());
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !warned.contains("WARN") && !warned.contains("ERROR"),
+        "{warned}"
+    );
+}
