@@ -586,7 +586,8 @@ mod tests {
         let many: Vec<_> = (0..100).map(|n| (service(), n.to_string())).collect();
         registrar.register(&many, &|| true).unwrap();
         let parents = ["/test", "/test/instances", "/test/instances/foo"].len();
-        let found_missing = 1;
+        // The node alone, then with its service, and with one more above it.
+        let found_missing = 1 + 2 + 3;
         let creates = registry.calls().create;
         assert_eq!(creates, many.len() + parents + found_missing);
     }

@@ -101,6 +101,29 @@ fn nodes_are_open_to_the_world_unless_credentials_are_configured() {
 }
 
 #[test]
+fn rights_on_what_is_above_the_parent_of_what_is_missing_are_not_needed() {
+    let environment = unique("rights");
+    let client = connect();
+    let instances = format!("/{environment}/instances");
+    let created = client.create_all(&instances, b"", Kind::Persistent);
+    created.unwrap();
+    let read_only = [(1, "world".to_owned(), "anyone".to_owned())];
+    client
+        .set_acl(&format!("/{environment}"), &read_only)
+        .unwrap();
+    let _party = Party::connected(&config(shared(), &environment));
+    registration::register(Service::new("foo", 5000).id("1")).unwrap();
+    client.set_acl(&instances, &read_only).unwrap();
+    let error = registration::register(Service::new("bar", 5000).id("1")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    let (why, above) = (
+        format!("{error:#}"),
+        format!("create {instances}/bar: NoAuth"),
+    );
+    assert!(why.contains(&above), "{why}");
+}
+
+#[test]
 fn the_node_of_a_service_goes_after_its_last_instance_and_is_made_anew() {
     let server = Server::with(Options {
         java_properties: vec!["znode.container.checkIntervalMs=20".into()],

@@ -9,8 +9,9 @@ use crate::zk::{Answer, Failure, Mode, Node, Reply, Request};
 pub(super) enum Stage {
     /// Creates the node.
     Create,
-    /// Creates what is missing above the node, and then the node.
-    CreateBelow,
+    /// Creates so many nodes above ours, and then ours. From the bottom up, one more each time: whoever may create below
+    /// a node need not have any right on what is above it, and would be refused to create that even where it exists.
+    CreateBelow(usize),
     /// Looks at what stands in the place of our node, or of one that is not desired.
     Inspect,
     /// Deletes the node of this owner and creates ours, back to back.
@@ -43,7 +44,7 @@ type Answers = Vec<Answer>;
 impl Stage {
     /// Whether the last answer is that to creating the node.
     pub(super) fn creates(self) -> bool {
-        matches!(self, Stage::Create | Stage::CreateBelow)
+        matches!(self, Stage::Create | Stage::CreateBelow(_))
     }
 }
 
@@ -62,12 +63,15 @@ pub(super) fn next(task: &Task, stage: Stage, owner: i64, mut answers: Answers) 
         Stage::Create => match last {
             Ok(_) => Step::Placed(Placed::default()),
             Err(Failure::NodeExists) => Step::Ask(Stage::Inspect, vec![inspect(task)]),
-            Err(Failure::NoNode) => Step::Ask(Stage::CreateBelow, create_below(task)),
+            Err(Failure::NoNode) => create_below(task, 1),
             Err(failure) => Step::Failed(failure),
         },
-        Stage::CreateBelow => match last {
+        Stage::CreateBelow(levels) => match last {
             Ok(_) => Step::Placed(Placed::default()),
             Err(failure) if failure.leaves_doubt() => Step::Failed(failure),
+            Err(_) if answers.first() == Some(&Err(Failure::NoNode)) => {
+                create_below(task, levels + 1)
+            }
             Err(failure) => Step::Failed(refusal(answers).unwrap_or(failure)),
         },
         Stage::Inspect => match last.and_then(Reply::node) {
@@ -147,19 +151,27 @@ pub(super) fn create(task: &Task) -> Request {
     }
 }
 
-/// Creates what is missing above a node. What is right above it, its service, goes with the last of its instances.
-fn create_below(task: &Task) -> Vec<Request> {
-    let service = task.path.rsplit_once('/').map(|(service, _)| service);
-    let parents = path::parents(&task.path).map(|parent| Request::Create {
-        path: parent.to_owned(),
+/// Creates so many nodes above ours, and then ours. What is right above it, its service, goes with the last of its
+/// instances.
+fn create_below(task: &Task, levels: usize) -> Step {
+    let parents: Vec<_> = path::parents(&task.path).collect();
+    let Some(highest) = parents.len().checked_sub(levels) else {
+        // Something above was deleted at this very moment.
+        return Step::Failed(Failure::NoNode);
+    };
+    let service = parents.len() - 1;
+    let created = parents.iter().enumerate().skip(highest);
+    let parents = created.map(|(level, parent)| Request::Create {
+        path: (*parent).to_owned(),
         data: [].into(),
-        mode: if Some(parent) == service {
+        mode: if level == service {
             Mode::Container
         } else {
             Mode::Persistent
         },
     });
-    parents.chain([create(task)]).collect()
+    let requests = parents.chain([create(task)]).collect();
+    Step::Ask(Stage::CreateBelow(levels), requests)
 }
 
 fn inspect(task: &Task) -> Request {
@@ -199,14 +211,46 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_parent_is_created_in_one_go_with_the_node() {
-        let step = next(
-            &task(Goal::Present),
-            Stage::Create,
-            OURS,
-            vec![Err(Failure::NoNode)],
-        );
-        assert_eq!(asked(step), (Stage::CreateBelow, 4));
+    fn missing_parents_are_created_from_the_bottom_up_in_one_go_with_the_node() {
+        let missing = |levels| (0..=levels).map(|_| Err(Failure::NoNode)).collect();
+        let mut stage = Stage::Create;
+        for (levels, parents) in [
+            vec!["/test/instances/foo"],
+            vec!["/test/instances", "/test/instances/foo"],
+            vec!["/test", "/test/instances", "/test/instances/foo"],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let step = next(&task(Goal::Present), stage, OURS, missing(levels));
+            let Step::Ask(next_stage, requests) = step else {
+                panic!("{step:?}");
+            };
+            stage = next_stage;
+            let created: Vec<_> = requests
+                .iter()
+                .map(|request| match request {
+                    Request::Create { path, mode, .. } => (&**path, *mode),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            let mode = |path| match path {
+                "/test/instances/foo" => Mode::Container,
+                _ => Mode::Persistent,
+            };
+            let expected = parents.into_iter().map(|path| (path, mode(path)));
+            let node = ("/test/instances/foo/1", Mode::Ephemeral);
+            assert_eq!(created, expected.chain([node]).collect::<Vec<_>>());
+        }
+        let step = next(&task(Goal::Present), stage, OURS, missing(3));
+        assert_eq!(step, Step::Failed(Failure::NoNode));
+    }
+
+    #[test]
+    fn a_parent_that_exists_ends_the_way_up() {
+        let answers = vec![Err(Failure::NodeExists), Ok(Reply::Done), Ok(Reply::Done)];
+        let step = next(&task(Goal::Present), Stage::CreateBelow(2), OURS, answers);
+        assert_eq!(step, Step::Placed(Placed::default()));
     }
 
     #[test]
@@ -218,7 +262,7 @@ mod tests {
             Err(Failure::NoNode),
             Err(Failure::NoNode),
         ];
-        let step = next(&task(Goal::Present), Stage::CreateBelow, OURS, answers);
+        let step = next(&task(Goal::Present), Stage::CreateBelow(3), OURS, answers);
         assert_eq!(step, Step::Failed(refused));
     }
 
@@ -226,7 +270,7 @@ mod tests {
     fn a_write_that_may_yet_be_carried_out_is_the_reason_whatever_failed_before_it() {
         let lost = || Err(Failure::Lost("closed".into()));
         for (stage, before) in [
-            (Stage::CreateBelow, Failure::NoNode),
+            (Stage::CreateBelow(1), Failure::NoNode),
             (Stage::Replace(9), Failure::BadVersion),
         ] {
             let step = next(&task(Goal::Present), stage, OURS, vec![Err(before), lost()]);
