@@ -4,7 +4,7 @@ use crate::environment::{
     ADDRESS, ATTEMPTS, CONNECTION_TIMEOUT, DRAIN, ENVIRONMENT, SESSION_TIMEOUT,
     SHARED_CONNECTION_STRINGS, Variables,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::{self, path};
 use crate::side::Side;
 use std::fmt;
@@ -205,7 +205,7 @@ impl Config {
                 return Ok((source.to_owned(), value.clone()));
             }
         }
-        Err(missing(
+        Err(Error::not_set(
             "the ZooKeeper ensemble",
             &[own.0, shared, environment],
             "connection_string",
@@ -218,7 +218,11 @@ impl Config {
             (ENVIRONMENT, &variables.environment),
         ];
         let Some((source, name)) = first(candidates) else {
-            return Err(missing("the environment", &[ENVIRONMENT], "environment"));
+            return Err(Error::not_set(
+                "the environment",
+                &[ENVIRONMENT],
+                "environment",
+            ));
         };
         let expected = |expected: &str| Error::invalid_configuration(source, name, expected);
         path::check_segment(name).map_err(expected)?;
@@ -333,16 +337,23 @@ fn check_duration(
     }
 }
 
-fn missing(what: &str, variables: &[&str], setter: &str) -> Error {
-    let variables = variables.join(" or ");
-    let message =
-        format!("{what} is not set: set {variables} in the environment, or Config::{setter}");
-    Error::new(ErrorKind::InvalidConfiguration, message)
+#[cfg(test)]
+impl Config {
+    /// Returns settings for a registry inside this process, with short timeouts.
+    pub(crate) fn in_memory(name: &str) -> Config {
+        Config::new()
+            .connection_string(format!("memory:{name}"))
+            .environment("test")
+            .address("10.0.0.1")
+            .session_timeout(Duration::from_secs(3))
+            .connection_timeout(Duration::from_millis(500))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn resolve(config: Config, side: Side, variables: &[(&str, &str)]) -> Result<Settings> {
         let variables = variables

@@ -1,6 +1,6 @@
 //! Reads the variables of the environment; no other file does.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::side::Side;
 use serde::Deserialize;
 use std::env;
@@ -70,13 +70,7 @@ impl Variables {
     pub(crate) fn of(variables: impl Iterator<Item = (String, String)>) -> Result<Variables> {
         // Envy folds names to lower case, and would refuse `environment_name` beside `ENVIRONMENT_NAME`.
         let of_interest = variables.filter(|(name, _)| OF_INTEREST.contains(&name.as_str()));
-        envy::from_iter(of_interest).map_err(|error| {
-            Error::new(
-                ErrorKind::InvalidConfiguration,
-                "the environment cannot be read",
-            )
-            .caused_by(error)
-        })
+        envy::from_iter(of_interest).map_err(Error::unreadable_environment)
     }
 
     /// Returns the variable that names the ensemble of one side alone, and its value.

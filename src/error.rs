@@ -63,7 +63,7 @@ impl Error {
         self.inner.kind
     }
 
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         let message = message.into();
         Error {
             inner: Arc::new(Inner {
@@ -107,6 +107,105 @@ impl Error {
         )
     }
 
+    pub(crate) fn no_instance(service: &str, why: &str) -> Error {
+        Error::new(
+            ErrorKind::NoInstance,
+            format!("Unable to find an instance of {}: {why}", excerpt(service)),
+        )
+    }
+
+    // Kept out of line, like every message on the way to a URL: it is larger than the way itself.
+    #[cold]
+    pub(crate) fn not_callable(service: &str, id: &str) -> Error {
+        Error::new(
+            ErrorKind::NoInstance,
+            format!(
+                "instance {:?} of service {:?} has no address and port to call",
+                excerpt(id),
+                excerpt(service)
+            ),
+        )
+    }
+
+    pub(crate) fn missing_parameter(variable: &str, spec: &str, service: &str) -> Error {
+        Error::new(
+            ErrorKind::MissingParameter,
+            format!(
+                "missing parameter: {:?}, for {:?}, the uri spec of service {:?}",
+                excerpt(variable),
+                excerpt(spec),
+                excerpt(service)
+            ),
+        )
+    }
+
+    pub(crate) fn invalid_parameter(variable: &str, why: &str, spec: &str, service: &str) -> Error {
+        Error::new(
+            ErrorKind::InvalidParameter,
+            format!(
+                "invalid parameter: {:?} {why}, in {:?}, the uri spec of service {:?}",
+                excerpt(variable),
+                excerpt(spec),
+                excerpt(service)
+            ),
+        )
+    }
+
+    pub(crate) fn invalid_suffix(suffix: &str) -> Error {
+        Error::new(
+            ErrorKind::InvalidParameter,
+            format!(
+                "the suffix is {:?}, expected one without spaces and control characters",
+                excerpt(suffix)
+            ),
+        )
+    }
+
+    pub(crate) fn invalid_uri_spec(text: &str, why: &str) -> Error {
+        Error::new(
+            ErrorKind::InvalidService,
+            format!("invalid service: uri spec is {:?}: {why}", excerpt(text)),
+        )
+    }
+
+    /// ZooKeeper answered no to something that was to be done, such as "to list the services".
+    pub(crate) fn refused(doing: &str, cause: impl Into<Cause>) -> Error {
+        Error::new(ErrorKind::Refused, format!("zookeeper refused {doing}")).caused_by(cause)
+    }
+
+    pub(crate) fn cancelled(what: impl fmt::Display) -> Error {
+        Error::new(
+            ErrorKind::Cancelled,
+            format!("the registration of {what} was cancelled"),
+        )
+    }
+
+    pub(crate) fn replaced(path: impl fmt::Display) -> Error {
+        Error::new(
+            ErrorKind::Cancelled,
+            format!("the registration of {path} was taken back or replaced"),
+        )
+    }
+
+    pub(crate) fn no_attempt() -> Error {
+        Error::new(ErrorKind::Unhealthy, "no attempt was allowed")
+    }
+
+    pub(crate) fn check_said_no() -> Error {
+        Error::new(ErrorKind::Unhealthy, "the health check said no")
+    }
+
+    pub(crate) fn check_panicked() -> Error {
+        Error::new(ErrorKind::Unhealthy, "the health check panicked")
+    }
+
+    pub(crate) fn unhealthy(service: &str, attempts: u32, last: Error) -> Error {
+        let s = if attempts == 1 { "" } else { "s" };
+        let service = excerpt(service);
+        let message = format!("{service} was not registered after {attempts} attempt{s}");
+        Error::new(ErrorKind::Unhealthy, message).caused_by(last)
+    }
+
     pub(crate) fn no_thread(cause: io::Error) -> Error {
         Error::new(ErrorKind::System, "cannot start a background thread").caused_by(cause)
     }
@@ -125,6 +224,19 @@ impl Error {
                 "invalid service: {field} is {}, expected {expected}",
                 shown(&value)
             ),
+        )
+    }
+
+    pub(crate) fn unreadable_environment(cause: impl Into<Cause>) -> Error {
+        let message = "the environment cannot be read";
+        Error::new(ErrorKind::InvalidConfiguration, message).caused_by(cause)
+    }
+
+    pub(crate) fn not_set(what: &str, variables: &[&str], setter: &str) -> Error {
+        let variables = variables.join(" or ");
+        Error::new(
+            ErrorKind::InvalidConfiguration,
+            format!("{what} is not set: set {variables} in the environment, or Config::{setter}"),
         )
     }
 

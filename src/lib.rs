@@ -247,10 +247,10 @@ mod throttle;
 mod zk;
 
 pub use config::Config;
-pub use discovery::{Change, RejectedInstance, ServiceProvider};
+pub use discovery::{Change, Discovery, RejectedInstance, ServiceProvider};
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{DisconnectGuard, disconnect_on_drop};
 pub use listener::Subscription;
 pub use model::{Service, ServiceInstance, ServiceType, UriSpec};
-pub use registration::PendingRegistration;
+pub use registration::{PendingRegistration, Registration};
 pub use zk::ConnectionState;

@@ -1,40 +1,31 @@
-//! The process-wide slot behind the free functions of one side.
+//! A slot for one value that many threads read and few replace.
 
 use arc_swap::{ArcSwapOption, Guard};
-use once_cell::sync::OnceCell;
 use std::sync::Arc;
 
-/// Holds at most one value. Reading it takes no lock; what is replaced is handed back, to be dropped by the caller.
-pub(crate) struct Slot<T> {
-    cell: OnceCell<ArcSwapOption<T>>,
-}
+/// Holds at most one value. Reading it takes no lock; the replaced value is handed back, for the caller to drop.
+pub(crate) struct Slot<T>(ArcSwapOption<T>);
 
 impl<T> Slot<T> {
-    pub(crate) const fn new() -> Slot<T> {
-        Slot {
-            cell: OnceCell::new(),
-        }
+    pub(crate) fn empty() -> Slot<T> {
+        Slot(ArcSwapOption::empty())
     }
 
     pub(crate) fn replace(&self, value: Arc<T>) -> Option<Arc<T>> {
-        self.cell().swap(Some(value))
+        self.0.swap(Some(value))
     }
 
     pub(crate) fn take(&self) -> Option<Arc<T>> {
-        self.cell().swap(None)
+        self.0.swap(None)
     }
 
     pub(crate) fn get(&self) -> Option<Arc<T>> {
-        self.cell().load_full()
+        self.0.load_full()
     }
 
-    /// Guards the value without touching its reference count. For a moment: what is replaced lives as long as its guards.
+    /// Guards the value without touching its reference count. A guard keeps a replaced value alive; drop it soon.
     pub(crate) fn load(&self) -> Guard<Option<Arc<T>>> {
-        self.cell().load()
-    }
-
-    fn cell(&self) -> &ArcSwapOption<T> {
-        self.cell.get_or_init(ArcSwapOption::empty)
+        self.0.load()
     }
 }
 
@@ -44,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_slot_hands_back_what_it_held() {
-        let slot = Slot::new();
+        let slot = Slot::empty();
         assert!(slot.get().is_none());
         assert!(slot.take().is_none());
         assert!(slot.load().is_none());

@@ -63,3 +63,14 @@ mod scheduled {
         }
     }
 }
+
+/// Waits until something holds, for tests.
+#[cfg(test)]
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    use std::time::{Duration, Instant};
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

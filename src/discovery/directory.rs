@@ -8,11 +8,11 @@ use crate::discovery::change::Change;
 use crate::discovery::snapshot::{Snapshot, View};
 use crate::discovery::subscriptions::{Interest, Subscriptions};
 use crate::discovery::updater::Updater;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::{Listener, Look, Subscription};
-use crate::model::{Service, path};
+use crate::model::{Service, ServiceInstance, path};
 use crate::process;
 use crate::side::Side;
 use crate::slot::Slot;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const SIDE: &str = "discovery";
+const SIDE: Side = Side::Discovery;
 
 /// One connection of the discovery side, and the snapshots of every service that was asked for through it.
 pub(crate) struct Directory {
@@ -45,8 +45,8 @@ impl Directory {
             &settings.environment,
         )));
         let (inbox, timeout) = (Arc::new(Inbox::default()), settings.session_timeout);
-        let supervisor =
-            Supervisor::start(SIDE, connector, timeout, inbox.clone()).map_err(Error::no_thread)?;
+        let supervisor = Supervisor::start(SIDE.name(), connector, timeout, inbox.clone())
+            .map_err(Error::no_thread)?;
         let supervisor = Arc::new(supervisor);
         let updater = Updater::new(subscriptions.clone(), inbox.clone());
         let session = supervisor.clone();
@@ -69,10 +69,10 @@ impl Directory {
     }
 
     /// Shows the view in a slot, until [`hide`](Directory::hide) or the end of the connection.
-    pub(crate) fn show_in(&self, slot: &'static Slot<View>) {
+    pub(crate) fn show_in(&self, slot: &Arc<Slot<View>>) {
         let mut state = self.subscriptions.state.lock();
         if !self.subscriptions.is_closed() {
-            state.shown = Some(slot);
+            state.shown = Some(slot.clone());
             drop(slot.replace(self.subscriptions.view.load_full()));
         }
     }
@@ -84,9 +84,29 @@ impl Directory {
         }
     }
 
-    /// Follows the service from now on, and waits for its first snapshot.
-    pub(crate) fn subscribe(&self, name: &str) -> Result<Arc<Snapshot>> {
+    /// Picks an instance of the service, which is followed from now on. Waits for its first snapshot.
+    pub(crate) fn instance(&self, name: &str) -> Result<Arc<ServiceInstance>> {
+        self.check_open()?;
+        let snapshot = self.snapshot(name)?;
+        snapshot.mark_used();
+        let picked = snapshot.pick().cloned();
+        picked.ok_or_else(|| self.no_instance(name, &snapshot))
+    }
+
+    fn snapshot(&self, name: &str) -> Result<Arc<Snapshot>> {
+        if let Some(snapshot) = self.view().get(name) {
+            return Ok(snapshot.clone());
+        }
+        Service::check_name(name)?;
         self.load(name, |interest| interest.pinned = true)
+    }
+
+    fn no_instance(&self, name: &str, snapshot: &Snapshot) -> Error {
+        let lost_for = self.supervisor.lost_since().map(|since| since.elapsed());
+        let stale = lost_for.map_or_else(String::new, |lost_for| {
+            format!(", as far as is known: the connection to zookeeper was lost {lost_for:.1?} ago")
+        });
+        Error::no_instance(name, &format!("{}{stale}", snapshot.why_none()))
     }
 
     /// Follows the service until [`release`](Directory::release), and waits for its first snapshot.
@@ -151,7 +171,7 @@ impl Directory {
         self.inbox.wake();
         loop {
             if self.subscriptions.is_closed() {
-                return Err(Error::not_connected(SIDE));
+                return Err(Error::not_connected(SIDE.name()));
             }
             if let Some(snapshot) = self.subscriptions.view.load().get(name) {
                 return Ok(snapshot.clone());
@@ -200,14 +220,11 @@ impl Directory {
                 names.sort();
                 Ok(names)
             }
-            Err(_) if self.subscriptions.is_closed() => Err(Error::not_connected(SIDE)),
+            Err(_) if self.subscriptions.is_closed() => Err(Error::not_connected(SIDE.name())),
             Err(failure) if failure.is_transient() => {
                 Err(Error::timeout("listing the services", limit).caused_by(failure))
             }
-            Err(failure) => {
-                let message = "zookeeper refused to list the services";
-                Err(Error::new(ErrorKind::Refused, message).caused_by(failure))
-            }
+            Err(failure) => Err(Error::refused("to list the services", failure)),
         }
     }
 
@@ -231,14 +248,9 @@ impl Directory {
         self.supervisor.on_state_change(listener)
     }
 
-    /// Returns for how long the view has not been in touch with ZooKeeper, `None` while it is.
-    pub(crate) fn stale_for(&self) -> Option<Duration> {
-        self.supervisor.lost_since().map(|since| since.elapsed())
-    }
-
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.subscriptions.is_closed() {
-            Err(Error::not_connected(SIDE))
+            Err(Error::not_connected(SIDE.name()))
         } else {
             Side::Discovery.check_process()
         }
@@ -299,49 +311,23 @@ impl fmt::Debug for Directory {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::discovery::provider::{self, ServiceProvider};
-    use crate::side::Side;
+    use crate::discovery::testing::{put, writer};
+    use crate::error::ErrorKind;
+    use crate::sync::until;
     use crate::zk::Mode;
     use crate::zk::memory::{Registry, Session, registry};
     use std::sync::mpsc;
 
     const SOON: Duration = Duration::from_secs(10);
 
-    fn until(what: &str, mut done: impl FnMut() -> bool) {
-        let deadline = Instant::now() + SOON;
-        while !done() {
-            assert!(Instant::now() < deadline, "never: {what}");
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    /// A directory, and a session to write what it reads.
     fn connected(name: &str) -> (Arc<Registry>, Directory, Arc<Session>) {
-        let config = Config::new()
-            .connection_string(format!("memory:{name}"))
-            .environment("test");
-        let config = config
-            .session_timeout(Duration::from_secs(3))
-            .connection_timeout(Duration::from_millis(500));
-        let directory = Directory::connect(config.resolve(Side::Discovery).unwrap()).unwrap();
-        let registry = registry(name);
-        let writer = registry.open(Arc::new(|_| {}));
-        (registry, directory, writer)
-    }
-
-    fn put(writer: &Arc<Session>, id: &str, port: u16) {
-        let node = format!("/test/instances/foo/{id}");
-        for parent in path::parents(&node) {
-            let _ = writer.create(parent, b"", Mode::Persistent);
-        }
-        let data = format!(r#"{{"address":"h","port":{port}}}"#);
-        writer
-            .create(&node, data.as_bytes(), Mode::Ephemeral)
-            .unwrap();
+        let settings = Config::in_memory(name).resolve(SIDE).unwrap();
+        let directory = Directory::connect(settings).unwrap();
+        (registry(name), directory, writer(name))
     }
 
     fn url(directory: &Directory) -> Result<String> {
-        provider::with_instance(directory, "foo", |instance| instance.url(&[]))
+        directory.instance("foo")?.url(&[])
     }
 
     fn known(directory: &Directory) -> usize {
@@ -416,33 +402,6 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_was_looked_up_stays_followed_when_its_last_provider_goes() {
-        let (registry, directory, writer) = connected("stays-followed");
-        put(&writer, "1", 1);
-        let directory = Arc::new(directory);
-        let provider = ServiceProvider::new(directory.clone(), "foo").unwrap();
-        assert!(url(&directory).is_ok());
-        drop(provider);
-        let other = ServiceProvider::new(directory.clone(), "other").unwrap();
-        assert_eq!(other.instances().unwrap().len(), 0);
-        registry.outage(true);
-        assert!(url(&directory).is_ok());
-    }
-
-    #[test]
-    fn a_provider_made_right_after_another_was_dropped_has_the_instances() {
-        let (_, directory, writer) = connected("made-anew");
-        put(&writer, "1", 1);
-        let directory = Arc::new(directory);
-        for round in 0..2000 {
-            let provider = ServiceProvider::new(directory.clone(), "foo").unwrap();
-            for _ in 0..round % 7 {
-                assert!(provider.instance().unwrap().is_some(), "round {round}");
-            }
-        }
-    }
-
-    #[test]
     fn a_changed_instance_costs_one_read() {
         let (registry, directory, writer) = connected("one-read");
         (1..=20).for_each(|id| put(&writer, &id.to_string(), id));
@@ -482,10 +441,7 @@ mod tests {
             directory.state() != ConnectionState::Connected
         });
         let started = Instant::now();
-        assert_eq!(
-            url(&directory).unwrap_err().kind(),
-            crate::ErrorKind::Timeout
-        );
+        assert_eq!(url(&directory).unwrap_err().kind(), ErrorKind::Timeout);
         assert!(started.elapsed() < SOON);
     }
 
@@ -584,7 +540,8 @@ mod tests {
         put(&writer, "1", 1);
         let directory = Arc::new(directory);
         let (_subscription, changes) = changes(&directory);
-        drop(ServiceProvider::new(directory.clone(), "foo").unwrap());
+        directory.hold("foo").unwrap();
+        directory.release("foo");
         assert_eq!(changes.recv_timeout(SOON), Ok([1, 0, 0, 1]));
         put(&writer, "2", 1);
         assert_eq!(changes.recv_timeout(SOON), Ok([1, 0, 0, 2]));

@@ -21,36 +21,32 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 
-use crate::config::{Config, DISCONNECT_WITHIN};
-use crate::error::{Error, Result};
+use crate::config::Config;
+use crate::error::Result;
 use crate::listener::Subscription;
-use crate::model::ServiceInstance;
-use crate::process;
-use crate::side::Side;
-use crate::slot::Slot;
 use crate::zk::ConnectionState;
-use directory::Directory;
-use snapshot::View;
-use std::sync::Arc;
+use once_cell::sync::Lazy;
 
 mod batches;
 mod cache;
 mod change;
 mod directory;
+mod handle;
 pub(crate) mod overrides;
 mod provider;
 mod snapshot;
 mod subscriptions;
+#[cfg(test)]
+mod testing;
 mod updater;
 
 pub use change::Change;
+pub use handle::Discovery;
 pub use provider::ServiceProvider;
 pub use snapshot::RejectedInstance;
 
-/// The connection that the process shares.
-static DIRECTORY: Slot<Directory> = Slot::new();
-/// What it shows, for lookups to find in one step. Where it shows nothing, they go to the directory.
-static VIEW: Slot<View> = Slot::new();
+/// The handle behind the functions of this module.
+static DEFAULT: Lazy<Discovery> = Lazy::new(Discovery::unconnected);
 
 /// Connects as the environment says.
 ///
@@ -82,13 +78,7 @@ pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()>
 /// # Errors
 /// As [`connect`].
 pub fn connect_with(config: Config) -> Result<()> {
-    let directory = Arc::new(Directory::connect(config.resolve(Side::Discovery)?)?);
-    let replaced = DIRECTORY.replace(directory.clone());
-    if let Some(replaced) = &replaced {
-        replaced.hide();
-    }
-    directory.show_in(&VIEW);
-    close(replaced)
+    DEFAULT.replace(config)
 }
 
 /// Builds a URL to one live instance of the service from its uri spec.
@@ -105,10 +95,7 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// [`NotConnected`](crate::ErrorKind::NotConnected), and [`Timeout`](crate::ErrorKind::Timeout) where the service was
 /// never seen and cannot be read.
 pub fn url(name: &str, params: &[(&str, &dyn std::fmt::Display)]) -> Result<String> {
-    match overrides::find(name)? {
-        Some(found) => found.url(name, params),
-        None => with_instance(name, |instance| instance.url(params)),
-    }
+    DEFAULT.url(name, params)
 }
 
 /// Builds a URL as [`url`] does and appends `suffix` as it is, after a `/` where it would change the host or port.
@@ -121,8 +108,7 @@ pub fn url_with_suffix(
     params: &[(&str, &dyn std::fmt::Display)],
     suffix: &str,
 ) -> Result<String> {
-    provider::check_suffix(suffix)?;
-    Ok(provider::append(&url(name, params)?, suffix))
+    DEFAULT.url_with_suffix(name, params, suffix)
 }
 
 /// Returns scheme, address and port of one live instance of the service, with `suffix` appended as it is, after a
@@ -131,11 +117,7 @@ pub fn url_with_suffix(
 /// # Errors
 /// As [`url_with_suffix`].
 pub fn base_url(name: &str, suffix: &str) -> Result<String> {
-    provider::check_suffix(suffix)?;
-    match overrides::find(name)? {
-        Some(found) => Ok(provider::append(found.base(), suffix)),
-        None => with_instance(name, |instance| provider::base_url(instance, suffix)),
-    }
+    DEFAULT.base_url(name, suffix)
 }
 
 /// Follows a service, and returns a provider of its instances. Overrides play no part.
@@ -146,7 +128,7 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
 /// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService) for a name
 /// that cannot be one, and [`Timeout`](crate::ErrorKind::Timeout).
 pub fn service_provider(name: &str) -> Result<ServiceProvider> {
-    ServiceProvider::new(connected()?, name)
+    DEFAULT.service_provider(name)
 }
 
 /// Has `listener` called with each change of a service, and first with all that is registered.
@@ -184,7 +166,7 @@ pub fn on_change(
     name: &str,
     listener: impl FnMut(&Change) + Send + 'static,
 ) -> Result<Subscription> {
-    connected()?.on_change(name, listener)
+    DEFAULT.on_change(name, listener)
 }
 
 /// Asks ZooKeeper for the names of all services in the environment, in alphabetical order.
@@ -195,7 +177,7 @@ pub fn on_change(
 /// [`NotConnected`](crate::ErrorKind::NotConnected), [`Timeout`](crate::ErrorKind::Timeout), and
 /// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no.
 pub fn services() -> Result<Vec<String>> {
-    connected()?.services()
+    DEFAULT.services()
 }
 
 /// Asks ZooKeeper for the services of the environment, and returns whether they could be listed.
@@ -205,14 +187,12 @@ pub fn services() -> Result<Vec<String>> {
 /// For readiness, never for liveness: while ZooKeeper is away it is false in every program at once. A program that is
 /// left alone goes on answering lookups from memory; one that is restarted for it cannot.
 pub fn healthy() -> bool {
-    DIRECTORY.get().is_some_and(|directory| directory.healthy())
+    DEFAULT.healthy()
 }
 
 /// Returns how this side stands with ZooKeeper, without asking it.
 pub fn state() -> ConnectionState {
-    DIRECTORY
-        .get()
-        .map_or(ConnectionState::Unconnected, |directory| directory.state())
+    DEFAULT.state()
 }
 
 /// Has `listener` called with each new state of this side, and first with the present one.
@@ -242,7 +222,7 @@ pub fn state() -> ConnectionState {
 pub fn on_state_change(
     listener: impl FnMut(ConnectionState) + Send + 'static,
 ) -> Result<Subscription> {
-    connected()?.on_state_change(listener)
+    DEFAULT.on_state_change(listener)
 }
 
 /// Ends the session. Does nothing while unconnected. Returns within about one second.
@@ -250,9 +230,7 @@ pub fn on_state_change(
 /// # Errors
 /// [`Timeout`](crate::ErrorKind::Timeout) where ZooKeeper did not confirm in time; the session then times out there.
 pub fn disconnect() -> Result<()> {
-    DIRECTORY
-        .take()
-        .map_or(Ok(()), |directory| directory.disconnect(DISCONNECT_WITHIN))
+    DEFAULT.disconnect()
 }
 
 /// Has every lookup of the service answered with this URL, whether or not discovery is connected.
@@ -264,40 +242,10 @@ pub fn disconnect() -> Result<()> {
 /// # Errors
 /// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) for a URL that cannot be used.
 pub fn set_override(name: &str, url: &str) -> Result<()> {
-    overrides::set(name, url)
+    DEFAULT.set_override(name, url)
 }
 
 /// Ends the override of the service, one from the environment too.
 pub fn clear_override(name: &str) {
-    overrides::clear(name);
-}
-
-/// Builds something of one live instance of the service.
-fn with_instance(name: &str, build: impl Fn(&ServiceInstance) -> Result<String>) -> Result<String> {
-    // Returned from in here, not out of a closure: to move what was just written takes as long as to find the instance.
-    if !process::is_forked()
-        && let Some(view) = VIEW.load().as_deref()
-        && let Some(instance) = provider::pick(view, name)
-    {
-        return build(instance);
-    }
-    // Not known yet, nothing to pick, not connected, or not in this process: the directory knows what to do or to say.
-    match DIRECTORY.load().as_deref() {
-        Some(directory) => provider::with_instance(directory, name, build),
-        None => Err(Error::not_connected("discovery")),
-    }
-}
-
-fn connected() -> Result<Arc<Directory>> {
-    DIRECTORY
-        .get()
-        .ok_or_else(|| Error::not_connected("discovery"))
-}
-
-/// Ends a connection that was replaced: its providers may keep it alive for long.
-fn close(replaced: Option<Arc<Directory>>) -> Result<()> {
-    if let Some(Err(error)) = replaced.map(|directory| directory.disconnect(DISCONNECT_WITHIN)) {
-        log::warn!("{error}");
-    }
-    Ok(())
+    DEFAULT.clear_override(name);
 }

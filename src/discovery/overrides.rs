@@ -3,9 +3,8 @@
 use crate::environment;
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
-use crate::model::{Fields, Params, Service, ServiceInstance, UriSpec};
+use crate::model::{Fields, Params, Service, ServiceInstance, UriSpec, suffix};
 use arc_swap::ArcSwap;
-use once_cell::sync::Lazy;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const EXPECTED: &str =
     "http://host:port/path or https://host:port/path, the port and the path optional";
 
-/// The overrides of the process, by folded name. A URL that cannot be used is an error for its service alone.
-static OVERRIDES: Lazy<ArcSwap<Overrides>> = Lazy::new(|| {
-    let overrides = from_environment();
-    ANY.store(!overrides.is_empty(), Ordering::Release);
-    ArcSwap::from_pointee(overrides)
-});
+/// The overrides of one client.
+pub(crate) struct Overrides {
+    by_name: ArcSwap<ByName>,
+    /// Set once there was one. Most programs never have any, and every lookup asks.
+    any: AtomicBool,
+}
 
-/// Whether there ever was an override, which most programs never have and every lookup asks for.
-static ANY: AtomicBool = AtomicBool::new(false);
-
-type Overrides = HashMap<String, Result<Arc<Override>>>;
+/// By folded name. A URL that cannot be used is an error for its service alone.
+type ByName = HashMap<String, Result<Arc<Override>>>;
 
 /// A URL that stands for all instances of a service.
 #[derive(Debug, PartialEq)]
@@ -46,55 +43,57 @@ impl Override {
             ..Fields::new(name, "")
         };
         let path = ServiceInstance::new(fields).build_uri_spec(params)?;
-        Ok(crate::discovery::provider::append(&self.base, &path))
+        Ok(suffix::append(&self.base, &path))
     }
 }
 
-/// Returns the override of a service, if it has one.
-#[inline]
-pub(crate) fn find(name: &str) -> Result<Option<Arc<Override>>> {
-    Lazy::force(&OVERRIDES);
-    // Most programs have none, and pay for no more than this question.
-    if ANY.load(Ordering::Acquire) {
-        find_among(&OVERRIDES.load(), name)
-    } else {
-        Ok(None)
+impl Overrides {
+    pub(crate) fn from_environment() -> Overrides {
+        let parsed = |(variable, name, url): (String, String, String)| {
+            (fold(&name), parse(&variable, &url).map(Arc::new))
+        };
+        let variables = environment::override_variables();
+        let by_name: ByName = variables.into_iter().map(parsed).collect();
+        Overrides {
+            any: AtomicBool::new(!by_name.is_empty()),
+            by_name: ArcSwap::from_pointee(by_name),
+        }
     }
-}
 
-#[cold]
-fn find_among(overrides: &Overrides, name: &str) -> Result<Option<Arc<Override>>> {
-    overrides.get(&fold(name)).cloned().transpose()
-}
+    /// Returns the override of a service, if it has one.
+    #[inline]
+    pub(crate) fn find(&self, name: &str) -> Result<Option<Arc<Override>>> {
+        if self.any.load(Ordering::Acquire) {
+            self.find_among_all(name)
+        } else {
+            Ok(None)
+        }
+    }
 
-pub(crate) fn set(name: &str, url: &str) -> Result<()> {
-    Service::check_name(name)?;
-    let parsed = Arc::new(parse(&format!("the override of {}", excerpt(name)), url)?);
-    OVERRIDES.rcu(|overrides| {
-        let mut overrides = Overrides::clone(overrides);
-        overrides.insert(fold(name), Ok(parsed.clone()));
-        overrides
-    });
-    ANY.store(true, Ordering::Release);
-    Ok(())
-}
+    #[cold]
+    fn find_among_all(&self, name: &str) -> Result<Option<Arc<Override>>> {
+        self.by_name.load().get(&fold(name)).cloned().transpose()
+    }
 
-pub(crate) fn clear(name: &str) {
-    OVERRIDES.rcu(|overrides| {
-        let mut overrides = Overrides::clone(overrides);
-        overrides.remove(&fold(name));
-        overrides
-    });
-}
+    pub(crate) fn set(&self, name: &str, url: &str) -> Result<()> {
+        Service::check_name(name)?;
+        let parsed = Arc::new(parse(&format!("the override of {}", excerpt(name)), url)?);
+        self.by_name.rcu(|by_name| {
+            let mut by_name = ByName::clone(by_name);
+            by_name.insert(fold(name), Ok(parsed.clone()));
+            by_name
+        });
+        self.any.store(true, Ordering::Release);
+        Ok(())
+    }
 
-fn from_environment() -> Overrides {
-    let parsed = |(variable, name, url): (String, String, String)| {
-        (fold(&name), parse(&variable, &url).map(Arc::new))
-    };
-    environment::override_variables()
-        .into_iter()
-        .map(parsed)
-        .collect()
+    pub(crate) fn clear(&self, name: &str) {
+        self.by_name.rcu(|by_name| {
+            let mut by_name = ByName::clone(by_name);
+            by_name.remove(&fold(name));
+            by_name
+        });
+    }
 }
 
 /// Names of services hold what the names of variables cannot: case and punctuation do not count.
@@ -218,14 +217,15 @@ mod tests {
 
     #[test]
     fn an_override_is_set_and_cleared_at_any_time() {
-        set("Set-And.Cleared", "http://localhost:1/x").unwrap();
-        assert_eq!(
-            find("set_and_cleared").unwrap().unwrap().base(),
-            "http://localhost:1"
-        );
-        clear("SET_AND_CLEARED");
-        assert_eq!(find("set-and-cleared").unwrap(), None);
-        assert!(set("a/b", "http://localhost").is_err());
-        assert!(set("ab", "localhost").is_err());
+        let overrides = Overrides::from_environment();
+        overrides
+            .set("Set-And.Cleared", "http://localhost:1/x")
+            .unwrap();
+        let found = overrides.find("set_and_cleared").unwrap();
+        assert_eq!(found.unwrap().base(), "http://localhost:1");
+        overrides.clear("SET_AND_CLEARED");
+        assert_eq!(overrides.find("set-and-cleared").unwrap(), None);
+        assert!(overrides.set("a/b", "http://localhost").is_err());
+        assert!(overrides.set("ab", "localhost").is_err());
     }
 }

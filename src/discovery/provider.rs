@@ -1,15 +1,11 @@
-//! Finds one instance of a service: an override, else the snapshot, then pick one.
+//! Picks instances of one service and lists them: the provider that a caller holds.
 
 use crate::discovery::change::Change;
 use crate::discovery::directory::Directory;
-use crate::discovery::snapshot::{RejectedInstance, Snapshot, View};
-use crate::error::{Error, ErrorKind, Result};
-use crate::excerpt::excerpt;
+use crate::discovery::snapshot::{RejectedInstance, Snapshot};
+use crate::error::Result;
 use crate::listener::Subscription;
 use crate::model::{Service, ServiceInstance};
-use rand::Rng;
-use rand::rngs::SmallRng;
-use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,16 +37,16 @@ impl ServiceProvider {
     /// Returns one of the instances that can be picked, chosen at random, or `None` where there is none.
     ///
     /// # Errors
-    /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew.
+    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
     pub fn instance(&self) -> Result<Option<Arc<ServiceInstance>>> {
-        self.read(|snapshot| pick_one(snapshot).cloned())
+        self.read(|snapshot| snapshot.pick().cloned())
     }
 
     /// Returns all instances that are registered, those that are never picked among them: without an address or port,
     /// or switched off.
     ///
     /// # Errors
-    /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew.
+    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
     pub fn instances(&self) -> Result<Vec<Arc<ServiceInstance>>> {
         self.read(|snapshot| snapshot.listed.clone())
     }
@@ -64,7 +60,7 @@ impl ServiceProvider {
     /// when it is first seen.
     ///
     /// # Errors
-    /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew.
+    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
     ///
     /// # Examples
     /// ```no_run
@@ -81,8 +77,8 @@ impl ServiceProvider {
     /// Has `listener` called with each change of the service, see [`discovery::on_change`](crate::discovery::on_change).
     ///
     /// # Errors
-    /// [`ErrorKind::NotConnected`] once discovery is disconnected or connected anew, and [`ErrorKind::System`] where no
-    /// thread can be started.
+    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew, and
+    /// [`System`](crate::ErrorKind::System) where no thread can be started.
     pub fn on_change(
         &self,
         listener: impl FnMut(&Change) + Send + 'static,
@@ -115,140 +111,44 @@ impl fmt::Debug for ServiceProvider {
     }
 }
 
-/// Picks one live instance of a service that is known.
-pub(crate) fn pick<'a>(view: &'a View, name: &str) -> Option<&'a ServiceInstance> {
-    let snapshot = view.get(name)?;
-    snapshot.mark_used();
-    pick_one(snapshot).map(|instance| &**instance)
-}
-
-/// Builds something of one live instance, in at most the connection timeout and, once the service was seen, in no time.
-pub(crate) fn with_instance(
-    directory: &Directory,
-    name: &str,
-    build: impl Fn(&ServiceInstance) -> Result<String>,
-) -> Result<String> {
-    directory.check_open()?;
-    if let Some(snapshot) = directory.view().get(name) {
-        snapshot.mark_used();
-        return build(pick_or_say_why(directory, name, snapshot)?);
-    }
-    Service::check_name(name)?;
-    let snapshot = directory.subscribe(name)?;
-    build(pick_or_say_why(directory, name, &snapshot)?)
-}
-
-fn pick_or_say_why<'a>(
-    directory: &Directory,
-    name: &str,
-    snapshot: &'a Snapshot,
-) -> Result<&'a ServiceInstance> {
-    let picked = pick_one(snapshot).ok_or_else(|| no_instance(directory, name, snapshot));
-    picked.map(|instance| &**instance)
-}
-
-/// Returns the base URL of an instance that can be picked, and the suffix.
-pub(crate) fn base_url(instance: &ServiceInstance, suffix: &str) -> Result<String> {
-    Ok(append(instance.base_url().unwrap_or_default(), suffix))
-}
-
-/// Appends a suffix to a URL, in one allocation. Where the URL ends with its host or port, a suffix that would change
-/// those gets a `/` before it.
-pub(crate) fn append(url: &str, suffix: &str) -> String {
-    let mut joined = String::with_capacity(url.len() + 1 + suffix.len());
-    joined.push_str(url);
-    if !suffix.is_empty() && !suffix.starts_with(ENDS) && !authority(url).contains(ENDS) {
-        joined.push('/');
-    }
-    joined.push_str(suffix);
-    joined
-}
-
-/// What ends the host and port of a URL.
-const ENDS: [char; 3] = ['/', '?', '#'];
-
-/// Returns what stands behind the scheme of a URL.
-fn authority(url: &str) -> &str {
-    url.split_once("://").map_or(url, |(_, rest)| rest)
-}
-
-/// What a URL may not be continued with: it would end the request line it is going to stand in.
-pub(crate) fn check_suffix(suffix: &str) -> Result<()> {
-    match suffix.chars().find(|c| c.is_control() || *c == ' ') {
-        None => Ok(()),
-        Some(_) => {
-            let message = format!(
-                "the suffix is {:?}, expected one without spaces and control characters",
-                excerpt(suffix)
-            );
-            Err(Error::new(ErrorKind::InvalidParameter, message))
-        }
-    }
-}
-
-fn pick_one(snapshot: &Snapshot) -> Option<&Arc<ServiceInstance>> {
-    match snapshot.pickable.as_slice() {
-        [] => None,
-        [only] => Some(only),
-        several => several.get(random_below(several.len())),
-    }
-}
-
-/// Returns a random index below `n`.
-fn random_below(n: usize) -> usize {
-    // Fast is enough, as nothing secret depends on it. A thread that is about to end may have lost its own.
-    thread_local!(static RANDOM: RefCell<SmallRng> = RefCell::new(rand::make_rng()));
-    let drawn = RANDOM.try_with(|own| own.try_borrow_mut().map_or(0, |mut own| own.next_u32()));
-    // Scaled, which is uneven by less than one in a hundred thousand among ten thousand.
-    let scaled = u64::from(drawn.unwrap_or(0)) * n as u64;
-    (scaled >> u32::BITS) as usize
-}
-
-fn no_instance(directory: &Directory, name: &str, snapshot: &Snapshot) -> Error {
-    let why = match snapshot.listed.len() {
-        0 => match snapshot.rejected.as_slice() {
-            [] => "none is registered".to_owned(),
-            [first, ..] => format!("none is registered that can be used, such as {first}"),
-        },
-        1 => "the one registered is switched off or has no address or port".to_owned(),
-        n => format!("all {n} registered are switched off or have no address or port"),
-    };
-    let stale = directory.stale_for().map_or_else(String::new, |age| {
-        format!(", as far as is known: the connection to zookeeper was lost {age:.1?} ago")
-    });
-    Error::new(
-        ErrorKind::NoInstance,
-        format!(
-            "Unable to find an instance of {}: {why}{stale}",
-            excerpt(name)
-        ),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::discovery::testing::{put, writer};
+    use crate::side::Side;
+    use crate::zk::memory::{Session, registry};
 
-    #[test]
-    fn a_suffix_never_changes_where_a_url_points() {
-        assert_eq!(append("http://h:80", "/x"), "http://h:80/x");
-        assert_eq!(append("http://h:80", "?x"), "http://h:80?x");
-        assert_eq!(append("http://h:80", ""), "http://h:80");
-        assert_eq!(append("http://h:80", "80"), "http://h:80/80");
-        assert_eq!(append("http://h:80", "@other"), "http://h:80/@other");
-        assert_eq!(append("http://h:80/a", "b"), "http://h:80/ab");
+    fn connected(name: &str) -> (Arc<Directory>, Arc<Session>) {
+        let settings = Config::in_memory(name).resolve(Side::Discovery).unwrap();
+        (
+            Arc::new(Directory::connect(settings).unwrap()),
+            writer(name),
+        )
     }
 
     #[test]
-    fn a_suffix_with_a_space_or_a_control_character_is_refused() {
-        assert!(check_suffix("/a?b=c#d").is_ok());
-        assert_eq!(
-            check_suffix("/a b").unwrap_err().kind(),
-            ErrorKind::InvalidParameter
-        );
-        assert_eq!(
-            check_suffix("/a\r\n").unwrap_err().kind(),
-            ErrorKind::InvalidParameter
-        );
+    fn a_service_that_was_looked_up_stays_followed_when_its_last_provider_goes() {
+        let (directory, writer) = connected("stays-followed");
+        put(&writer, "1", 1);
+        let provider = ServiceProvider::new(directory.clone(), "foo").unwrap();
+        assert!(directory.instance("foo").is_ok());
+        drop(provider);
+        let other = ServiceProvider::new(directory.clone(), "other").unwrap();
+        assert_eq!(other.instances().unwrap().len(), 0);
+        registry("stays-followed").outage(true);
+        assert!(directory.instance("foo").is_ok());
+    }
+
+    #[test]
+    fn a_provider_made_right_after_another_was_dropped_has_the_instances() {
+        let (directory, writer) = connected("made-anew");
+        put(&writer, "1", 1);
+        for round in 0..2000 {
+            let provider = ServiceProvider::new(directory.clone(), "foo").unwrap();
+            for _ in 0..round % 7 {
+                assert!(provider.instance().unwrap().is_some(), "round {round}");
+            }
+        }
     }
 }

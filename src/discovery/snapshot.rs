@@ -2,7 +2,10 @@
 
 use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
+use rand::Rng;
+use rand::rngs::SmallRng;
 use rustc_hash::FxHashMap;
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,4 +86,35 @@ impl Snapshot {
             self.used.store(true, Ordering::Relaxed);
         }
     }
+
+    /// Picks one of the instances that can be, at random.
+    pub(crate) fn pick(&self) -> Option<&Arc<ServiceInstance>> {
+        match self.pickable.as_slice() {
+            [] => None,
+            [only] => Some(only),
+            several => several.get(random_below(several.len())),
+        }
+    }
+
+    /// Returns why none can be picked.
+    pub(crate) fn why_none(&self) -> String {
+        match self.listed.len() {
+            0 => match self.rejected.as_slice() {
+                [] => "none is registered".to_owned(),
+                [first, ..] => format!("none is registered that can be used, such as {first}"),
+            },
+            1 => "the one registered is switched off or has no address or port".to_owned(),
+            n => format!("all {n} registered are switched off or have no address or port"),
+        }
+    }
+}
+
+/// Returns a random index below `n`.
+fn random_below(n: usize) -> usize {
+    // Fast is enough, as nothing secret depends on it. A thread that is about to end may have lost its own.
+    thread_local!(static RANDOM: RefCell<SmallRng> = RefCell::new(rand::make_rng()));
+    let drawn = RANDOM.try_with(|own| own.try_borrow_mut().map_or(0, |mut own| own.next_u32()));
+    // Scaled, which is uneven by less than one in a hundred thousand among ten thousand.
+    let scaled = u64::from(drawn.unwrap_or(0)) * n as u64;
+    (scaled >> u32::BITS) as usize
 }

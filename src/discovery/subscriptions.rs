@@ -23,8 +23,8 @@ pub(crate) struct Subscriptions {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) services: HashMap<String, Interest>,
-    /// Where the view is shown as well, so that a lookup of the whole process finds it in one step.
-    pub(crate) shown: Option<&'static Slot<View>>,
+    /// The slot that shows the view too, where a lookup finds it in one step.
+    pub(crate) shown: Option<Arc<Slot<View>>>,
 }
 
 /// Why a service is followed.
@@ -127,7 +127,8 @@ impl Subscriptions {
                     .for_each(|listener| listener.mark());
             }
         }
-        let replaced = state.shown.and_then(|slot| slot.replace(view));
+        let shown = state.shown.as_ref();
+        let replaced = shown.and_then(|slot| slot.replace(view));
         drop(state);
         // Outside of the lock: a view may be large.
         drop((before, replaced));

@@ -10,8 +10,7 @@ use super::Params;
 use super::host;
 use super::payload::Payload;
 use super::uri_spec::UriSpec;
-use crate::error::{Error, ErrorKind, Result};
-use crate::excerpt::excerpt;
+use crate::error::{Error, Result};
 
 /// One running copy of a service, as it stands in ZooKeeper.
 ///
@@ -246,7 +245,9 @@ impl ServiceInstance {
             Some(spec) if spec.is_whole_url() => return self.build_uri_spec(params),
             spec => spec,
         };
-        let base = self.base_url().ok_or_else(|| self.not_callable())?;
+        let base = self
+            .base_url()
+            .ok_or_else(|| Error::not_callable(self.name(), self.id()))?;
         let mut url = String::with_capacity(base.len() + 1 + spec.map_or(0, UriSpec::built_len));
         url.push_str(base);
         if let Some(spec) = spec {
@@ -296,15 +297,6 @@ impl ServiceInstance {
             _ => None,
         }
     }
-
-    // Kept out of line, like every message on the way to a URL: it is larger than the way itself.
-    #[cold]
-    fn not_callable(&self) -> Error {
-        let (id, name) = (excerpt(self.id()), excerpt(self.name()));
-        let message =
-            format!("instance {id:?} of service {name:?} has no address and port to call");
-        Error::new(ErrorKind::NoInstance, message)
-    }
 }
 
 /// Returns the first value with a name. Callers give a handful, and at that size a scan is faster than any map.
@@ -351,6 +343,7 @@ impl Common {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn fields() -> Fields {
         Fields {

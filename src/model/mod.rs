@@ -15,6 +15,7 @@ mod params;
 pub(crate) mod path;
 mod payload;
 mod service;
+pub(crate) mod suffix;
 mod uri_spec;
 mod wire;
 

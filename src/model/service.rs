@@ -133,15 +133,36 @@ impl Service {
         checked_segment("name", name).map(drop)
     }
 
+    /// Checks everything that does not depend on the id and address that may be found for this service later, and
+    /// not its size.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.instance(self.id_or_none().unwrap_or("0"), "::", 0)
+            .map(drop)
+    }
+
     /// Checks everything that does not depend on the id and address that may be found for this service later.
     pub(crate) fn validate(&self) -> Result<()> {
         // The shortest of all, so that only what is too large with every one of them is too large already.
-        let id = self.id_or_none().unwrap_or("0");
-        self.instance(id, "::", 0).map(drop)
+        self.encoded(self.id_or_none().unwrap_or("0"), "::", 0)
+            .map(drop)
     }
 
-    /// Makes the instance to register under `id`, at `default_address` unless this service has one of its own.
-    pub(crate) fn instance(
+    /// Makes the instance to register under `id`, at `default_address` unless this service has one of its own, and the
+    /// bytes of its node.
+    pub(crate) fn encoded(
+        &self,
+        id: &str,
+        default_address: &str,
+        registration_time_utc: u64,
+    ) -> Result<(ServiceInstance, Vec<u8>)> {
+        let instance = self.instance(id, default_address, registration_time_utc)?;
+        let data = instance.to_json();
+        check_size(data.len())?;
+        Ok((instance, data))
+    }
+
+    /// Makes the instance without a limit for its size.
+    fn instance(
         &self,
         id: &str,
         default_address: &str,
@@ -150,7 +171,7 @@ impl Service {
         // Found or given, an address is checked: the one of a network interface comes with a scope id.
         let address = self.address_or_none().unwrap_or(default_address);
         let uri_spec = self.uri_spec.as_deref().map(checked_spec).transpose()?;
-        let instance = ServiceInstance::new(Fields {
+        Ok(ServiceInstance::new(Fields {
             address: Some(checked_address(address)?.into()),
             port: Some(checked_port("port", self.port)?),
             ssl_port: self
@@ -165,10 +186,7 @@ impl Service {
                 checked_segment("name", &self.name)?,
                 checked_segment("id", id)?,
             )
-        });
-        // Encoded here for its size alone, and once more to be written: registering is rare.
-        check_size(instance.to_json().len())?;
-        Ok(instance)
+        }))
     }
 }
 
@@ -227,7 +245,7 @@ mod tests {
         let error = service.validate().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidService);
         let id = service.id_or_none().unwrap_or("i-1");
-        let again = service.instance(id, "10.0.0.1", 0).unwrap_err();
+        let again = service.encoded(id, "10.0.0.1", 0).unwrap_err();
         assert_eq!(again.kind(), ErrorKind::InvalidService);
         error.to_string()
     }
@@ -378,7 +396,7 @@ mod tests {
         largest.validate().unwrap();
         let over = sized(1_000_000 - overhead);
         let error = over
-            .instance("i-1", "10.0.0.1", 1_795_462_086_221)
+            .encoded("i-1", "10.0.0.1", 1_795_462_086_221)
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidService);
         assert_eq!(

@@ -8,10 +8,9 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::expansion::{Expansion, Part, Position, Scan};
+use super::expansion::{Expansion, Failure, Part, Position, Scan};
 use super::json::{self, Object};
-use crate::error::{Error, ErrorKind, Result};
-use crate::excerpt::excerpt;
+use crate::error::{Error, Result};
 
 /// A template for the path below an instance, with variables in braces: `/users/{userid}/sessions`.
 ///
@@ -201,31 +200,14 @@ impl UriSpec {
 
     #[cold]
     fn failed(&self, service: &str, failure: Failure<'_>) -> Error {
-        let (spec, service) = (self.to_string(), excerpt(service));
-        let spec = excerpt(&spec);
+        let spec = self.to_string();
         match failure {
-            Failure::Missing(variable) => Error::new(
-                ErrorKind::MissingParameter,
-                format!(
-                    "missing parameter: {:?}, for {spec:?}, the uri spec of service {service:?}",
-                    excerpt(variable)
-                ),
-            ),
-            Failure::Invalid(variable, why) => Error::new(
-                ErrorKind::InvalidParameter,
-                format!(
-                    "invalid parameter: {:?} {why}, in {spec:?}, the uri spec of service {service:?}",
-                    excerpt(variable)
-                ),
-            ),
+            Failure::Missing(variable) => Error::missing_parameter(variable, &spec, service),
+            Failure::Invalid(variable, why) => {
+                Error::invalid_parameter(variable, why, &spec, service)
+            }
         }
     }
-}
-
-/// Why a template cannot be built: the variable, and what its value does wrong.
-pub(super) enum Failure<'a> {
-    Missing(&'a str),
-    Invalid(&'a str, &'static str),
 }
 
 /// Tells whether a literal is made of what a URL may hold: the characters of RFC 3986, and letters beyond ASCII, which
@@ -354,12 +336,9 @@ impl FromStr for UriSpec {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidService`] where the braces do not match.
+    /// [`InvalidService`](crate::ErrorKind::InvalidService) where the braces do not match.
     fn from_str(text: &str) -> Result<UriSpec> {
-        UriSpec::parse(text).map_err(|why| {
-            let message = format!("invalid service: uri spec is {:?}: {why}", excerpt(text));
-            Error::new(ErrorKind::InvalidService, message)
-        })
+        UriSpec::parse(text).map_err(|why| Error::invalid_uri_spec(text, why))
     }
 }
 
@@ -382,6 +361,7 @@ impl fmt::Debug for UriSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use serde_json::json;
 
     fn spec(text: &str) -> UriSpec {

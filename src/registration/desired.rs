@@ -3,17 +3,17 @@
 
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
-use crate::registration::entry::{Entry, Goal, Task};
+use crate::registration::entry::{Content, Entry, Goal, Task};
+use crate::side::Side;
 use crate::sync::{Condvar, Mutex};
 use crate::zk::Failure;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a registration is waited for with: its path, and what tells it from others there.
+/// One revision of a registration: its path and number.
 pub(crate) type Revision = (String, u64);
 
-/// Why a registration is not waited for any longer.
+/// The reason to wait for a registration no longer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Refused(Failure),
@@ -37,26 +37,22 @@ struct State {
 }
 
 impl Desired {
-    /// Puts instances among the desired ones, by their paths, and returns the revisions to wait with, `None` where it is
-    /// not permitted.
+    /// Adds registrations, each with its path, and returns the revisions to wait for, `None` where it is not
+    /// permitted.
     pub(crate) fn add(
         &self,
-        instances: Vec<(String, ServiceInstance)>,
+        contents: Vec<(String, Content)>,
         permitted: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<Revision>>> {
-        let instances: Vec<_> = instances
-            .into_iter()
-            .map(|(path, instance)| (path, Arc::from(instance.to_json()), Arc::new(instance)))
-            .collect();
         let mut state = self.state.lock();
         if state.closed {
-            return Err(Error::not_connected("registration"));
+            return Err(Error::not_connected(Side::Registration.name()));
         }
         if !permitted() {
             return Ok(None);
         }
-        let add = |(path, data, instance)| state.add(path, data, instance);
-        let revisions = instances.into_iter().map(add).collect();
+        let add = |(path, content)| state.add(path, content);
+        let revisions = contents.into_iter().map(add).collect();
         drop(state);
         self.changed.notify_all();
         Ok(Some(revisions))
@@ -114,8 +110,8 @@ impl Desired {
             return;
         };
         match entry.previous.take() {
-            Some((instance, data)) => {
-                *entry = Entry::new(next, instance, data).succeed(entry);
+            Some(content) => {
+                *entry = Entry::new(next, content).succeed(entry);
                 entry.acknowledged = true;
             }
             None => entry.mark_for_removal(next),
@@ -129,12 +125,12 @@ impl Desired {
     ) -> Result<Vec<String>> {
         let mut state = self.state.lock();
         if state.closed {
-            return Err(Error::not_connected("registration"));
+            return Err(Error::not_connected(Side::Registration.name()));
         }
         let mut revision = state.revisions;
         let mut paths = Vec::new();
         for (path, entry) in &mut state.entries {
-            if entry.goal == Goal::Present && matches(&entry.instance) {
+            if entry.goal == Goal::Present && matches(&entry.content.instance) {
                 revision += 1;
                 entry.mark_for_removal(revision);
                 paths.push(path.clone());
@@ -297,9 +293,9 @@ impl Desired {
 }
 
 impl State {
-    fn add(&mut self, path: String, data: Arc<[u8]>, instance: Arc<ServiceInstance>) -> Revision {
+    fn add(&mut self, path: String, content: Content) -> Revision {
         let revision = self.next_revision();
-        let mut entry = Entry::new(revision, instance, data);
+        let mut entry = Entry::new(revision, content);
         if let Some(earlier) = self.entries.get(&path) {
             entry = entry.succeed(earlier);
             entry.previous = earlier.in_force();

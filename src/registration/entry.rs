@@ -12,12 +12,27 @@ const CONFLICT_WINDOW: Duration = Duration::from_secs(120);
 /// A node is not written more often than this, whoever keeps deleting it.
 pub(crate) const MIN_REWRITE_INTERVAL: Duration = Duration::from_millis(200);
 
+/// An instance, and the bytes of its node.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub(crate) instance: Arc<ServiceInstance>,
+    pub(crate) data: Arc<[u8]>,
+}
+
+impl From<(ServiceInstance, Vec<u8>)> for Content {
+    fn from((instance, data): (ServiceInstance, Vec<u8>)) -> Content {
+        Content {
+            instance: Arc::new(instance),
+            data: data.into(),
+        }
+    }
+}
+
 /// The goal for one path, and the last known state of the node there.
 pub(crate) struct Entry {
     /// Changes whenever something else is desired at this path.
     pub(crate) revision: u64,
-    pub(crate) instance: Arc<ServiceInstance>,
-    pub(crate) data: Arc<[u8]>,
+    pub(crate) content: Content,
     pub(crate) goal: Goal,
     /// The revision for which ZooKeeper was last seen to agree.
     pub(crate) confirmed: u64,
@@ -30,7 +45,7 @@ pub(crate) struct Entry {
     /// Set once `register` has returned `Ok` for it.
     pub(crate) acknowledged: bool,
     /// The registration to restore if this one fails.
-    pub(crate) previous: Option<(Arc<ServiceInstance>, Arc<[u8]>)>,
+    pub(crate) previous: Option<Content>,
     pub(crate) failure: Option<Failure>,
     /// Until then a write on a connection we have given up may still be carried out, and the node is compared again.
     pub(crate) in_doubt_until: Option<Instant>,
@@ -111,11 +126,10 @@ impl Task {
 }
 
 impl Entry {
-    pub(crate) fn new(revision: u64, instance: Arc<ServiceInstance>, data: Arc<[u8]>) -> Entry {
+    pub(crate) fn new(revision: u64, content: Content) -> Entry {
         Entry {
             revision,
-            instance,
-            data,
+            content,
             goal: Goal::Present,
             confirmed: 0,
             dirty: true,
@@ -130,10 +144,11 @@ impl Entry {
         }
     }
 
-    pub(crate) fn in_force(&self) -> Option<(Arc<ServiceInstance>, Arc<[u8]>)> {
+    /// Returns what callers rely on: the content that was acknowledged last.
+    pub(crate) fn in_force(&self) -> Option<Content> {
         let in_force = self.goal == Goal::Present && self.acknowledged;
         in_force
-            .then(|| (self.instance.clone(), self.data.clone()))
+            .then(|| self.content.clone())
             .or_else(|| self.previous.clone())
     }
 
@@ -178,7 +193,7 @@ impl Entry {
         self.in_progress = true;
         Task {
             path: path.to_owned(),
-            data: self.data.clone(),
+            data: self.content.data.clone(),
             goal: self.goal,
             revision: self.revision,
             written: self.written.map(|(owner, version, _)| (owner, version)),

@@ -13,28 +13,27 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 
-use crate::config::{Config, DISCONNECT_WITHIN};
-use crate::error::{Error, Result};
+use crate::config::Config;
+use crate::error::Result;
 use crate::listener::Subscription;
 use crate::model::Service;
-use crate::side::Side;
-use crate::slot::Slot;
 use crate::zk::ConnectionState;
-pub use pending::PendingRegistration;
-use pending::{Check, SystemClock};
-use registrar::Registrar;
-use std::sync::Arc;
+use once_cell::sync::Lazy;
 use std::time::Duration;
 
 mod address;
 mod desired;
 mod entry;
+mod handle;
 mod pending;
 mod reconciler;
 mod registrar;
 
-/// The connection that the process shares.
-static REGISTRAR: Slot<Registrar> = Slot::new();
+pub use handle::Registration;
+pub use pending::PendingRegistration;
+
+/// The handle behind the functions of this module.
+static DEFAULT: Lazy<Registration> = Lazy::new(Registration::unconnected);
 
 /// Connects as the environment says.
 ///
@@ -67,14 +66,7 @@ pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()>
 /// # Errors
 /// As [`connect`].
 pub fn connect_with(config: Config) -> Result<()> {
-    let registrar = Registrar::connect(config.resolve(Side::Registration)?)?;
-    let replaced = REGISTRAR.replace(Arc::new(registrar));
-    // It may still be held: by a registration that is pending, or a check that is under way.
-    let ended = replaced.map(|registrar| registrar.disconnect(DISCONNECT_WITHIN));
-    if let Some(Err(error)) = ended {
-        log::warn!("{error}");
-    }
-    Ok(())
+    DEFAULT.replace(config)
 }
 
 /// Registers a service and returns the id of this instance.
@@ -91,10 +83,7 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no, or another live program keeps the id. After an error
 /// the service is not registered, and will not appear later; where the same id was registered before, that stays.
 pub fn register(service: Service) -> Result<String> {
-    let registrar = registrar()?;
-    let id = id_of(&service);
-    registrar.register(&[(service, id.clone())], &|| true)?;
-    Ok(id)
+    DEFAULT.register(service)
 }
 
 /// Registers many services at once, all or none, and returns their ids in the same order.
@@ -118,16 +107,7 @@ pub fn register(service: Service) -> Result<String> {
 /// # Ok::<(), party::Error>(())
 /// ```
 pub fn register_all(services: impl IntoIterator<Item = Service>) -> Result<Vec<String>> {
-    let registrar = registrar()?;
-    let services: Vec<_> = services
-        .into_iter()
-        .map(|service| {
-            let id = id_of(&service);
-            (service, id)
-        })
-        .collect();
-    registrar.register(&services, &|| true)?;
-    Ok(services.into_iter().map(|(_, id)| id).collect())
+    DEFAULT.register_all(services)
 }
 
 /// Registers a service as soon as `healthy` says yes, and returns the id of this instance.
@@ -141,9 +121,7 @@ pub fn register_when_healthy(
     service: Service,
     healthy: impl FnMut() -> bool + Send + 'static,
 ) -> Result<String> {
-    let registrar = registrar()?;
-    let attempts = registrar.settings().registration_attempts;
-    gate_and_wait(&registrar, service, Box::new(healthy), attempts)
+    DEFAULT.register_when_healthy(service, healthy)
 }
 
 /// Registers a service as soon as `healthy` says yes, in at most `attempts` attempts one second apart.
@@ -159,7 +137,7 @@ pub fn register_with_attempts(
     healthy: impl FnMut() -> bool + Send + 'static,
     attempts: u32,
 ) -> Result<String> {
-    gate_and_wait(&registrar()?, service, Box::new(healthy), attempts)
+    DEFAULT.register_with_attempts(service, healthy, attempts)
 }
 
 /// Registers a service as soon as `healthy` says yes, and returns at once.
@@ -174,9 +152,7 @@ pub fn register_in_background(
     service: Service,
     healthy: impl FnMut() -> bool + Send + 'static,
 ) -> Result<PendingRegistration> {
-    let registrar = registrar()?;
-    let attempts = registrar.settings().registration_attempts;
-    gate(&registrar, service, Box::new(healthy), attempts)
+    DEFAULT.register_in_background(service, healthy)
 }
 
 /// Takes a service out of ZooKeeper, and returns whether anything was removed.
@@ -188,7 +164,7 @@ pub fn register_in_background(
 /// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService), or
 /// [`Timeout`](crate::ErrorKind::Timeout): then it is not restored, and removed as soon as ZooKeeper answers.
 pub fn unregister(service: &Service) -> Result<bool> {
-    registrar()?.unregister(service)
+    DEFAULT.unregister(service)
 }
 
 /// Asks ZooKeeper for the services of the environment, and returns whether they could be listed.
@@ -199,14 +175,12 @@ pub fn unregister(service: &Service) -> Result<bool> {
 /// For readiness, never for liveness: while ZooKeeper is away it is false in every program at once. A program that is
 /// left alone keeps its session and its registrations; one that is restarted for it gives them up.
 pub fn healthy() -> bool {
-    REGISTRAR.get().is_some_and(|registrar| registrar.healthy())
+    DEFAULT.healthy()
 }
 
 /// Returns how this side stands with ZooKeeper, without asking it.
 pub fn state() -> ConnectionState {
-    REGISTRAR
-        .get()
-        .map_or(ConnectionState::Unconnected, |registrar| registrar.state())
+    DEFAULT.state()
 }
 
 /// Has `listener` called with each new state of this side, and first with the present one.
@@ -236,7 +210,7 @@ pub fn state() -> ConnectionState {
 pub fn on_state_change(
     listener: impl FnMut(ConnectionState) + Send + 'static,
 ) -> Result<Subscription> {
-    registrar()?.on_state_change(listener)
+    DEFAULT.on_state_change(listener)
 }
 
 /// Takes everything that is registered out of ZooKeeper and ends the session. Does nothing while unconnected.
@@ -247,57 +221,10 @@ pub fn on_state_change(
 /// [`Timeout`](crate::ErrorKind::Timeout) where ZooKeeper did not confirm in time. Nothing is registered again even
 /// then, and what is left goes when the session times out.
 pub fn disconnect() -> Result<()> {
-    REGISTRAR
-        .take()
-        .map_or(Ok(()), |registrar| registrar.disconnect(DISCONNECT_WITHIN))
+    DEFAULT.disconnect()
 }
 
 /// Returns how long the guard waits after disconnecting, `None` while unconnected.
 pub(crate) fn drain() -> Option<Duration> {
-    REGISTRAR.get().map(|registrar| registrar.settings().drain)
-}
-
-fn registrar() -> Result<Arc<Registrar>> {
-    REGISTRAR
-        .get()
-        .ok_or_else(|| Error::not_connected("registration"))
-}
-
-fn id_of(service: &Service) -> String {
-    let random = || {
-        uuid::Builder::from_random_bytes(rand::random())
-            .into_uuid()
-            .to_string()
-    };
-    service.id_or_none().map_or_else(random, str::to_owned)
-}
-
-fn gate(
-    registrar: &Arc<Registrar>,
-    service: Service,
-    check: Check,
-    attempts: u32,
-) -> Result<PendingRegistration> {
-    service.validate()?;
-    let id = id_of(&service);
-    pending::start(
-        registrar.clone(),
-        service,
-        id,
-        check,
-        attempts,
-        Arc::new(SystemClock),
-    )
-}
-
-fn gate_and_wait(
-    registrar: &Arc<Registrar>,
-    service: Service,
-    check: Check,
-    attempts: u32,
-) -> Result<String> {
-    let each = registrar.settings().connection_timeout + Duration::from_secs(1);
-    let limit = each.saturating_mul(attempts.max(1));
-    let pending = gate(registrar, service, check, attempts)?;
-    pending.wait(limit).inspect_err(|_| pending.cancel())
+    DEFAULT.drain()
 }

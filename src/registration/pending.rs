@@ -76,9 +76,9 @@ impl PendingRegistration {
     /// Waits until the service is registered and returns its id.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`] when neither success nor failure is known after `timeout`; the attempts go on.
-    /// [`ErrorKind::Unhealthy`] when all attempts were used up, [`ErrorKind::Cancelled`] after
-    /// [`cancel`](PendingRegistration::cancel), [`ErrorKind::NotConnected`] when registration was disconnected.
+    /// [`Timeout`](crate::ErrorKind::Timeout) when neither success nor failure is known after `timeout`; the attempts go on.
+    /// [`Unhealthy`](crate::ErrorKind::Unhealthy) when all attempts were used up, [`Cancelled`](crate::ErrorKind::Cancelled) after
+    /// [`cancel`](PendingRegistration::cancel), [`NotConnected`](crate::ErrorKind::NotConnected) when registration was disconnected.
     pub fn wait(&self, timeout: Duration) -> Result<String> {
         Side::Registration.check_process()?;
         let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
@@ -196,7 +196,7 @@ impl Gate {
     }
 
     fn attempt(&self, check: &mut Check, attempts: u32, clock: &dyn Clock) -> Result<()> {
-        let mut last = Error::new(ErrorKind::Unhealthy, "no attempt was allowed");
+        let mut last = Error::no_attempt();
         for attempt in 1..=attempts {
             self.check_still_open()?;
             match self.attempt_once(check) {
@@ -216,24 +216,15 @@ impl Gate {
             }
         }
         self.check_still_open()?;
-        let (name, s) = (
-            excerpt(self.service.name()),
-            if attempts == 1 { "" } else { "s" },
-        );
-        let message = format!("{name} was not registered after {attempts} attempt{s}");
-        Err(Error::new(ErrorKind::Unhealthy, message).caused_by(last))
+        Err(Error::unhealthy(self.service.name(), attempts, last))
     }
 
     fn check_still_open(&self) -> Result<()> {
         if self.registrar.is_closed() {
-            return Err(Error::not_connected("registration"));
+            return Err(Error::not_connected(Side::Registration.name()));
         }
         if self.shared.is_cancelled() {
-            let message = format!(
-                "the registration of {} was cancelled",
-                excerpt(self.service.name())
-            );
-            return Err(Error::new(ErrorKind::Cancelled, message));
+            return Err(Error::cancelled(excerpt(self.service.name())));
         }
         Ok(())
     }
@@ -245,11 +236,8 @@ impl Gate {
                 .register(&[(self.service.clone(), self.id.clone())], &|| {
                     !self.shared.is_cancelled()
                 }),
-            Ok(false) => Err(Error::new(ErrorKind::Unhealthy, "the health check said no")),
-            Err(_) => Err(Error::new(
-                ErrorKind::Unhealthy,
-                "the health check panicked",
-            )),
+            Ok(false) => Err(Error::check_said_no()),
+            Err(_) => Err(Error::check_panicked()),
         }
     }
 }
@@ -258,7 +246,7 @@ impl Gate {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::side::Side;
+    use crate::error::ErrorKind;
     use crate::zk::memory::registry;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -276,11 +264,7 @@ mod tests {
     }
 
     fn registrar(name: &str) -> Arc<Registrar> {
-        let config = Config::new()
-            .connection_string(format!("memory:{name}"))
-            .environment("test")
-            .address("10.0.0.1");
-        let config = config.connection_timeout(Duration::from_millis(200));
+        let config = Config::in_memory(name).connection_timeout(Duration::from_millis(200));
         Arc::new(Registrar::connect(config.resolve(Side::Registration).unwrap()).unwrap())
     }
 

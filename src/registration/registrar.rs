@@ -4,7 +4,7 @@
 //! thread runs the same comparison: what is desired against what is ours in ZooKeeper. There is no second path.
 
 use crate::config::{DISCONNECT_WITHIN, Settings};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::Subscription;
@@ -12,6 +12,7 @@ use crate::model::{Service, ServiceInstance, path};
 use crate::process;
 use crate::registration::address;
 use crate::registration::desired::{Desired, Outcome, Revision};
+use crate::registration::entry::Content;
 use crate::registration::reconciler::{self, Reconciler};
 use crate::side::Side;
 use crate::zk::ConnectionState;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const SIDE: &str = "registration";
+const SIDE: Side = Side::Registration;
 
 /// One connection of the registration side, and everything that is registered through it.
 pub(crate) struct Registrar {
@@ -43,8 +44,8 @@ impl Registrar {
         let (connector, chroot) = zk::connector(&settings)?;
         let (desired, inbox) = (Arc::new(Desired::default()), Arc::new(Inbox::default()));
         let timeout = settings.session_timeout;
-        let supervisor =
-            Supervisor::start(SIDE, connector, timeout, inbox.clone()).map_err(Error::no_thread)?;
+        let supervisor = Supervisor::start(SIDE.name(), connector, timeout, inbox.clone())
+            .map_err(Error::no_thread)?;
         let supervisor = Arc::new(supervisor);
         let (instances, now) = (
             path::instances(&chroot, &settings.environment),
@@ -96,11 +97,9 @@ impl Registrar {
         Side::Registration.check_process()?;
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
-        let instances = self.instances_of(services, deadline)?;
-        let Some(revisions) = self.desired.add(instances, permitted)? else {
-            let what = described(services);
-            let message = format!("the registration of {what} was cancelled");
-            return Err(Error::new(ErrorKind::Cancelled, message));
+        let contents = self.contents_of(services, deadline)?;
+        let Some(revisions) = self.desired.add(contents, permitted)? else {
+            return Err(Error::cancelled(&described(services)));
         };
         if !self.begin(&revisions, deadline) {
             self.inbox.wake();
@@ -129,31 +128,37 @@ impl Registrar {
         true
     }
 
-    /// Makes the instances and their paths, once all of them are found to be valid.
-    fn instances_of(
+    /// Makes what is to be written and its paths, once all of it is found to be valid.
+    fn contents_of(
         &self,
         services: &[(Service, String)],
         deadline: Instant,
-    ) -> Result<Vec<(String, ServiceInstance)>> {
+    ) -> Result<Vec<(String, Content)>> {
+        // What is too large is found before a wait for the address, and else when it is encoded to be written.
+        let may_wait = self.settings.address.is_none() && self.supervisor.current().is_none();
         let mut paths = HashSet::new();
         for (service, id) in services {
-            service.validate()?;
+            if may_wait {
+                service.validate()?;
+            } else {
+                service.check()?;
+            }
             if !paths.insert((service.name(), id)) {
                 let expected = "another id for each instance of a service";
                 return Err(Error::invalid_service("id", id.as_str(), expected));
             }
         }
         let (own_address, now) = (OnceCell::new(), now_millis());
-        let instance = |(service, id): &(Service, String)| {
+        let content = |(service, id): &(Service, String)| {
             let own = || self.own_address(service, deadline);
             let address = match service.address_or_none() {
                 Some(address) => address,
                 None => own_address.get_or_try_init(own)?,
             };
-            let instance = service.instance(id, address, now)?;
-            Ok((self.path_of(&instance), instance))
+            let content = Content::from(service.encoded(id, address, now)?);
+            Ok((self.path_of(&content.instance), content))
         };
-        services.iter().map(instance).collect()
+        services.iter().map(content).collect()
     }
 
     /// Takes out what was registered here under the service's name, and id or port where they are set. With an id
@@ -246,8 +251,7 @@ impl Registrar {
 
     fn delete(&self, name: &str, id: &str, deadline: Instant) -> Result<bool> {
         let node = path::instance(&path::service(&self.instances, name), id);
-        let what = format!("unregistering {}", excerpt(&node));
-        let (path, version) = (node, -1);
+        let (shown, path, version) = (excerpt(&node), node.clone(), -1);
         match self
             .supervisor
             .ask(&Request::Delete { path, version }, deadline)
@@ -256,25 +260,18 @@ impl Registrar {
             Err(Failure::NoNode) => Ok(false),
             Err(failure) if failure.is_transient() => {
                 let limit = self.settings.connection_timeout;
-                Err(Error::timeout(&what, limit).caused_by(failure))
+                Err(Error::timeout(&format!("unregistering {shown}"), limit).caused_by(failure))
             }
-            Err(failure) => Err(Error::new(ErrorKind::Refused, what).caused_by(failure)),
+            Err(failure) => Err(Error::refused(&format!("to unregister {shown}"), failure)),
         }
     }
 
     fn explain(&self, path: &str, outcome: Outcome, limit: Duration) -> Error {
         let path = excerpt(path);
         match outcome {
-            Outcome::Refused(failure) => Error::new(
-                ErrorKind::Refused,
-                format!("zookeeper refused to register {path}"),
-            )
-            .caused_by(failure),
-            Outcome::Closed => Error::not_connected(SIDE),
-            Outcome::Withdrawn => Error::new(
-                ErrorKind::Cancelled,
-                format!("the registration of {path} was taken back or replaced"),
-            ),
+            Outcome::Refused(failure) => Error::refused(&format!("to register {path}"), failure),
+            Outcome::Closed => Error::not_connected(SIDE.name()),
+            Outcome::Withdrawn => Error::replaced(path),
             Outcome::TimedOut(None) => {
                 self.last_failure(Error::timeout(&format!("registering {path}"), limit))
             }
@@ -340,36 +337,17 @@ fn now_millis() -> u64 {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::side::Side;
+    use crate::error::ErrorKind;
+    use crate::sync::until;
     use crate::zk::Mode;
     use crate::zk::memory::{Registry, Session, registry};
 
     const SOON: Duration = Duration::from_secs(10);
     const NODE: &str = "/test/instances/foo/1";
 
-    fn until(what: &str, mut done: impl FnMut() -> bool) {
-        let deadline = Instant::now() + SOON;
-        while !done() {
-            assert!(Instant::now() < deadline, "never: {what}");
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-
     fn connected(name: &str) -> (Arc<Registry>, Registrar) {
-        let config = Config::new()
-            .connection_string(format!("memory:{name}"))
-            .environment("test");
-        let config = config
-            .session_timeout(Duration::from_secs(3))
-            .connection_timeout(Duration::from_millis(500));
-        let registrar = Registrar::connect(
-            config
-                .address("10.0.0.1")
-                .resolve(Side::Registration)
-                .unwrap(),
-        )
-        .unwrap();
-        (registry(name), registrar)
+        let settings = Config::in_memory(name).resolve(SIDE).unwrap();
+        (registry(name), Registrar::connect(settings).unwrap())
     }
 
     fn service() -> Service {
@@ -601,8 +579,8 @@ mod tests {
         let others: Vec<_> = (0..1200)
             .map(|n| (service(), format!("other-{n}")))
             .collect();
-        let instances = registrar.instances_of(&others, Instant::now()).unwrap();
-        let revisions = registrar.desired.add(instances, &|| true).unwrap().unwrap();
+        let contents = registrar.contents_of(&others, Instant::now()).unwrap();
+        let revisions = registrar.desired.add(contents, &|| true).unwrap().unwrap();
         registrar.inbox.wake();
         let placed = |revision| {
             registrar

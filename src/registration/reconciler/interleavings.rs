@@ -49,8 +49,8 @@ impl Side {
 /// Registers, and takes it back if that fails, as a caller does. Returns whether it is registered.
 fn register(desired: &Side, data: u8, permitted: &dyn Fn() -> bool) -> bool {
     let service = Service::new("foo", 1).payload(serde_json::json!(data));
-    let instance = service.instance("1", "10.0.0.1", 0).unwrap();
-    let Ok(Some(revisions)) = desired.add(vec![(PATH.into(), instance)], permitted) else {
+    let content = service.encoded("1", "10.0.0.1", 0).unwrap().into();
+    let Ok(Some(revisions)) = desired.add(vec![(PATH.into(), content)], permitted) else {
         return false;
     };
     desired.begin(&revisions[0]);

@@ -186,14 +186,13 @@ mod tests {
     use crate::model::Service;
     use crate::registration::entry::Entry;
     use crate::zk::Stat;
-    use std::sync::Arc;
     use std::time::Instant;
 
     const OURS: i64 = 7;
 
     fn task(goal: Goal) -> Task {
-        let instance = Service::new("foo", 1).instance("1", "10.0.0.1", 0).unwrap();
-        let mut entry = Entry::new(1, Arc::new(instance), b"{}"[..].into());
+        let (instance, _) = Service::new("foo", 1).encoded("1", "10.0.0.1", 0).unwrap();
+        let mut entry = Entry::new(1, (instance, b"{}".to_vec()).into());
         entry.goal = goal;
         entry.start("/test/instances/foo/1", Instant::now())
     }

@@ -3,6 +3,7 @@
 use crate::inbox::Inbox;
 use crate::model::{Service, ServiceInstance};
 use crate::registration::desired::{Desired, Outcome, Revision};
+use crate::registration::entry::Content;
 use crate::zk::Mode;
 use crate::zk::memory::{Registry, Session, Signal};
 use parking_lot::Mutex;
@@ -110,15 +111,16 @@ impl World {
 
     fn register(&self, id: u8, data: u8) {
         let service = Service::new("foo", 1).payload(serde_json::json!(data));
-        let instance = service.instance(&id.to_string(), "10.0.0.1", 0).unwrap();
+        let encoded = service.encoded(&id.to_string(), "10.0.0.1", 0).unwrap();
+        let content = Content::from(encoded);
         let revisions = self
             .desired
-            .add(vec![(path(id), instance.clone())], &|| true);
+            .add(vec![(path(id), content.clone())], &|| true);
         let revision = revisions.unwrap().unwrap().remove(0);
         self.calls
             .lock()
             .waiting
-            .insert(id, (revision, Arc::new(instance)));
+            .insert(id, (revision, content.instance));
     }
 
     fn unregister(&self, id: u8) {

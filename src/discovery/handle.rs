@@ -1,0 +1,246 @@
+//! A client of the discovery side, for programs to hold.
+
+use crate::config::{Config, DISCONNECT_WITHIN};
+use crate::discovery::change::Change;
+use crate::discovery::directory::Directory;
+use crate::discovery::overrides::Overrides;
+use crate::discovery::provider::ServiceProvider;
+use crate::discovery::snapshot::View;
+use crate::error::{Error, Result};
+use crate::listener::Subscription;
+use crate::model::{ServiceInstance, suffix};
+use crate::process;
+use crate::side::Side;
+use crate::slot::Slot;
+use crate::zk::ConnectionState;
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+/// A connection of the discovery side that belongs to whoever holds it.
+///
+/// The functions of [`discovery`](crate::discovery) work on one such handle that the whole process shares. A program
+/// that looks services up in several environments, or a test that is not to share anything with others, makes its own.
+/// A clone is the same connection and costs next to nothing. When the last clone is dropped, and the last
+/// provider and subscription made by it, the session ends.
+///
+/// [`disconnect_on_drop`](crate::disconnect_on_drop) knows nothing of these handles: drop or
+/// [`disconnect`](Discovery::disconnect) them.
+///
+/// # Examples
+/// ```
+/// use party::{Config, Discovery, Registration, Service};
+///
+/// let (live, test) = (Config::new().environment("live"), Config::new().environment("test"));
+/// let (live, test) = (live.connection_string("memory:docs-live"), test.connection_string("memory:docs-test"));
+/// let registration = Registration::connect(live.clone())?;
+/// registration.register(Service::new("user-sessions", 8080).address("10.0.0.1"))?;
+///
+/// let (live, test) = (Discovery::connect(live)?, Discovery::connect(test)?);
+/// assert_eq!(live.url("user-sessions", &[])?, "http://10.0.0.1:8080");
+/// assert!(test.url("user-sessions", &[]).is_err());
+/// # Ok::<(), party::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Discovery {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    overrides: Overrides,
+    /// The view of the directory, for lookups to find in one step. Where it is empty, they ask the directory.
+    view: Arc<Slot<View>>,
+    directory: Slot<Directory>,
+}
+
+impl Discovery {
+    /// Connects as `config` says, and where it is silent as the environment says, see
+    /// [`discovery::connect`](crate::discovery::connect).
+    ///
+    /// The overrides of the environment, `DISCOVERY_OVERRIDE_<NAME>`, are read now.
+    ///
+    /// # Errors
+    /// As [`discovery::connect`](crate::discovery::connect).
+    pub fn connect(config: Config) -> Result<Discovery> {
+        let discovery = Discovery::unconnected();
+        discovery.replace(config)?;
+        Ok(discovery)
+    }
+
+    pub(super) fn unconnected() -> Discovery {
+        Discovery {
+            inner: Arc::new(Inner {
+                overrides: Overrides::from_environment(),
+                view: Arc::new(Slot::empty()),
+                directory: Slot::empty(),
+            }),
+        }
+    }
+
+    /// Connects, in the place of the connection there was.
+    pub(super) fn replace(&self, config: Config) -> Result<()> {
+        let directory = Arc::new(Directory::connect(config.resolve(Side::Discovery)?)?);
+        let replaced = self.inner.directory.replace(directory.clone());
+        if let Some(replaced) = &replaced {
+            replaced.hide();
+        }
+        directory.show_in(&self.inner.view);
+        // Its providers may keep it alive for long.
+        let ended = replaced.map(|directory| directory.disconnect(DISCONNECT_WITHIN));
+        if let Some(Err(error)) = ended {
+            log::warn!("{error}");
+        }
+        Ok(())
+    }
+
+    /// Builds a URL to one live instance of the service, see [`discovery::url`](crate::discovery::url).
+    ///
+    /// # Errors
+    /// As [`discovery::url`](crate::discovery::url).
+    pub fn url(&self, name: &str, params: &[(&str, &dyn Display)]) -> Result<String> {
+        match self.inner.overrides.find(name)? {
+            Some(found) => found.url(name, params),
+            None => self.with_instance(name, |instance| instance.url(params)),
+        }
+    }
+
+    /// Builds a URL and appends `suffix`, see [`discovery::url_with_suffix`](crate::discovery::url_with_suffix).
+    ///
+    /// # Errors
+    /// As [`discovery::url_with_suffix`](crate::discovery::url_with_suffix).
+    pub fn url_with_suffix(
+        &self,
+        name: &str,
+        params: &[(&str, &dyn Display)],
+        suffix: &str,
+    ) -> Result<String> {
+        suffix::check(suffix)?;
+        Ok(suffix::append(&self.url(name, params)?, suffix))
+    }
+
+    /// Returns scheme, address and port of one live instance of the service, with `suffix` appended, see
+    /// [`discovery::base_url`](crate::discovery::base_url).
+    ///
+    /// # Errors
+    /// As [`discovery::base_url`](crate::discovery::base_url).
+    pub fn base_url(&self, name: &str, suffix: &str) -> Result<String> {
+        suffix::check(suffix)?;
+        match self.inner.overrides.find(name)? {
+            Some(found) => Ok(suffix::append(found.base(), suffix)),
+            None => self.with_instance(name, |instance| {
+                let base = instance.base_url().unwrap_or_default();
+                Ok(suffix::append(base, suffix))
+            }),
+        }
+    }
+
+    /// Follows a service, and returns a provider of its instances, see
+    /// [`discovery::service_provider`](crate::discovery::service_provider).
+    ///
+    /// # Errors
+    /// As [`discovery::service_provider`](crate::discovery::service_provider).
+    pub fn service_provider(&self, name: &str) -> Result<ServiceProvider> {
+        ServiceProvider::new(self.directory()?, name)
+    }
+
+    /// Has `listener` called with each change of a service, see [`discovery::on_change`](crate::discovery::on_change).
+    ///
+    /// # Errors
+    /// As [`discovery::on_change`](crate::discovery::on_change).
+    pub fn on_change(
+        &self,
+        name: &str,
+        listener: impl FnMut(&Change) + Send + 'static,
+    ) -> Result<Subscription> {
+        self.directory()?.on_change(name, listener)
+    }
+
+    /// Asks ZooKeeper for the names of all services, see [`discovery::services`](crate::discovery::services).
+    ///
+    /// # Errors
+    /// As [`discovery::services`](crate::discovery::services).
+    pub fn services(&self) -> Result<Vec<String>> {
+        self.directory()?.services()
+    }
+
+    /// Asks ZooKeeper for the services of the environment, and returns whether they could be listed, see
+    /// [`discovery::healthy`](crate::discovery::healthy).
+    pub fn healthy(&self) -> bool {
+        let directory = self.inner.directory.get();
+        directory.is_some_and(|directory| directory.healthy())
+    }
+
+    /// Returns how this connection stands with ZooKeeper, without asking it.
+    pub fn state(&self) -> ConnectionState {
+        let directory = self.inner.directory.get();
+        directory.map_or(ConnectionState::Unconnected, |directory| directory.state())
+    }
+
+    /// Has `listener` called with each new state of this connection, see
+    /// [`discovery::on_state_change`](crate::discovery::on_state_change).
+    ///
+    /// # Errors
+    /// As [`discovery::on_state_change`](crate::discovery::on_state_change).
+    pub fn on_state_change(
+        &self,
+        listener: impl FnMut(ConnectionState) + Send + 'static,
+    ) -> Result<Subscription> {
+        self.directory()?.on_state_change(listener)
+    }
+
+    /// Ends the session, for all clones. Does nothing once it has ended. Returns within about one second.
+    ///
+    /// # Errors
+    /// As [`discovery::disconnect`](crate::discovery::disconnect).
+    pub fn disconnect(&self) -> Result<()> {
+        let directory = self.inner.directory.take();
+        directory.map_or(Ok(()), |directory| directory.disconnect(DISCONNECT_WITHIN))
+    }
+
+    /// Has every lookup of the service through this handle answered with this URL, see
+    /// [`discovery::set_override`](crate::discovery::set_override).
+    ///
+    /// # Errors
+    /// As [`discovery::set_override`](crate::discovery::set_override).
+    pub fn set_override(&self, name: &str, url: &str) -> Result<()> {
+        self.inner.overrides.set(name, url)
+    }
+
+    /// Ends the override of the service through this handle, one from the environment too.
+    pub fn clear_override(&self, name: &str) {
+        self.inner.overrides.clear(name);
+    }
+
+    /// Builds something of one live instance of the service.
+    fn with_instance(
+        &self,
+        name: &str,
+        build: impl Fn(&ServiceInstance) -> Result<String>,
+    ) -> Result<String> {
+        // Returned from in here, not out of a closure: to move what was just written takes as long as to find the
+        // instance.
+        if !process::is_forked()
+            && let Some(view) = self.inner.view.load().as_deref()
+            && let Some(snapshot) = view.get(name)
+        {
+            snapshot.mark_used();
+            if let Some(instance) = snapshot.pick() {
+                return build(instance);
+            }
+        }
+        // Not known yet, nothing to pick, or not connected: the directory knows what to do or to say.
+        build(&*self.directory()?.instance(name)?)
+    }
+
+    fn directory(&self) -> Result<Arc<Directory>> {
+        let directory = self.inner.directory.get();
+        directory.ok_or_else(|| Error::not_connected(Side::Discovery.name()))
+    }
+}
+
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discovery")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
