@@ -2,6 +2,7 @@
 //!
 //! An import is a `use`, or a path that begins with `crate`, `super`, `self` or the name of a child module, in tests too.
 //! A re-export leads to where the item is, and is no import of the file it stands in.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -355,7 +356,7 @@ impl<'a> Reader<'a> {
         let above = path.iter().take_while(|word| *word == "super").count();
         let rest = &path[above..];
         if above > 0 {
-            let up = above.checked_sub(self.inline.len()).unwrap_or_default();
+            let up = above.saturating_sub(self.inline.len());
             let module = &self.module[..self.module.len().checked_sub(up)?];
             return Some([module, rest].concat());
         }

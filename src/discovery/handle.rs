@@ -244,3 +244,59 @@ impl fmt::Debug for Discovery {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::testing::{put, writer};
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn an_override_is_that_of_one_handle_and_its_clones() {
+        let one = Discovery::connect(Config::in_memory("override-one")).unwrap();
+        let other = Discovery::connect(Config::in_memory("override-other")).unwrap();
+        one.clone().set_override("foo", "http://there/x").unwrap();
+        assert_eq!(one.url("Foo", &[]).unwrap(), "http://there/x");
+        assert!(other.url("foo", &[]).is_err());
+        one.clear_override("foo");
+        assert!(one.url("foo", &[]).is_err());
+    }
+
+    #[test]
+    fn a_handle_that_was_disconnected_finds_nothing_and_its_clones_neither() {
+        let discovery = Discovery::connect(Config::in_memory("handle-ends")).unwrap();
+        let writer = writer("handle-ends");
+        put(&writer, "1", 1);
+        assert_eq!(discovery.base_url("foo", "/a").unwrap(), "http://h:1/a");
+        let provider = discovery.service_provider("foo").unwrap();
+        discovery.clone().disconnect().unwrap();
+        discovery.disconnect().unwrap();
+        for error in [
+            discovery.url("foo", &[]).unwrap_err(),
+            discovery.services().unwrap_err(),
+            provider.instance().unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::NotConnected);
+        }
+        assert_eq!(discovery.state(), ConnectionState::Unconnected);
+    }
+
+    #[test]
+    fn the_connection_that_takes_the_place_of_another_answers_at_once() {
+        let discovery = Discovery::unconnected();
+        let _writers = ["handle-first", "handle-second"].map(|name| {
+            let writer = writer(name);
+            put(&writer, "1", if name == "handle-first" { 1 } else { 2 });
+            writer
+        });
+        discovery
+            .replace(Config::in_memory("handle-first"))
+            .unwrap();
+        assert_eq!(discovery.url("foo", &[]).unwrap(), "http://h:1");
+        discovery
+            .replace(Config::in_memory("handle-second"))
+            .unwrap();
+        assert_eq!(discovery.url("foo", &[]).unwrap(), "http://h:2");
+        assert_eq!(discovery.url("foo", &[]).unwrap(), "http://h:2");
+    }
+}

@@ -35,25 +35,23 @@ use std::time::Duration;
 /// # /*
 /// #[test]
 /// # */
-/// fn a_service_is_found() -> party::Result<()> {
-///     let registration = Registration::connect(config("a-service-is-found"))?;
-///     registration.register(Service::new("users", 8080))?;
-///     let discovery = Discovery::connect(config("a-service-is-found"))?;
-///     assert_eq!(discovery.base_url("users", "/ping")?, "http://10.0.0.1:8080/ping");
-///     Ok(())
+/// fn a_service_is_found() {
+///     let registration = Registration::connect(config("is-found")).unwrap();
+///     registration.register(Service::new("users", 8080)).unwrap();
+///     let discovery = Discovery::connect(config("is-found")).unwrap();
+///     assert_eq!(discovery.base_url("users", "/ping").unwrap(), "http://10.0.0.1:8080/ping");
 /// }
 ///
 /// # /*
 /// #[test]
 /// # */
-/// fn a_service_that_is_not_there_is_an_error() -> party::Result<()> {
-///     let discovery = Discovery::connect(config("a-service-that-is-not-there"))?;
+/// fn a_service_that_nobody_registers_is_not_found() {
+///     let discovery = Discovery::connect(config("is-not-found")).unwrap();
 ///     assert!(discovery.base_url("users", "/ping").is_err());
-///     Ok(())
 /// }
-/// # let other = std::thread::spawn(a_service_that_is_not_there_is_an_error);
-/// # a_service_is_found()?;
-/// # other.join().unwrap()
+/// # let other = std::thread::spawn(a_service_that_nobody_registers_is_not_found);
+/// # a_service_is_found();
+/// # other.join().unwrap();
 /// ```
 #[derive(Clone)]
 pub struct Registration {

@@ -13,5 +13,6 @@ mod faults;
 mod footprint;
 mod guard;
 mod listeners;
+mod handles;
 mod registration;
 mod support;
