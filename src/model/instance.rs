@@ -217,9 +217,9 @@ impl ServiceInstance {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::MissingParameter`] where a variable has no value. [`ErrorKind::InvalidParameter`] where a value
-    /// contains a control character, is empty in a path, or makes a path segment `.` or `..`, with or without a `;` and
-    /// more behind it.
+    /// [`MissingParameter`](crate::ErrorKind::MissingParameter) where a variable has no value.
+    /// [`InvalidParameter`](crate::ErrorKind::InvalidParameter) where a value contains a control character, is empty in a
+    /// path, or makes a path segment `.` or `..`, with or without a `;` and more behind it.
     pub fn build_uri_spec(&self, params: &[(&str, &dyn Display)]) -> Result<String> {
         let Some(spec) = self.uri_spec() else {
             return Ok(String::new());
@@ -237,8 +237,8 @@ impl ServiceInstance {
     ///
     /// # Errors
     ///
-    /// Those of [`build_uri_spec`](ServiceInstance::build_uri_spec), and [`ErrorKind::NoInstance`] where a base URL is
-    /// needed and there is none.
+    /// Those of [`build_uri_spec`](ServiceInstance::build_uri_spec), and
+    /// [`NoInstance`](crate::ErrorKind::NoInstance) where a base URL is needed and there is none.
     pub fn url(&self, params: &[(&str, &dyn Display)]) -> Result<String> {
         let spec = match self.uri_spec() {
             // It brings its own host and port, so it does not matter whether there is a base URL.
