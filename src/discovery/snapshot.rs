@@ -88,6 +88,7 @@ impl Snapshot {
     }
 
     /// Picks one of the instances that can be, at random.
+    #[inline]
     pub(crate) fn pick(&self) -> Option<&Arc<ServiceInstance>> {
         match self.pickable.as_slice() {
             [] => None,

@@ -12,7 +12,7 @@ mod environment;
 mod faults;
 mod footprint;
 mod guard;
-mod listeners;
 mod handles;
+mod listeners;
 mod registration;
 mod support;
