@@ -63,6 +63,9 @@ impl Error {
         self.inner.kind
     }
 
+    // Kept out of line: an error on the way to a URL is larger than the way itself.
+    #[cold]
+    #[inline(never)]
     fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         let message = message.into();
         Error {
@@ -114,8 +117,6 @@ impl Error {
         )
     }
 
-    // Kept out of line, like every message on the way to a URL: it is larger than the way itself.
-    #[cold]
     pub(crate) fn not_callable(service: &str, id: &str) -> Error {
         Error::new(
             ErrorKind::NoInstance,

@@ -96,6 +96,7 @@ impl Discovery {
     ///
     /// # Errors
     /// As [`discovery::url`](crate::discovery::url).
+    #[inline]
     pub fn url(&self, name: &str, params: &[(&str, &dyn Display)]) -> Result<String> {
         match self.inner.overrides.find(name)? {
             Some(found) => found.url(name, params),
@@ -122,6 +123,7 @@ impl Discovery {
     ///
     /// # Errors
     /// As [`discovery::base_url`](crate::discovery::base_url).
+    #[inline]
     pub fn base_url(&self, name: &str, suffix: &str) -> Result<String> {
         suffix::check(suffix)?;
         match self.inner.overrides.find(name)? {
@@ -227,8 +229,13 @@ impl Discovery {
                 return build(instance);
             }
         }
-        // Not known yet, nothing to pick, or not connected: the directory knows what to do or to say.
-        build(&*self.directory()?.instance(name)?)
+        build(&*self.instance_of_directory(name)?)
+    }
+
+    /// Picks an instance where the view shows none: not known yet, nothing to pick, or not connected.
+    #[cold]
+    fn instance_of_directory(&self, name: &str) -> Result<Arc<ServiceInstance>> {
+        self.directory()?.instance(name)
     }
 
     fn directory(&self) -> Result<Arc<Directory>> {
