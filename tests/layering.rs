@@ -345,8 +345,10 @@ impl<'a> Reader<'a> {
             let module = &self.module[..self.module.len().checked_sub(up)?];
             return Some([module, rest].concat());
         }
-        let child = [self.module.as_slice(), &path[..1]].concat();
-        match path[0].as_str() {
+        // Nothing is imported by the `use<…>` of a type.
+        let first = path.first()?;
+        let child = [self.module.as_slice(), std::slice::from_ref(first)].concat();
+        match first.as_str() {
             "crate" => Some(path[1..].to_vec()),
             "self" => Some([self.module.as_slice(), &path[1..]].concat()),
             _ if sources.contains_key(&child) && self.inline.is_empty() => {
