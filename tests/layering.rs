@@ -13,16 +13,17 @@ const ROOMS: &str = "
     lib: config discovery error guard listener model registration zk
     properties: discovery model zk
     guard: discovery error registration
-    registration: config error listener model zk
-    discovery: config environment error listener model zk
-    zk: config error listener model
+    registration: config error listener model side zk
+    discovery: config environment error listener model side zk
+    zk: config error listener model side
     listener: error
-    config: environment error model
-    environment: error
+    config: environment error model side
+    environment: error side
+    side: error
     model: error
     error:
 ";
-const LEAVES: &str = "excerpt inbox process side slot sync throttle";
+const LEAVES: &str = "excerpt inbox process slot sync throttle";
 
 /// Rooms inside of which files still import each other. To be emptied.
 const WITH_CIRCLES: [&str; 1] = ["zk"];
