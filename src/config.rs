@@ -262,10 +262,10 @@ impl fmt::Debug for Config {
     }
 }
 
-/// What one connection is made with.
+/// Resolved settings of one connection.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// What set the connection string, for errors about it.
+    /// The source of the connection string, for errors about it.
     pub(crate) connection_string_source: String,
     pub(crate) connection_string: String,
     pub(crate) environment: String,

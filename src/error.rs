@@ -28,7 +28,7 @@ struct Inner {
     cause: Option<Cause>,
 }
 
-/// What kind of failure an [`Error`] is.
+/// The kind of failure that an [`Error`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

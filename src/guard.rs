@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What disconnecting may take on top of the drain time.
+/// Time that disconnecting may take on top of the drain time.
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// The guards that act when the process exits. Held only to push and to clone.

@@ -10,7 +10,7 @@ use std::time::Instant;
 /// Bytes of paths that are kept. Ten thousand changed instances take about half of it.
 const MAX_BYTES: usize = 1 << 20;
 
-/// What a thread is to look at. Its lock is held briefly, never across I/O.
+/// Changes for a thread to look at. Its lock is held briefly, never across I/O.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
@@ -24,11 +24,11 @@ struct State {
     changes: Changes,
 }
 
-/// What has changed since it was last taken.
+/// Changes since they were last taken.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) paths: HashSet<String>,
-    /// Whether anything may have changed.
+    /// Set where anything may have changed.
     pub(crate) everything: bool,
 }
 

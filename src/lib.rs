@@ -2,8 +2,9 @@
 //! Curator's service discovery does, so Rust, Java and Clojure programs find each other.
 //!
 //! Two modules are all you call: [`registration`] puts services into ZooKeeper and keeps them there, [`discovery`]
-//! finds live instances and builds URLs to them. Each works on one connection that the whole process shares, and every
-//! call ends within a bound that its documentation states.
+//! finds live instances and builds URLs to them. Each works on one connection that the whole process shares;
+//! [`Registration`] and [`Discovery`] are the same as handles, for programs that need several. Every call ends within a
+//! bound that its documentation states.
 //!
 //! # Register in six lines
 //!
@@ -178,7 +179,7 @@
 //!
 //! An override skips discovery, so have some tests without: connect both sides to `memory:NAME`, a registry inside the
 //! process, as the examples on this page do. The connections and overrides of the free functions are shared by the
-//! whole process, so such tests should not run side by side.
+//! whole process, so such tests should not run side by side; those on handles may, see [`Registration`].
 //!
 //! # Anatomy
 //!

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What runs at exit, and how long it may take.
+/// The function to run at exit, and the time it may take.
 type Exit = (fn(), fn() -> Duration);
 
 /// Set once.
@@ -67,7 +67,7 @@ fn wait_for_end(mut stream: UnixStream, deadline: Instant) -> io::Result<()> {
     }
 }
 
-/// Whether this process was forked from one that uses this library. A plain load, which a lookup can afford: to ask for
+/// Set where this process was forked from one that uses this library. A plain load, which a lookup can afford: to ask for
 /// the id of the process takes a system call.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
@@ -105,7 +105,7 @@ pub(crate) fn default_after_fork(signal: i32) -> io::Result<()> {
     flag::register_conditional_default(signal, FORKED_FLAG.clone()).map(drop)
 }
 
-/// How the process handles a signal.
+/// The handling of a signal by the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disposition {
     Default,

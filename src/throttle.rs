@@ -13,7 +13,7 @@ pub(crate) struct Throttle {
     held_back: usize,
 }
 
-/// How many messages of the kind were held back before one that passes, to be written behind it.
+/// The number of messages of the kind that were held back before one that passes, to be written behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeldBack(usize);
 

@@ -71,7 +71,7 @@ mod tests {
         service
     }
 
-    /// How many nodes there are in each batch.
+    /// Returns the number of nodes in each batch.
     fn sizes(batches: &Batches, services: &[Cache]) -> Vec<usize> {
         let name = "foo".to_owned();
         let services = services.iter().map(|service| (&name, service));

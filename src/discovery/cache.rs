@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a child holds, `None` where it is gone, or why it may not be read.
+/// The data of a child, `None` where it is gone, or the reason why it may not be read.
 pub(crate) type Read = Result<Option<Vec<u8>>, String>;
 
-/// What the thread knows of one service.
+/// One service, as the updater knows it.
 #[derive(Default)]
 pub(crate) struct Cache {
     /// The generation in which it was read, 0 for none.
@@ -24,13 +24,13 @@ pub(crate) struct Cache {
     rejected: BTreeMap<String, String>,
     /// The children to read again.
     pub(crate) changed: BTreeSet<String>,
-    /// How many bytes the largest had that was read lately, `None` before the first.
+    /// Bytes of the largest child that was read lately, `None` before the first.
     pub(crate) largest: Option<usize>,
-    /// Whether the view does not show it as it is.
+    /// Set while the view does not show it as it is.
     pub(crate) unpublished: bool,
     /// Until when the instances that could be picked last are picked, although they are gone.
     pub(crate) grace_until: Option<Instant>,
-    /// What the view is to show next.
+    /// The snapshot that the view is to show next.
     pub(crate) fresh: Option<Arc<Snapshot>>,
 }
 

@@ -4,7 +4,7 @@ use crate::model::ServiceInstance;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What has changed about a service since its listener was last called.
+/// The change of a service since its listener was last called.
 ///
 /// Passed to the listeners of [`discovery::on_change`](crate::discovery::on_change). Instances are compared by id. Each
 /// list has the order of the names of their nodes.

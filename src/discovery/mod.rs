@@ -84,9 +84,10 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// Builds a URL to one live instance of the service from its uri spec.
 ///
 /// `params` give values to the variables of the uri spec; they are percent-encoded for the part of the URL they stand
-/// in, where `/` stays, and in a path none may be empty. A service without a uri spec has an empty path. The first call for a name reads the service,
-/// at most for the connection timeout; every later one answers from memory. When the last instance of a service goes it
-/// is still picked for a second, and for five seconds after a new connection: it may just be replaced.
+/// in, where `/` stays, and in a path none may be empty. A service without a uri spec has an empty path. The first call
+/// for a name reads the service, at most for the connection timeout; every later one answers from memory. When the last
+/// instance of a service goes it is still picked for a second, and for five seconds after a new connection: it may just
+/// be replaced.
 ///
 /// # Errors
 /// [`NoInstance`](crate::ErrorKind::NoInstance) where none can be picked,

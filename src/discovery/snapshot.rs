@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What is known of one service. Never changed: a new one takes its place.
+/// All that is known of one service. Never changed: a new one takes its place.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     /// Every instance that is registered.
@@ -18,9 +18,9 @@ pub(crate) struct Snapshot {
     /// Those that can be picked: switched on, with an address and a port. For a moment after the last of them went they
     /// still are, since it may just be replaced.
     pub(crate) pickable: Vec<Arc<ServiceInstance>>,
-    /// What stands below the service and is not used.
+    /// Nodes below the service that are not used.
     pub(crate) rejected: Vec<RejectedInstance>,
-    /// Whether the service was ever looked up by name, which has it followed for good.
+    /// Set once the service was looked up by name, which has it followed for good.
     used: Arc<AtomicBool>,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for RejectedInstance {
     }
 }
 
-/// What is known of all services that are followed. Its keys are names that this program looks up, so its hash need not
+/// The snapshots of all services that are followed. Its keys are names that this program looks up, so its hash need not
 /// withstand an attack.
 pub(crate) type View = FxHashMap<String, Arc<Snapshot>>;
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What the directory's thread and its callers share.
+/// The followed services and their view, shared by callers and the updater.
 pub(crate) struct Subscriptions {
     pub(crate) instances: String,
     pub(crate) view: ArcSwap<View>,

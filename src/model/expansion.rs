@@ -10,7 +10,7 @@ pub(super) enum Failure<'a> {
     Invalid(&'a str, &'static str),
 }
 
-/// What is done with each byte of a value.
+/// The treatment of each byte of a value.
 type Classes = [u8; 256];
 
 // A byte that is none of these stays as it is.
@@ -115,7 +115,7 @@ impl Part {
     }
 }
 
-/// Where a variable stands, and whether the literals in its path segment may make it `.` or `..` together with a value
+/// The place of a variable, and whether the literals in its path segment may make it `.` or `..` together with a value
 /// that has no dot. Found once for a template, not for each URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position(u8);
@@ -186,9 +186,9 @@ impl Scan {
 pub(super) struct Expansion<'a> {
     out: &'a mut String,
     start: usize,
-    /// Where a path segment begins that may turn out to be dots and has not ended, and the last variable in it.
+    /// The start of a path segment that may turn out to be dots and has not ended, and the last variable in it.
     open: Option<(usize, &'a str)>,
-    /// What went wrong first. Kept, so that nothing has to be handed on after each part.
+    /// The first failure. Kept, so that nothing has to be handed on after each part.
     failure: Option<Failure<'a>>,
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// What [`bare`] accepts, as a phrase for "…, expected …".
+/// The form that [`bare`] accepts, as a phrase for "…, expected …".
 pub(crate) const EXPECTED: &str = "an IP address or a host name";
 
 /// Returns an address without what does not belong into ZooKeeper: an IP without brackets and scope id, or a host name.

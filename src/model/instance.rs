@@ -25,7 +25,7 @@ pub struct ServiceInstance {
     base_url: Option<Box<str>>,
 }
 
-/// What an instance is made of. Kept small: there may be ten thousand of them.
+/// The fields of an instance. Kept small: there may be ten thousand of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fields {
     pub(crate) name: Arc<str>,
@@ -59,7 +59,7 @@ impl Fields {
     }
 }
 
-/// How long an instance stays in ZooKeeper, and under what name.
+/// The time an instance stays in ZooKeeper, and its name there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServiceType {
@@ -317,7 +317,7 @@ fn scheme(ssl_port: Option<u16>) -> &'static str {
     }
 }
 
-/// What many instances of a service have in common, to be held once.
+/// Values that many instances of a service have in common, to be held once.
 #[derive(Debug, Default)]
 pub(crate) struct Common {
     name: Option<Arc<str>>,
@@ -326,7 +326,7 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// So many versions of a service there may be at the same time without any loss.
+    /// Versions of a service that there may be at the same time without any loss.
     const SPECS: usize = 8;
 
     fn share(&mut self, spec: &mut UriSpec) {

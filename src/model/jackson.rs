@@ -62,7 +62,7 @@ impl Formatter for Jackson {
     }
 }
 
-/// Whether a character lies beyond what one unit of UTF-16 can hold.
+/// Returns whether a character lies beyond what one unit of UTF-16 can hold.
 fn is_supplementary(c: char) -> bool {
     c > '\u{ffff}'
 }

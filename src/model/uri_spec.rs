@@ -100,7 +100,7 @@ impl UriSpec {
         }
     }
 
-    /// Whether this makes a whole URL by itself, not a path below one.
+    /// Returns whether this makes a whole URL by itself, not a path below one.
     pub(crate) fn is_whole_url(&self) -> bool {
         self.0.whole_url
     }

@@ -5,7 +5,7 @@ use crate::model::golden::golden;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// What Curator wrote, with a few bytes of it replaced, dropped or put in.
+/// Bytes that Curator wrote, with a few bytes of it replaced, dropped or put in.
 fn mutilated() -> impl Strategy<Value = Vec<u8>> {
     let bytes = prop_oneof![
         any::<u8>(),
@@ -133,7 +133,7 @@ fn counted(bytes: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u
     })
 }
 
-/// What a server sends, or something like it: numbers, texts, the heads of parts, and the status of nodes.
+/// Bytes of a server, or something like them: numbers, texts, the heads of parts, and the status of nodes.
 fn record() -> impl Strategy<Value = Vec<u8>> {
     let number = proptest::sample::select(vec![-101, -1, 0, 1, 2, 3, 4, i32::MAX]);
     let head = (proptest::sample::select(vec![-1, 4, 9]), any::<bool>());

@@ -32,7 +32,7 @@ fn choose(route: Option<IpAddr>, interfaces: &[IpAddr]) -> Option<IpAddr> {
         .or_else(|| first(IpAddr::is_ipv6))
 }
 
-/// Whether another machine can use the address as it stands, which a link-local one needs a scope id for.
+/// Returns whether another machine can use the address as it stands, which a link-local one needs a scope id for.
 fn is_global(ip: IpAddr) -> bool {
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),

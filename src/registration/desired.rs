@@ -304,7 +304,7 @@ impl State {
         (path, revision)
     }
 
-    /// Whether ZooKeeper holds it, as far as anybody knows.
+    /// Returns whether ZooKeeper holds it, as far as anybody knows.
     fn is_placed(&self, (path, revision): &Revision) -> std::result::Result<bool, Outcome> {
         let entry = self.entries.get(path);
         match entry.filter(|entry| entry.revision == *revision) {

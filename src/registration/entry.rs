@@ -112,7 +112,7 @@ impl Task {
         self.in_doubt && self.goal == Goal::Present && found.owner == owner
     }
 
-    /// Whether a node is left standing in the place of ours, after too many conflicts with whoever wrote it.
+    /// Returns whether the node of another program stays in the place of ours, after too many conflicts with it.
     pub(crate) fn yields_to(&self, found: Stat, owner: i64) -> bool {
         self.goal == Goal::Present && self.yields && self.is_foreign(found.owner, owner)
     }

@@ -19,7 +19,7 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 /// A user's check.
 pub(crate) type Check = Box<dyn FnMut() -> bool + Send + 'static>;
 
-/// Where the time between two attempts comes from, so that tests need not wait for it.
+/// The time between two attempts, so that tests need not wait for it.
 pub(crate) trait Clock: Send + Sync {
     /// Waits on `changed` for `pause`, or less where it is notified.
     fn wait(
@@ -76,9 +76,10 @@ impl PendingRegistration {
     /// Waits until the service is registered and returns its id.
     ///
     /// # Errors
-    /// [`Timeout`](crate::ErrorKind::Timeout) when neither success nor failure is known after `timeout`; the attempts go on.
-    /// [`Unhealthy`](crate::ErrorKind::Unhealthy) when all attempts were used up, [`Cancelled`](crate::ErrorKind::Cancelled) after
-    /// [`cancel`](PendingRegistration::cancel), [`NotConnected`](crate::ErrorKind::NotConnected) when registration was disconnected.
+    /// [`Timeout`](crate::ErrorKind::Timeout) when neither success nor failure is known after `timeout`; the attempts
+    /// go on. [`Unhealthy`](crate::ErrorKind::Unhealthy) when all attempts were used up,
+    /// [`Cancelled`](crate::ErrorKind::Cancelled) after [`cancel`](PendingRegistration::cancel),
+    /// [`NotConnected`](crate::ErrorKind::NotConnected) when registration was disconnected.
     pub fn wait(&self, timeout: Duration) -> Result<String> {
         Side::Registration.check_process()?;
         let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
@@ -170,7 +171,7 @@ pub(crate) fn start(
     })
 }
 
-/// What one health thread works on.
+/// The work of one health thread.
 struct Gate {
     registrar: Arc<Registrar>,
     service: Service,

@@ -308,7 +308,7 @@ impl fmt::Debug for Registrar {
     }
 }
 
-/// What is registered, for a message.
+/// Describes the services to register, for a message.
 fn described(services: &[(Service, String)]) -> String {
     match services {
         [(service, id)] => format!("{}/{}", excerpt(service.name()), excerpt(id)),
@@ -316,7 +316,7 @@ fn described(services: &[(Service, String)]) -> String {
     }
 }
 
-/// Whether `service` names this instance: by its id where it has one, else by name, and port where it has one.
+/// Returns whether `service` names this instance: by its id where it has one, else by name, and port where it has one.
 fn matches(service: &Service, instance: &ServiceInstance) -> bool {
     let same_one = match service.id_or_none() {
         Some(id) => instance.id() == id,

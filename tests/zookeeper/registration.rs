@@ -15,10 +15,6 @@ fn connect() -> Client {
     Client::connect(shared()).unwrap()
 }
 
-fn exists(client: &Client, path: &str) -> bool {
-    client.exists(path).unwrap().is_some()
-}
-
 /// Returns the data of a node and the session that owns it.
 fn read(client: &Client, path: &str) -> Option<(String, i64)> {
     let found = client.get(path).unwrap();
@@ -69,7 +65,7 @@ fn the_uri_spec_is_optional_and_an_id_is_a_uuid_unless_given() {
         registration::register(Service::new("foo", 5000).id("one")).unwrap(),
         "one"
     );
-    assert!(exists(&client, &node("one")));
+    assert!(client.has(&node("one")));
 }
 
 #[test]
@@ -78,7 +74,7 @@ fn a_name_may_hold_spaces_and_any_letters() {
     let _party = Party::connected(&config(shared(), &environment));
     registration::register(Service::new("käse und brot", 5000).id("größe")).unwrap();
     let node = format!("/{environment}/instances/käse und brot/größe");
-    assert!(exists(&connect(), &node));
+    assert!(connect().has(&node));
 }
 
 #[test]
@@ -134,13 +130,13 @@ fn the_node_of_a_service_goes_after_its_last_instance_and_is_made_anew() {
     let service = Service::new("users", 5000).id("1");
     for _ in 0..3 {
         registration::register(service.clone()).unwrap();
-        assert!(exists(&client, "/reaped/instances/users/1"));
+        assert!(client.has("/reaped/instances/users/1"));
         registration::unregister(&service).unwrap();
         until("the service is gone", SOON, || {
-            !exists(&client, "/reaped/instances/users")
+            !client.has("/reaped/instances/users")
         });
     }
-    assert!(exists(&client, "/reaped/instances"));
+    assert!(client.has("/reaped/instances"));
     assert!(registration::healthy());
     // However the one gets in the way of the other.
     for _ in 0..200 {
@@ -170,10 +166,7 @@ fn a_registration_waits_for_its_health_check() {
     let second_time = move || counted.fetch_add(1, Ordering::Relaxed) == 1;
     let id = registration::register_when_healthy(Service::new("foo", 5000), second_time).unwrap();
     assert_eq!(asked.load(Ordering::Relaxed), 2);
-    assert!(exists(
-        &connect(),
-        &format!("/{environment}/instances/foo/{id}")
-    ));
+    assert!(connect().has(&format!("/{environment}/instances/foo/{id}")));
 }
 
 #[test]
@@ -195,10 +188,7 @@ fn a_registration_whose_health_check_fails_is_not_made() {
     let error =
         registration::register_with_attempts(Service::new("foo", 5000), || true, 0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unhealthy);
-    assert!(!exists(
-        &connect(),
-        &format!("/{environment}/instances/foo/1")
-    ));
+    assert!(!connect().has(&format!("/{environment}/instances/foo/1")));
 }
 
 #[test]
@@ -210,11 +200,11 @@ fn a_registration_in_the_background_is_waited_for_or_cancelled() {
     assert!(pending.is_registered());
     let node = format!("/{environment}/instances/foo/{}", pending.id());
     let client = connect();
-    assert!(exists(&client, &node));
+    assert!(client.has(&node));
     pending.cancel();
     assert!(!pending.is_registered());
     until("a cancelled registration is gone", SOON, || {
-        !exists(&client, &node)
+        !client.has(&node)
     });
 
     let never = registration::register_in_background(Service::new("foo", 5000), || false).unwrap();
@@ -264,7 +254,7 @@ fn unregister_by_id_removes_what_an_earlier_process_left() {
     let (client, node) = (connect(), format!("/{environment}/instances/foo/1"));
     client.create_all(&node, b"{}", Kind::Persistent).unwrap();
     assert!(registration::unregister(&Service::new("foo", 5000).id("1")).unwrap());
-    assert!(!exists(&client, &node));
+    assert!(!client.has(&node));
 }
 
 #[test]
@@ -304,7 +294,7 @@ fn bad_services_are_refused_before_anything_is_written() {
             assert!(error.to_string().contains(named), "{error}");
         }
     }
-    assert!(!exists(&connect(), &format!("/{environment}")));
+    assert!(!connect().has(&format!("/{environment}")));
 }
 
 #[test]
@@ -347,10 +337,10 @@ fn connecting_again_replaces_the_connection_and_its_registrations() {
     registration::connect_with(config(shared(), &second)).unwrap();
     let client = connect();
     until("the first registration is gone", SOON, || {
-        !exists(&client, &format!("/{first}/instances/foo/1"))
+        !client.has(&format!("/{first}/instances/foo/1"))
     });
     registration::register(Service::new("foo", 1).id("1")).unwrap();
-    assert!(exists(&client, &format!("/{second}/instances/foo/1")));
+    assert!(client.has(&format!("/{second}/instances/foo/1")));
 }
 
 #[test]
@@ -382,7 +372,7 @@ fn a_chroot_that_is_missing_is_created() {
     let _party = Party::connected(&config(&connection_string, "Test"));
     registration::register(Service::new("foo", 1).id("1").uri_spec("/x")).unwrap();
     assert!(
-        exists(&connect(), &format!("/{chroot}/deep/test/instances/foo/1")),
+        connect().has(&format!("/{chroot}/deep/test/instances/foo/1")),
         "folded, below the chroot"
     );
     assert_eq!(
@@ -410,7 +400,7 @@ fn a_node_deleted_by_hand_is_restored_and_one_overwritten_too() {
         });
     }
     client.delete(&node).unwrap();
-    until("it is back", SOON, || exists(&client, &node));
+    until("it is back", SOON, || client.has(&node));
 }
 
 #[test]
@@ -454,9 +444,9 @@ fn a_registration_that_timed_out_does_not_appear_later() {
     });
     registration::register(Service::new("foo", 1).id("after")).unwrap();
     until("what was registered is back", SOON, || {
-        exists(&client, "/late/instances/foo/before")
+        client.has("/late/instances/foo/before")
     });
-    assert!(!exists(&client, "/late/instances/foo/late"));
+    assert!(!client.has("/late/instances/foo/late"));
 }
 
 #[test]
@@ -476,7 +466,7 @@ fn many_services_are_registered_at_once() {
         ids(&client, &environment)[0]
     );
     client.delete(&node).unwrap();
-    until("the deleted one is back", SOON, || exists(&client, &node));
+    until("the deleted one is back", SOON, || client.has(&node));
     assert!(registration::register_all([]).unwrap().is_empty());
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Updater {
     /// The generation that was last seen, and when the time after it in which others come back ends.
     seen: u64,
     reconnect_grace_until: Instant,
-    /// What cannot be used and has not been warned of: the first, and how many others.
+    /// Nodes that cannot be used and have not been warned of: the first, and the number of others.
     rejected: Option<(String, usize)>,
     warnings: Throttle,
 }

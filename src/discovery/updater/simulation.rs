@@ -36,7 +36,7 @@ enum Op {
     Pass(u16),
 }
 
-/// What other programs do.
+/// Acts of other programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Act {
     Put(u8, u8, u16),

@@ -15,7 +15,7 @@ use steps::{Placed, Stage, Step};
 
 mod steps;
 
-/// How often everything is compared for no reason. Watches tell sooner; this is for what they might miss.
+/// Audit interval: catches what watches miss.
 const AUDIT: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ pub(crate) struct Reconciler {
     inbox: Arc<Inbox>,
     /// The path below which our nodes are.
     instances: String,
-    /// How long a write on a lost connection may still be carried out.
+    /// Time for which a write on a lost connection may still be carried out.
     in_doubt_for: Duration,
     seen: u64,
     /// The generation in which there is nothing of ours left that nobody wants.

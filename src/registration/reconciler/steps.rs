@@ -4,7 +4,7 @@ use crate::model::path;
 use crate::registration::entry::{Goal, Task};
 use crate::zk::{Answer, Failure, Mode, Node, Reply, Request};
 
-/// What was asked of ZooKeeper for a task.
+/// The requests that were made for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Creates the node.
@@ -20,7 +20,7 @@ pub(super) enum Stage {
     Delete,
 }
 
-/// What to do next for a task.
+/// The next step of a task.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Ask(Stage, Vec<Request>),
@@ -31,7 +31,7 @@ pub(super) enum Step {
     Failed(Failure),
 }
 
-/// What became of a node that was written.
+/// The outcome of writing a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Placed {
     pub(super) version: i32,
@@ -42,7 +42,7 @@ pub(super) struct Placed {
 type Answers = Vec<Answer>;
 
 impl Stage {
-    /// Whether the last answer is that to creating the node.
+    /// Returns whether the last answer is that to creating the node.
     pub(super) fn creates(self) -> bool {
         matches!(self, Stage::Create | Stage::CreateBelow(_))
     }

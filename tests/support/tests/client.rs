@@ -31,10 +31,6 @@ fn owner(path: &str) -> Client {
     owner
 }
 
-fn exists(client: &Client, path: &str) -> bool {
-    client.exists(path).unwrap().is_some()
-}
-
 fn next_event(client: &Client) -> (EventKind, String) {
     let Event { kind, path, .. } = client.events().recv_timeout(SOON).unwrap();
     (kind, path)
@@ -58,7 +54,7 @@ fn nodes_are_created_read_set_and_deleted() {
     assert_eq!((second.version, second.czxid), (1, first.czxid));
     assert!(second.mzxid > first.mzxid);
     client.delete(&path).unwrap();
-    assert!(!exists(&client, &path));
+    assert!(!client.has(&path));
 }
 
 #[test]
@@ -72,7 +68,7 @@ fn children_are_listed_by_name_and_deleted_with_their_parent() {
     assert_eq!(client.children(&path).unwrap().unwrap(), ["a", "b", "c"]);
     assert_eq!(client.exists(&path).unwrap().unwrap().children, 3);
     client.delete_all(&path).unwrap();
-    assert!(!exists(&client, &path));
+    assert!(!client.has(&path));
     client.delete_all(&path).unwrap();
 }
 
@@ -122,14 +118,14 @@ fn an_ephemeral_node_goes_with_its_session() {
         owner.session_id()
     );
     owner.close().unwrap();
-    assert!(!exists(&client, &closed));
+    assert!(!client.has(&closed));
     let owner = connect();
     owner.create(&dropped, b"", Kind::Ephemeral).unwrap();
-    assert!(exists(&client, &dropped));
+    assert!(client.has(&dropped));
     drop(owner);
     // Not by itself: its session would live for 30 s.
     until("the node of the dropped one is gone", SOON, || {
-        !exists(&client, &dropped)
+        !client.has(&dropped)
     });
 }
 
@@ -138,8 +134,8 @@ fn an_abandoned_session_lives_until_it_expires() {
     let (client, path) = (connect(), path());
     let began = Instant::now();
     owner(&path).abandon();
-    assert!(exists(&client, &path));
-    until("the session expires", SOON, || !exists(&client, &path));
+    assert!(client.has(&path));
+    until("the session expires", SOON, || !client.has(&path));
     assert!(
         began.elapsed() > Duration::from_secs(1),
         "{:?}",
@@ -153,7 +149,7 @@ fn an_idle_session_lives() {
     let _owner = owner(&path);
     let long = Instant::now() + Duration::from_secs(6);
     until("several session timeouts are over", SOON, || {
-        assert!(exists(&client, &path));
+        assert!(client.has(&path));
         Instant::now() > long
     });
 }
@@ -170,9 +166,7 @@ fn an_empty_container_is_deleted_by_the_server() {
         .create("/container/child", b"", Kind::Persistent)
         .unwrap();
     client.delete("/container/child").unwrap();
-    until("the container is gone", SOON, || {
-        !exists(&client, "/container")
-    });
+    until("the container is gone", SOON, || !client.has("/container"));
 }
 
 #[test]
@@ -190,11 +184,11 @@ fn somebody_elses_session_can_be_attached_to_and_closed() {
     );
     drop(attached);
     assert!(
-        exists(&client, &path),
+        client.has(&path),
         "an attached client that is dropped closes nothing"
     );
     Client::attach(shared(), id).unwrap().close().unwrap();
-    assert!(!exists(&client, &path));
+    assert!(!client.has(&path));
     let gone = Client::attach(shared(), id).unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::NotFound);
 }
@@ -210,7 +204,7 @@ fn a_session_is_ended_although_its_owner_comes_back_all_the_time() {
         }
     });
     end_session(shared(), id).unwrap();
-    assert!(!exists(&client, &path));
+    assert!(!client.has(&path));
     comes_back.join().unwrap();
     end_session(shared(), id).unwrap();
 }
@@ -246,7 +240,7 @@ fn an_event_is_there_before_the_answer_that_sees_it() {
     let (client, watching, path) = (connect(), connect(), path());
     watching.watch(&path).unwrap();
     client.create(&path, b"", Kind::Persistent).unwrap();
-    until("it is seen", SOON, || exists(&watching, &path));
+    until("it is seen", SOON, || watching.has(&path));
     assert_eq!(watching.events().try_recv().unwrap().path, path);
 }
 
@@ -260,7 +254,7 @@ fn an_operation_ends_at_its_limit_while_the_server_is_frozen() {
     assert!(matches!(error, Error::Io(error) if error.kind() == ErrorKind::TimedOut));
     server.thaw();
     client.set_limit(SOON);
-    assert!(exists(&client, "/"), "late answers confuse nobody");
+    assert!(client.has("/"), "late answers confuse nobody");
 }
 
 #[test]
@@ -278,7 +272,7 @@ fn a_client_whose_server_is_killed_says_so() {
 #[test]
 fn the_first_address_that_answers_is_used() {
     let addresses = format!("{},{}", refused(), shared());
-    assert!(exists(&Client::connect(&addresses).unwrap(), "/"));
+    assert!(Client::connect(&addresses).unwrap().has("/"));
     assert!(Client::connect(&refused()).is_err());
 }
 

@@ -33,10 +33,6 @@ fn both() -> (Proxy, Client, Client) {
     (proxy, behind, Client::connect(shared()).unwrap())
 }
 
-fn exists(client: &Client, path: &str) -> bool {
-    client.exists(path).unwrap().is_some()
-}
-
 fn create(client: &Client, path: &str) -> Result<(), Error> {
     client.create(path, b"", Kind::Persistent)
 }
@@ -55,7 +51,7 @@ fn create_in_vain(client: &mut Client, path: &str) {
 /// Leaves no doubt that what was sent before through the proxy has arrived if it ever will.
 fn round_trip(proxy: &Proxy) {
     let client = Client::connect(&proxy.address()).unwrap();
-    assert!(exists(&client, "/"));
+    assert!(client.has("/"));
 }
 
 fn dead(client: &mut Client) {
@@ -80,7 +76,7 @@ fn what_is_forwarded_arrives_and_flows_are_counted() {
     assert_eq!(client.get(&path).unwrap().unwrap().0, data);
     assert_eq!(proxy.connections(), 1);
     client.close().unwrap();
-    assert!(!exists(&direct, &path));
+    assert!(!direct.has(&path));
     until("the flow has ended", SOON, || proxy.connections() == 0);
 }
 
@@ -104,7 +100,7 @@ fn what_is_swallowed_arrives_nowhere_and_the_flow_stays_dead() {
     proxy.set(Mode::Forward);
     create_in_vain(&mut client, &after);
     round_trip(&proxy);
-    assert!(!exists(&direct, &during) && !exists(&direct, &after));
+    assert!(!direct.has(&during) && !direct.has(&after));
     until("the flow of the round trip has ended", SOON, || {
         proxy.connections() == 2
     });
@@ -124,7 +120,7 @@ fn what_is_swallowed_on_its_way_up_leaves_the_way_down_open() {
     create(&direct, &seen).unwrap();
     let event = client.events().recv_timeout(SOON).unwrap();
     assert_eq!((event.kind, event.path), (EventKind::Created, seen));
-    assert!(!exists(&direct, &sent));
+    assert!(!direct.has(&sent));
     proxy.set(Mode::Forward);
     create(&direct, &unseen).unwrap();
     round_trip(&proxy);
@@ -137,12 +133,12 @@ fn what_is_swallowed_on_its_way_down_has_been_done() {
     let (during, after) = (path(), path());
     proxy.set(Mode::SwallowDown);
     create_in_vain(&mut client, &during);
-    until("the request is executed", SOON, || exists(&direct, &during));
+    until("the request is executed", SOON, || direct.has(&during));
     proxy.set(Mode::Forward);
     create_in_vain(&mut client, &after);
     round_trip(&proxy);
     assert!(
-        !exists(&direct, &after),
+        !direct.has(&after),
         "after the gap nothing passes, either way"
     );
     dead(&mut client);
@@ -156,7 +152,7 @@ fn a_flow_that_lost_one_way_does_not_carry_when_the_other_way_is_lost() {
     create_in_vain(&mut client, &self::path());
     proxy.set(Mode::SwallowDown);
     create_in_vain(&mut client, &path);
-    assert!(!exists(&direct, &path));
+    assert!(!direct.has(&path));
 }
 
 #[test]
@@ -166,7 +162,7 @@ fn a_flow_that_lost_nothing_goes_on() {
     proxy.set(Mode::Swallow);
     proxy.set(Mode::Forward);
     create(&client, &path).unwrap();
-    assert!(exists(&direct, &path));
+    assert!(direct.has(&path));
 }
 
 #[test]
@@ -177,13 +173,13 @@ fn what_is_stalled_is_delivered_when_the_stall_is_over() {
     proxy.set(Mode::Stall);
     create_in_vain(&mut client, &path);
     create(&direct, &watched).unwrap();
-    assert!(!exists(&direct, &path));
+    assert!(!direct.has(&path));
     let held_back = client.events().recv_timeout(NEVER);
     assert_eq!(held_back, Err(RecvTimeoutError::Timeout));
     proxy.set(Mode::Forward);
     assert_eq!(client.events().recv_timeout(SOON).unwrap().path, watched);
-    until("the request is executed", SOON, || exists(&direct, &path));
-    assert!(exists(&client, &path), "the flow is sound");
+    until("the request is executed", SOON, || direct.has(&path));
+    assert!(client.has(&path), "the flow is sound");
 }
 
 #[test]
@@ -197,7 +193,7 @@ fn what_is_stalled_may_be_swallowed_in_the_end() {
     proxy.set(Mode::Forward);
     round_trip(&proxy);
     dead(&mut client);
-    assert!(!exists(&direct, &path));
+    assert!(!direct.has(&path));
 }
 
 #[test]
@@ -208,7 +204,7 @@ fn a_connection_made_during_a_stall_works_after_it() {
     let connecting = thread::spawn(move || Client::connect(&address));
     until("it is accepted", SOON, || proxy.connections() == 1);
     proxy.set(Mode::Forward);
-    assert!(exists(&connecting.join().unwrap().unwrap(), "/"));
+    assert!(connecting.join().unwrap().unwrap().has("/"));
 }
 
 #[test]
@@ -219,7 +215,7 @@ fn events_are_dropped_and_nothing_else() {
     proxy.set(Mode::DropEvents);
     create(&direct, &path).unwrap();
     client.sync(&path).unwrap();
-    assert!(exists(&client, &path));
+    assert!(client.has(&path));
     assert!(
         client.events().try_recv().is_err(),
         "the event would be here before the answer"
@@ -230,7 +226,7 @@ fn events_are_dropped_and_nothing_else() {
     assert_eq!(event.kind, EventKind::Deleted);
     proxy.set(Mode::DropEvents);
     assert!(
-        exists(&Client::connect(&proxy.address()).unwrap(), "/"),
+        Client::connect(&proxy.address()).unwrap().has("/"),
         "a handshake is no event"
     );
 }
@@ -344,7 +340,7 @@ fn who_is_refused_is_reset_and_who_was_there_goes_on() {
         ErrorKind::ConnectionReset
     );
     assert!(Client::connect(&proxy.address()).is_err());
-    assert!(exists(&client, "/"));
+    assert!(client.has("/"));
     proxy.set(Mode::Forward);
     round_trip(&proxy);
 }
@@ -355,12 +351,12 @@ fn a_delay_delays_each_way() {
     let delay = Duration::from_millis(200);
     proxy.delay(delay);
     let began = Instant::now();
-    assert!(exists(&client, "/"));
+    assert!(client.has("/"));
     assert!(began.elapsed() >= 2 * delay, "{:?}", began.elapsed());
     proxy.delay(Duration::ZERO);
     until("it is quick again", SOON, || {
         let began = Instant::now();
-        assert!(exists(&client, "/"));
+        assert!(client.has("/"));
         began.elapsed() < delay
     });
 }
@@ -371,9 +367,9 @@ fn answers_are_delayed_and_requests_are_not() {
     let path = path();
     proxy.set(Mode::Delay(LONG));
     create_in_vain(&mut client, &path);
-    until("the request is executed", SOON, || exists(&direct, &path));
+    until("the request is executed", SOON, || direct.has(&path));
     proxy.set(Mode::Forward);
-    assert!(exists(&client, &path), "the flow is sound");
+    assert!(client.has(&path), "the flow is sound");
 }
 
 #[test]
@@ -402,14 +398,14 @@ fn a_grant_is_delayed_and_nothing_else() {
     let address = proxy.address();
     let connecting = thread::spawn(move || Client::connect(&address));
     until("it is accepted", SOON, || proxy.connections() == 2);
-    assert!(exists(&client, "/"));
+    assert!(client.has("/"));
     let mut word = TcpStream::connect(proxy.address()).unwrap();
     word.write_all(b"ruok").unwrap();
     assert_eq!(read(&mut word).unwrap(), 4);
     thread::sleep(NEVER);
     assert!(!connecting.is_finished(), "its session is not granted");
     proxy.set(Mode::Forward);
-    assert!(exists(&connecting.join().unwrap().unwrap(), "/"));
+    assert!(connecting.join().unwrap().unwrap().has("/"));
 }
 
 #[test]
@@ -418,8 +414,8 @@ fn new_flows_lead_to_a_new_target() {
     let (other, path) = (Server::start(), path());
     create(&Client::connect(&other.address()).unwrap(), &path).unwrap();
     proxy.retarget(&other.address());
-    assert!(exists(&Client::connect(&proxy.address()).unwrap(), &path));
-    assert!(!exists(&client, &path), "the old flow leads where it led");
+    assert!(Client::connect(&proxy.address()).unwrap().has(&path));
+    assert!(!client.has(&path), "the old flow leads where it led");
 }
 
 #[test]

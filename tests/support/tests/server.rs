@@ -22,10 +22,6 @@ fn connect(server: &Server) -> Client {
     Client::connect(&server.address()).unwrap()
 }
 
-fn exists(server: &Server, path: &str) -> bool {
-    connect(server).exists(path).unwrap().is_some()
-}
-
 #[test]
 fn a_server_that_starts_again_has_its_data_unless_they_were_wiped() {
     let mut server = Server::start();
@@ -39,11 +35,11 @@ fn a_server_that_starts_again_has_its_data_unless_they_were_wiped() {
     assert!(!server.is_running());
     server.start_again();
     assert_eq!(server.address(), address);
-    assert!(exists(&server, "/node"));
+    assert!(connect(&server).has("/node"));
     server.kill();
     server.wipe();
     server.start_again();
-    assert!(!exists(&server, "/node"));
+    assert!(!connect(&server).has("/node"));
 }
 
 #[test]
@@ -57,8 +53,8 @@ fn a_server_that_is_set_back_knows_nothing_of_what_came_since() {
         server.kill();
         server.restore(&backup);
         server.start_again();
-        assert!(exists(&server, "/before"));
-        assert!(!exists(&server, "/since"));
+        assert!(connect(&server).has("/before"));
+        assert!(!connect(&server).has("/since"));
     }
 }
 
@@ -75,7 +71,7 @@ fn a_server_elsewhere_has_the_same_data_on_another_port() {
     });
     server.start_again();
     assert_eq!(server.address(), here);
-    assert!(exists(&server, "/elsewhere"));
+    assert!(connect(&server).has("/elsewhere"));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use world::{Act, IDS, ROOT, World, act, open, path};
 
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// What the program, other programs and the network do.
+/// Acts of the program, other programs and the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Op {
     Act(Act),

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 pub(super) const IDS: u8 = 3;
 
-/// What can also happen in the middle of a comparison.
+/// Acts that can also happen in the middle of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     Register(u8, u8),

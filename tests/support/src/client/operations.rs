@@ -86,6 +86,11 @@ impl Client {
         self.find(wire::EXISTS, body, |mut body| body.stat())
     }
 
+    /// Returns whether there is such a node, and panics where the connection fails.
+    pub fn has(&self, path: &str) -> bool {
+        self.exists(path).unwrap().is_some()
+    }
+
     /// Returns the names of the children of a node, sorted, `None` where there is no such node.
     ///
     /// # Errors
