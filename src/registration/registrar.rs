@@ -99,7 +99,7 @@ impl Registrar {
         let deadline = Instant::now() + limit;
         let contents = self.contents_of(services, deadline)?;
         let Some(revisions) = self.desired.add(contents, permitted)? else {
-            return Err(Error::cancelled(&described(services)));
+            return Err(Error::cancelled(described(services)));
         };
         if !self.begin(&revisions, deadline) {
             self.inbox.wake();
