@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind};
 use std::time::Instant;
 
 /// Requests under way at most. Far more than are ever sent in one go: these are of callers that waited no longer.
-const MAX_IN_FLIGHT: usize = 1024;
+pub(super) const MAX_IN_FLIGHT: usize = 1024;
 /// The oldest request must be answered within two session timeouts, however many pings are: three times the longest
 /// reply timeout.
 const ANSWER_WITHIN: u32 = 3;

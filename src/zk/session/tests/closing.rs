@@ -5,10 +5,13 @@ use super::*;
 #[test]
 fn a_closed_session_is_over_when_the_server_says_so() {
     let (running, mut stream) = Running::granted(&Server::new(), TIMEOUT);
+    let generation = running.generation();
     thread::scope(|scope| {
         let closing = scope.spawn(|| running.supervisor.close(Instant::now() + SOON));
         let (xid, operation) = next(&mut stream);
         assert_eq!(operation, CLOSE);
+        let late = send(&generation, create()).try_recv().unwrap();
+        assert!(is_lost(&late), "nothing is sent behind the end");
         stream.write_all(&ok(xid)).unwrap();
         assert!(closing.join().unwrap());
     });

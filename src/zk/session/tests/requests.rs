@@ -109,3 +109,50 @@ fn data_that_would_cost_the_connection_are_refused_before_they_are_sent() {
     let _taken = running.send(create(MAX_DATA - 1));
     assert_eq!(next(&mut stream).1, CREATE);
 }
+
+#[test]
+fn of_many_requests_of_one_call_a_few_are_under_way_and_each_gets_its_answer() {
+    const UNDER_WAY: i32 = 12;
+    const ALL: i32 = 40;
+    let (running, mut server) = Running::granted(&Server::new(), TIMEOUT);
+    let generation = running.generation();
+    let calling = thread::spawn(move || {
+        let requests = (0..ALL).map(|_| create()).collect();
+        generation.call_all(requests)
+    });
+    for xid in 1..=ALL {
+        assert_eq!(next(&mut server), (xid, CREATE));
+        if xid >= UNDER_WAY {
+            let soon = Duration::from_millis(20);
+            server.set_read_timeout(Some(soon)).unwrap();
+            assert!(server.read(&mut [0; 1]).is_err(), "{xid} and another");
+            server.set_read_timeout(Some(SOON)).unwrap();
+            let answered = xid - UNDER_WAY + 1;
+            let code = if answered % 2 == 0 { -101 } else { -110 };
+            server.write_all(&reply(answered, 1, code, &[])).unwrap();
+        }
+    }
+    for answered in ALL - UNDER_WAY + 2..=ALL {
+        let code = if answered % 2 == 0 { -101 } else { -110 };
+        server.write_all(&reply(answered, 1, code, &[])).unwrap();
+    }
+    let pair = [Err(Failure::NodeExists), Err(Failure::NoNode)];
+    let expected: Vec<Answer> = pair.iter().cycle().take(ALL as usize).cloned().collect();
+    assert_eq!(calling.join().unwrap(), expected);
+}
+
+#[test]
+fn requests_that_nobody_answers_are_not_taken_without_end() {
+    let (running, mut server) = Running::granted(&Server::new(), TIMEOUT);
+    let taken: Vec<_> = (0..MAX_IN_FLIGHT)
+        .map(|_| running.send(create()))
+        .collect();
+    assert!(taken.iter().all(|answer| answer.try_recv().is_err()));
+    let refused = running.send(create()).try_recv().unwrap();
+    let why = "1024 requests are not answered yet";
+    assert_eq!(refused, Err(Failure::Lost(why.into())));
+    // The end of the session is asked for all the same.
+    running.supervisor.close(Instant::now());
+    (0..MAX_IN_FLIGHT).for_each(|_| assert_eq!(next(&mut server).1, CREATE));
+    assert_eq!(next(&mut server).1, CLOSE);
+}
