@@ -21,7 +21,6 @@ const STAGGER: Duration = Duration::from_millis(150);
 /// When all are, those that have not answered are probed once more after this time: a connection may be lost to a
 /// network that is whole again, while one that was made to a stopped server is answered when that goes on.
 const AGAIN: Duration = Duration::from_millis(400);
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const MAX_ANSWER: usize = 65_536;
 
 /// Finds the servers of an ensemble that serve.
@@ -116,30 +115,18 @@ fn start(address: &Address, until: Instant, report: &Sender<Probed>) {
     }
 }
 
-impl Server {
-    pub(super) fn connect(&self) -> Result<Transport, String> {
-        connect(self.address, CONNECT_WITHIN).map_err(phrase)
-    }
-
-    /// Makes sure that it still serves.
-    pub(super) fn probe(&self, within: Duration) -> Result<(), String> {
-        probe(self.address, Instant::now() + within).map(drop)
-    }
-}
-
-fn connect(address: SocketAddr, within: Duration) -> io::Result<Transport> {
-    let within = within.max(Duration::from_millis(1));
-    Transport::new(TcpStream::connect_timeout(&address, within)?)
+pub(super) fn connect(address: SocketAddr, until: Instant) -> Result<Transport, String> {
+    let left = until.saturating_duration_since(Instant::now());
+    let connected = TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1)));
+    connected.and_then(Transport::new).map_err(phrase)
 }
 
 /// Makes sure that a server serves at this address, by the word `srvr`.
 ///
 /// One that does not must not be sent a session: a stopped server would take it up when it goes on, long after the
 /// session has moved elsewhere.
-fn probe(address: SocketAddr, until: Instant) -> Result<Server, String> {
-    let left = until.saturating_duration_since(Instant::now());
-    let transport = connect(address, left).map_err(phrase)?;
-    let answer = ask(&transport, until).map_err(phrase)?;
+pub(super) fn probe(address: SocketAddr, until: Instant) -> Result<Server, String> {
+    let answer = ask(&connect(address, until)?, until).map_err(phrase)?;
     let answer = String::from_utf8_lossy(&answer);
     judge(&answer)?;
     let told = |name| answer.lines().find_map(|line| line.strip_prefix(name));

@@ -4,7 +4,7 @@
 use super::Connection;
 use super::backoff::Backoff;
 use super::connection::NetworkConnection;
-use super::dialer::{Dialer, Server};
+use super::dialer::{self, Dialer, Server};
 use super::error::phrase;
 use super::frames::Frames;
 use super::generation::Generation;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// A server that has not granted a new session by then is asked whether it still serves, and then again.
 const SIGN_EVERY: Duration = Duration::from_secs(2);
 const SIGN_WITHIN: Duration = Duration::from_secs(1);
@@ -166,8 +167,9 @@ impl Session {
             let why = format!("has seen transaction {theirs:#x} only, of {ours:#x}");
             return Err(why);
         }
-        let (transport, mut frames) = (server.connect()?, Frames::default());
+        let transport = dialer::connect(server.address, Instant::now() + CONNECT_WITHIN)?;
         self.grant.send(&transport, ours);
+        let mut frames = Frames::default();
         let grant = self.await_grant(server, &transport, &mut frames)?;
         Ok((transport, frames, grant))
     }
@@ -195,7 +197,7 @@ impl Session {
                     return Err(format!("has not answered a greeting within {timeout:.1?}"));
                 }
                 Ok(None) if is_new && Instant::now() >= sign => {
-                    server.probe(SIGN_WITHIN)?;
+                    dialer::probe(server.address, Instant::now() + SIGN_WITHIN)?;
                     let why = format!("{}: has not granted a session yet", server.address);
                     self.shared.disconnected(why);
                     sign = Instant::now() + SIGN_EVERY;

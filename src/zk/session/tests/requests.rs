@@ -144,9 +144,7 @@ fn of_many_requests_of_one_call_a_few_are_under_way_and_each_gets_its_answer() {
 #[test]
 fn requests_that_nobody_answers_are_not_taken_without_end() {
     let (running, mut server) = Running::granted(&Server::new(), TIMEOUT);
-    let taken: Vec<_> = (0..MAX_IN_FLIGHT)
-        .map(|_| running.send(create()))
-        .collect();
+    let taken: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| running.send(create())).collect();
     assert!(taken.iter().all(|answer| answer.try_recv().is_err()));
     let refused = running.send(create()).try_recv().unwrap();
     let why = "1024 requests are not answered yet";
