@@ -52,7 +52,8 @@ pub(super) fn is_path(path: &str) -> bool {
         .is_some_and(|path| path.split('/').all(valid))
 }
 
-/// Returns whether ZooKeeper's `PathUtils` lets a character into a path. It sees UTF-16, so nothing beyond the first plane passes.
+/// Returns whether ZooKeeper's `PathUtils` lets a character into a path. It sees UTF-16, so nothing beyond the first
+/// plane passes.
 fn is_name_char(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..)
 }
