@@ -74,7 +74,9 @@ impl Server {
 
     /// Answers probes until there is a greeting.
     pub(super) fn greeted(&self) -> Greeting {
+        let deadline = Instant::now() + SOON;
         loop {
+            assert!(Instant::now() < deadline, "nobody greets");
             let mut stream = self.accept();
             let mut word = [0; 4];
             stream.read_exact(&mut word).unwrap();
