@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     listeners: Listeners,
 }
 
+#[derive(Default)]
 struct Status {
     generation: Option<Arc<Generation>>,
     local_address: Option<IpAddr>,
@@ -47,7 +48,7 @@ struct Status {
     lost_at: Option<Instant>,
     losses: Throttle,
     /// Why there is no connection.
-    failure: Failure,
+    failure: String,
     /// Since when the session is to be ended.
     closing: Option<Instant>,
 }
@@ -60,14 +61,9 @@ impl Supervisor {
         inbox: Arc<Inbox>,
     ) -> io::Result<Supervisor> {
         let status = Status {
-            generation: None,
-            local_address: None,
             session_timeout,
-            has_session: false,
-            lost_at: None,
-            losses: Throttle::default(),
-            failure: Failure::Lost("no server has answered yet".into()),
-            closing: None,
+            failure: "no server has answered yet".into(),
+            ..Status::default()
         };
         let shared = Arc::new(Shared {
             name,
@@ -108,7 +104,7 @@ impl Supervisor {
             }
             let waited = self.shared.changed.wait_until(&mut status, deadline);
             if waited.timed_out() {
-                return Err(status.failure.clone());
+                return Err(Failure::Lost(status.failure.clone()));
             }
         }
     }
@@ -276,7 +272,7 @@ impl Shared {
     /// Notes why there is no connection, and withdraws the generation of a lost one.
     pub(super) fn disconnected(&self, why: String) {
         let mut status = self.status.lock();
-        status.failure = Failure::Lost(why);
+        status.failure = why;
         let Some(_lost) = status.generation.take() else {
             return;
         };
