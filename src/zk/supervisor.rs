@@ -4,6 +4,7 @@ use super::generation::Generation;
 use super::{Answer, ConnectionState, Connector, Failure, Request};
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
+use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::{Listener, Listeners, Look, Subscription};
 use crate::throttle::Throttle;
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
 /// The pause before a request that has failed is sent once more: the loss of a connection takes a moment to be known.
 const RETRY: Duration = Duration::from_millis(10);
+
+/// The time after which whoever watches a program start is told what it waits for.
+const WARN_AFTER: Duration = Duration::from_secs(1);
 
 /// Keeps one session after the other until it is closed or dropped.
 pub(crate) struct Supervisor {
@@ -114,10 +118,21 @@ impl Supervisor {
         if settings.in_background {
             return Ok(());
         }
-        let limit = settings.connection_timeout;
-        let first = self.wait(Instant::now() + limit);
-        first.map(drop).map_err(|failure| {
-            let (name, servers) = (self.shared.name, &settings.connection_string);
+        let (limit, servers) = (
+            settings.connection_timeout,
+            excerpt(&settings.connection_string),
+        );
+        let deadline = Instant::now() + limit;
+        if let Err(failure) = self.wait(deadline.min(Instant::now() + WARN_AFTER))
+            && limit > WARN_AFTER
+        {
+            let name = self.shared.name;
+            log::warn!(
+                "{name}: no connection to zookeeper at {servers} yet, waited for up to {limit:?}: {failure}"
+            );
+        }
+        self.wait(deadline).map(drop).map_err(|failure| {
+            let name = self.shared.name;
             Error::timeout(&format!("connecting {name} to {servers}"), limit).caused_by(failure)
         })
     }

@@ -10,6 +10,7 @@
 
 use party::{Config, ConnectionState, Error, ErrorKind, Service, discovery, registration};
 use party_testing::client::Client;
+use party_testing::dead::refused;
 use party_testing::process::signal;
 use party_testing::server::shared;
 use party_testing::{unique, until};
@@ -87,6 +88,7 @@ fn part() {
             exit(1)
         }),
         "threadless" => threadless(),
+        "unreachable" => unreachable(&environment),
         other => panic!("{other}"),
     }
 }
@@ -202,6 +204,14 @@ fn calls(connected: Connected) {
     exit(7);
 }
 
+fn unreachable(environment: &str) {
+    let config = config(environment)
+        .connection_string(refused())
+        .connection_timeout(Duration::from_millis(2500));
+    let error = registration::connect_with(config).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
 /// Has a guard watch signals where no thread can be started.
 fn threadless() {
     let pages: u64 = fs::read_to_string("/proc/self/statm")
@@ -266,6 +276,18 @@ fn a_signal_ends_a_program_that_can_start_no_thread_to_watch_it() {
     let warned = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(15), "{warned}");
     assert!(warned.contains("signals cannot be watched"), "{warned}");
+}
+
+#[test]
+fn who_waits_to_be_connected_is_told_why_once() {
+    let output = play("unreachable");
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{warned}");
+    let is_told =
+        |line: &&str| line.contains("WARN") && line.contains("no connection to zookeeper");
+    let told: Vec<_> = warned.lines().filter(is_told).collect();
+    assert_eq!(told.len(), 1, "{warned}");
+    assert!(told[0].contains("refused"), "{warned}");
 }
 
 #[test]
