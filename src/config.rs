@@ -118,8 +118,14 @@ impl Config {
 
     /// Adds credentials that every session authenticates with, such as `auth("digest", "user:password")`.
     ///
-    /// Nodes are then created so that only these credentials may change them, and everybody may read them. Defaults
-    /// to none, with nodes open to everybody. Credentials are never logged.
+    /// Nodes are then created so that only these credentials may change them, and everybody may read them: what this
+    /// program registers, and what is missing above it, so that only these credentials may register and delete there.
+    /// Defaults to none, with nodes open to everybody. Credentials are never logged.
+    ///
+    /// Not protected is a node below one that others made open to everybody: the right to delete a node belongs to its
+    /// parent, so whoever may change `/<environment>/instances/<service>` can delete what is below it. A registration
+    /// that is deleted is restored, after a moment in which it was gone. Where that can happen to a node of ours, one
+    /// warning says so.
     #[must_use]
     pub fn auth(mut self, scheme: impl Into<String>, credentials: impl Into<Vec<u8>>) -> Config {
         self.auth.push((scheme.into(), credentials.into()));

@@ -51,7 +51,8 @@ impl Registrar {
             path::instances(&chroot, &settings.environment),
             Instant::now(),
         );
-        let reconciler = Reconciler::new(desired.clone(), inbox.clone(), &instances, timeout, now);
+        let reconciler = Reconciler::new(desired.clone(), inbox.clone(), &instances, timeout, now)
+            .watching_access(!settings.auth.is_empty());
         let session = supervisor.clone();
         thread::Builder::new()
             .name("party-register".into())

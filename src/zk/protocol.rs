@@ -12,6 +12,7 @@ const DELETE: i32 = 2;
 const EXISTS: i32 = 3;
 const GET_DATA: i32 = 4;
 const SET_DATA: i32 = 5;
+const GET_ACL: i32 = 6;
 const GET_CHILDREN: i32 = 8;
 const PING: i32 = 11;
 const REMOVE_WATCHES: i32 = 18;
@@ -39,6 +40,8 @@ pub(super) const MAX_SMALL: usize = MIB + 1024;
 /// One line of an access control list: what may be done, and by whom in which scheme.
 pub(super) type Acl = (u32, &'static str, &'static str);
 const READ: u32 = 1;
+const DELETE_CHILDREN: u32 = 8;
+const ADMIN: u32 = 16;
 const ALL: u32 = 31;
 /// Anybody may do anything.
 pub(super) const OPEN: &[Acl] = &[(ALL, "world", "anyone")];
@@ -141,6 +144,7 @@ pub(super) fn encode(request: &Request, access: &[Acl]) -> Outgoing {
             Outgoing::new(REMOVE_WATCHES).bytes(path).int(any)
         }
         Request::Ephemerals { path } => Outgoing::new(GET_EPHEMERALS).bytes(path),
+        Request::Access { path } => Outgoing::new(GET_ACL).bytes(path),
     }
 }
 
@@ -178,6 +182,7 @@ impl Request {
             Request::Delete { path, .. } => ("delete", path),
             Request::Children { path } => ("list", path),
             Request::Ephemerals { path } => ("find our nodes below", path),
+            Request::Access { path } => ("tell who may change", path),
             Request::WatchTree { path } => (WATCH, path),
             Request::Unwatch { path } => ("stop watching", path),
         }
@@ -194,6 +199,10 @@ impl Request {
             (Request::Read { paths }, 0) => Reply::Nodes(record.nodes(paths)?),
             (Request::Children { .. } | Request::Ephemerals { .. }, 0) => {
                 Reply::Names(Some(record.texts()?))
+            }
+            (Request::Access { .. }, 0) => {
+                let is_open = record.is_open()?;
+                Reply::Access { is_open }
             }
             (_, 0) => Reply::Done,
             (Request::Exists { .. }, NO_NODE) => Reply::Status(None),
@@ -264,6 +273,19 @@ impl<'a> Record<'a> {
         }
         let text = |_| String::from_utf8(self.bytes()?.to_vec()).ok();
         (0..count).map(text).collect()
+    }
+
+    /// Reads an access control list.
+    fn is_open(&mut self) -> Option<bool> {
+        let count = usize::try_from(self.int()?).ok()?;
+        let mut is_open = false;
+        // Ends with the bytes, whatever the count claims.
+        for _ in 0..count {
+            let (permissions, scheme, id) = (self.int()? as u32, self.bytes()?, self.bytes()?);
+            let may_delete = permissions & (DELETE_CHILDREN | ADMIN) != 0;
+            is_open |= may_delete && (scheme, id) == (&b"world"[..], &b"anyone"[..]);
+        }
+        Some(is_open)
     }
 
     /// Reads what became of each of these paths, and the end of all.
@@ -377,6 +399,37 @@ mod tests {
             parts.push(0);
         }
         assert_eq!(request[12..], [&parts[..], &end].concat());
+    }
+
+    #[test]
+    fn a_node_is_open_where_anybody_may_delete_below_it() {
+        let list = |lines: &[(u32, &str, &str)]| {
+            let mut list = (lines.len() as u32).to_be_bytes().to_vec();
+            for (permissions, scheme, id) in lines {
+                list.extend(permissions.to_be_bytes());
+                write_bytes(&mut list, scheme.as_bytes());
+                write_bytes(&mut list, id.as_bytes());
+            }
+            list.extend(status(0, 0));
+            list
+        };
+        let request = Request::Access { path: "/a".into() };
+        let is_open = |lines| request.answer(0, &list(lines));
+        let (mine, anybody) = ("digest", "world");
+        for (lines, expected) in [
+            (&[(ALL, anybody, "anyone")][..], true),
+            (&[(ALL, mine, "u:x"), (READ, anybody, "anyone")], false),
+            (&[(ALL, mine, "u:x"), (8, anybody, "anyone")], true),
+            (&[(16, anybody, "anyone"), (ALL, mine, "u:x")], true),
+            (&[(ALL - 8 - 16, anybody, "anyone")], false),
+            (&[(ALL, mine, "anyone")], false),
+            (&[], false),
+        ] {
+            let reply = Reply::Access { is_open: expected };
+            assert_eq!(is_open(lines), Some(Ok(reply)), "{lines:?}");
+        }
+        assert_eq!(request.answer(0, &i32::MAX.to_be_bytes()), None);
+        assert_eq!(request.answer(0, &(-1_i32).to_be_bytes()), None);
     }
 
     #[test]

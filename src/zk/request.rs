@@ -34,6 +34,8 @@ pub(crate) enum Request {
     Unwatch { path: String },
     /// Answered with [`Reply::Names`]: the paths below `path` of the nodes that this session owns.
     Ephemerals { path: String },
+    /// Answered with [`Reply::Access`].
+    Access { path: String },
 }
 
 /// The answer to a request.
@@ -45,6 +47,10 @@ pub(crate) enum Reply {
     Nodes(Vec<ReadNode>),
     /// `None` where the node is missing.
     Names(Option<Vec<String>>),
+    /// Whether anybody at all may delete the children of a node, or give himself the right to.
+    Access {
+        is_open: bool,
+    },
 }
 
 /// The answer to a request, or why there is none.

@@ -46,6 +46,7 @@ pub(crate) fn records(bytes: &[u8]) {
     for (request, nodes) in [
         (Request::Children { path: path() }, 0),
         (Request::WatchTree { path: path() }, 0),
+        (Request::Access { path: path() }, 0),
         (
             Request::Exists {
                 path: path(),

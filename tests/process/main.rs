@@ -9,7 +9,7 @@
 )]
 
 use party::{Config, ConnectionState, Error, ErrorKind, Service, discovery, registration};
-use party_testing::client::Client;
+use party_testing::client::{Client, Kind};
 use party_testing::dead::refused;
 use party_testing::process::signal;
 use party_testing::server::shared;
@@ -17,8 +17,28 @@ use party_testing::{unique, until};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio, exit};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Everything that is logged at WARN or above, and written to the standard error stream as well.
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}", record.level(), record.args());
+        eprintln!("{line}");
+        WARNINGS.lock().unwrap().push(line);
+    }
+
+    fn flush(&self) {}
+}
 
 const PART: &str = "PARTY_TEST_PART";
 const ENVIRONMENT: &str = "PARTY_TEST_ENVIRONMENT";
@@ -70,9 +90,8 @@ fn part() {
     let Ok(part) = std::env::var(PART) else {
         return;
     };
-    env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Warn)
-        .init();
+    log::set_logger(&Warnings).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
     let environment = std::env::var(ENVIRONMENT).unwrap();
     match part.as_str() {
         "clean" => clean(&environment),
@@ -89,6 +108,7 @@ fn part() {
         }),
         "threadless" => threadless(),
         "unreachable" => unreachable(&environment),
+        "open" => below_an_open_service(&environment),
         other => panic!("{other}"),
     }
 }
@@ -204,6 +224,32 @@ fn calls(connected: Connected) {
     exit(7);
 }
 
+/// Registers with credentials below a service of its own, and below one that others made.
+fn below_an_open_service(environment: &str) {
+    let client = Client::connect(shared()).unwrap();
+    let open = format!("/{environment}/instances/open");
+    client.create_all(&open, b"", Kind::Persistent).unwrap();
+    let with_credentials = config(environment).auth("digest", "user:secret");
+    registration::connect_with(with_credentials).unwrap();
+    registration::register(Service::new("closed", 1).id("1")).unwrap();
+    let closed = format!("/{environment}/instances/closed/1");
+    assert!(client.delete(&closed).is_err());
+    registration::register(Service::new("open", 1).id("1")).unwrap();
+    let warnings = || WARNINGS.lock().unwrap().clone();
+    until("there is a warning", AT_ONCE, || !warnings().is_empty());
+    let node = format!("{open}/1");
+    for _ in 0..3 {
+        client.delete(&node).unwrap();
+        until("it is restored", AT_ONCE, || {
+            client.exists(&node).unwrap().is_some()
+        });
+    }
+    let warnings = warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let expected = format!("anybody may delete what is registered below {open}, although");
+    assert!(warnings[0].contains(&expected), "{warnings:?}");
+}
+
 fn unreachable(environment: &str) {
     let config = config(environment)
         .connection_string(refused())
@@ -276,6 +322,13 @@ fn a_signal_ends_a_program_that_can_start_no_thread_to_watch_it() {
     let warned = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(15), "{warned}");
     assert!(warned.contains("signals cannot be watched"), "{warned}");
+}
+
+#[test]
+fn whoever_registers_with_credentials_where_anybody_may_delete_is_told_once() {
+    let output = play("open");
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{warned}");
 }
 
 #[test]

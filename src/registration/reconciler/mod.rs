@@ -3,16 +3,18 @@
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::registration::desired::Desired;
-use crate::registration::entry::{MIN_REWRITE_INTERVAL, Observed, Task};
+use crate::registration::entry::{Goal, MIN_REWRITE_INTERVAL, Observed, Task};
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{Answer, Failure, Reply, Request};
+use access::Access;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use steps::{Placed, Stage, Step};
 
+mod access;
 mod steps;
 
 /// Audit interval: catches what watches miss.
@@ -36,6 +38,7 @@ pub(crate) struct Reconciler {
     conflicts: Throttle,
     yields: Throttle,
     refusals: Throttle,
+    access: Access,
 }
 
 impl Reconciler {
@@ -58,7 +61,14 @@ impl Reconciler {
             conflicts: Throttle::default(),
             yields: Throttle::default(),
             refusals: Throttle::default(),
+            access: Access::default(),
         }
+    }
+
+    /// Has a warning written where anybody may delete our nodes, for whom has credentials to keep others from it.
+    pub(crate) fn watching_access(mut self, has_credentials: bool) -> Reconciler {
+        self.access = Access::of(has_credentials);
+        self
     }
 
     /// Runs until nothing is desired any more.
@@ -149,6 +159,8 @@ impl Reconciler {
         now: Instant,
     ) -> (Vec<Task>, bool) {
         let (owner, mut open, mut all) = (generation.owner(), Vec::new(), true);
+        let nodes = tasks.iter().filter(|task| task.goal == Goal::Present);
+        self.access.check(generation, nodes.map(|task| &*task.path));
         for (task, found) in observe(generation, tasks) {
             match found {
                 Ok(found) if task.is_met_by(found.as_ref(), owner) => {
