@@ -250,13 +250,16 @@ impl ServiceInstance {
             .ok_or_else(|| Error::not_callable(self.name(), self.id()))?;
         let mut url = String::with_capacity(base.len() + 1 + spec.map_or(0, UriSpec::built_len));
         url.push_str(base);
-        if let Some(spec) = spec {
-            self.expand(spec, params, &mut url)?;
-        }
+        let Some(spec) = spec else {
+            return Ok(url);
+        };
+        self.expand(spec, params, &mut url)?;
         // Behind `:5000`, a value of `1` would make port 50001, and `@host` another host.
-        let first = url.as_bytes().get(base.len());
-        if first.is_some_and(|byte| !b"/?#".contains(byte)) {
-            url.insert(base.len(), '/');
+        if !spec.is_rooted() {
+            let first = url.as_bytes().get(base.len());
+            if first.is_some_and(|byte| !b"/?#".contains(byte)) {
+                url.insert(base.len(), '/');
+            }
         }
         Ok(url)
     }

@@ -45,6 +45,8 @@ struct Template {
     text: Box<str>,
     parts: Box<[Part]>,
     whole_url: bool,
+    /// Whether it begins with what ends the host and port of a base URL.
+    rooted: bool,
     /// About how many bytes the built text will have.
     built_len: usize,
 }
@@ -103,6 +105,11 @@ impl UriSpec {
     /// Returns whether this makes a whole URL by itself, not a path below one.
     pub(crate) fn is_whole_url(&self) -> bool {
         self.0.whole_url
+    }
+
+    /// Whether what this makes can stand right behind a host and port, whatever its values.
+    pub(crate) fn is_rooted(&self) -> bool {
+        self.0.rooted
     }
 
     /// Returns what is expected instead of a template that could make a URL which goes elsewhere than to the address of
@@ -320,10 +327,12 @@ impl Builder {
 
     fn build(mut self) -> UriSpec {
         self.scan.end(&mut self.parts);
+        let literal_first = matches!(&*self.parts, [first, ..] if first.position().is_none());
         UriSpec(Arc::new(Template {
+            whole_url: self.whole_url,
+            rooted: literal_first && self.text.starts_with(['/', '?', '#']),
             text: self.text.into(),
             parts: self.parts.into(),
-            whole_url: self.whole_url,
             built_len: self.built_len,
         }))
     }
