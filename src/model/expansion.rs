@@ -13,10 +13,12 @@ pub(super) enum Failure<'a> {
 /// The treatment of each byte of a value.
 type Classes = [u8; 256];
 
-// A byte that is none of these stays as it is.
+// A byte that is none of the first three stays as it is.
 const DOT: u8 = 1;
 const ENCODED: u8 = 2;
 const CONTROL: u8 = 4;
+/// What every byte is: without it there is none.
+const SOME: u8 = 8;
 
 // What stays in each part of a URL beside letters and digits: RFC 3986, but in a query without what separates one pair
 // from the next. A form decoder takes `+` for a space, and some take `;` for `&`.
@@ -27,22 +29,22 @@ const FRAGMENT: &Classes = &classes(b"-_~!$&'()*+,;=:@/?");
 const AUTHORITY: &Classes = &classes(b"-_~!$&'()*+,;=:[]");
 
 const fn classes(kept: &[u8]) -> Classes {
-    let mut classes = [ENCODED; 256];
+    let mut classes = [SOME | ENCODED; 256];
     let mut byte = 0;
     while byte < 128 {
         if (byte as u8).is_ascii_alphanumeric() {
-            classes[byte] = 0;
+            classes[byte] = SOME;
         } else if (byte as u8).is_ascii_control() {
-            classes[byte] = ENCODED | CONTROL;
+            classes[byte] = SOME | ENCODED | CONTROL;
         }
         byte += 1;
     }
     let mut at = 0;
     while at < kept.len() {
-        classes[kept[at] as usize] = 0;
+        classes[kept[at] as usize] = SOME;
         at += 1;
     }
-    classes[b'.' as usize] = DOT;
+    classes[b'.' as usize] = SOME | DOT;
     classes
 }
 
@@ -89,17 +91,18 @@ pub(super) struct Part(u32);
 
 impl Part {
     const VARIABLE: u32 = 1 << 31;
-    const POSITION: u32 = 28;
-    const LEN: u32 = (1 << Part::POSITION) - 1;
+    const PLACE: u32 = 29;
+    const NEAR_DOTS: u32 = 1 << 28;
+    const LEN: u32 = Part::NEAR_DOTS - 1;
 
     pub(super) fn literal(text: &str) -> Part {
         // Templates are kept far shorter than that.
         Part((text.len() as u32).min(Part::LEN))
     }
 
-    pub(super) fn variable(name: &str, position: Position) -> Part {
+    fn variable(name: &str, place: Place) -> Part {
         let Part(len) = Part::literal(name);
-        Part(Part::VARIABLE | u32::from(position.0) << Part::POSITION | len)
+        Part(Part::VARIABLE | (place as u32) << Part::PLACE | len)
     }
 
     #[inline]
@@ -109,34 +112,24 @@ impl Part {
 
     #[inline]
     pub(super) fn position(self) -> Option<Position> {
-        let position =
-            Position((self.0 >> Part::POSITION) as u8 & (Position::PLACE | Position::NEAR_DOTS));
-        (self.0 & Part::VARIABLE != 0).then_some(position)
+        (self.0 & Part::VARIABLE != 0).then_some(Position(self.0))
     }
 }
 
 /// The place of a variable, and whether the literals in its path segment may make it `.` or `..` together with a value
-/// that has no dot. Found once for a template, not for each URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position(u8);
+/// that has no dot. Found once for a template, not for each URL. In the bits of its part.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position(u32);
 
 impl Position {
-    const PLACE: u8 = 3;
-    const NEAR_DOTS: u8 = 4;
-
-    fn is_in_path(self) -> bool {
-        self.0 & Position::PLACE == Place::Path as u8
-    }
-
-    #[inline]
-    fn classes(self) -> &'static Classes {
-        CLASSES[usize::from(self.0 & Position::PLACE)]
+    fn place(self) -> usize {
+        (self.0 >> Part::PLACE & 3) as usize
     }
 
     /// Returns [`DOT`] for a variable near dots: it is looked at as if its value had one.
     #[inline]
     fn met(self) -> u8 {
-        (self.0 & Position::NEAR_DOTS) >> 2
+        u8::from(self.0 & Part::NEAR_DOTS != 0) * DOT
     }
 }
 
@@ -154,9 +147,9 @@ impl Scan {
         self.place = Place::Authority;
     }
 
-    /// Returns the position of a variable that comes next.
-    pub(super) fn position(&self) -> Position {
-        Position(self.place as u8)
+    /// Returns the part for a variable that comes next.
+    pub(super) fn variable(&self, name: &str) -> Part {
+        Part::variable(name, self.place)
     }
 
     /// Takes up a literal, the last of the parts.
@@ -176,7 +169,7 @@ impl Scan {
         let ended = parts.get_mut(self.segment..).unwrap_or_default();
         let variables = ended.iter_mut().filter(|part| part.position().is_some());
         if std::mem::take(&mut self.dotted) {
-            variables.for_each(|part| part.0 |= u32::from(Position::NEAR_DOTS) << Part::POSITION);
+            variables.for_each(|part| part.0 |= Part::NEAR_DOTS);
         }
         self.segment = parts.len();
     }
@@ -216,13 +209,13 @@ impl<'a> Expansion<'a> {
         // Through `write!`, so that a value needs no text of its own on the way.
         let mut encoder = Encoder {
             out: self.out,
-            classes: position.classes(),
+            classes: CLASSES[position.place()],
             met: position.met(),
         };
         let written = write!(encoder, "{value}");
         let met = encoder.met;
-        let odd = met & (DOT | CONTROL) != 0 || self.open.is_some() || self.out.len() == before;
-        if odd || written.is_err() {
+        let odd = met & (DOT | CONTROL | SOME) != SOME;
+        if odd || self.open.is_some() || written.is_err() {
             self.look_at(name, position, before, met, written);
         }
     }
@@ -252,7 +245,7 @@ impl<'a> Expansion<'a> {
         } else if written.is_err() {
             self.fail(name, "has no text form");
         }
-        if !position.is_in_path() {
+        if position.place() != Place::Path as usize {
             return;
         }
         if self.out.len() == before {

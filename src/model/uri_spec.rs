@@ -314,7 +314,7 @@ impl Builder {
             self.scan.begin_authority();
         }
         self.parts.push(if variable {
-            Part::variable(value, self.scan.position())
+            self.scan.variable(value)
         } else {
             Part::literal(value)
         });
