@@ -230,7 +230,8 @@ impl Directory {
 
     /// Asks ZooKeeper whether the instances of the environment can be listed.
     pub(crate) fn healthy(&self) -> bool {
-        !process::is_forked() && self.supervisor.can_list(&self.subscriptions.instances)
+        let list = || self.supervisor.list(&self.subscriptions.instances);
+        !process::is_forked() && list().flatten().is_some()
     }
 
     pub(crate) fn state(&self) -> ConnectionState {

@@ -167,10 +167,10 @@ pub fn unregister(service: &Service) -> Result<bool> {
     DEFAULT.unregister(service)
 }
 
-/// Asks ZooKeeper for the services of the environment, and returns whether they could be listed.
+/// Returns whether ZooKeeper answers when it is asked for the services of the environment.
 ///
-/// Answers within one second. False while unconnected, and in an environment where nothing was ever registered: a check
-/// that includes it must not gate the first registration there.
+/// Answers within one second. True also where nothing is registered in the environment yet, so that the health page of
+/// its first service can ask this. False while unconnected.
 ///
 /// For readiness, never for liveness: while ZooKeeper is away it is false in every program at once. A program that is
 /// left alone keeps its session and its registrations; one that is restarted for it gives them up.

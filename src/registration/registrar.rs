@@ -206,9 +206,10 @@ impl Registrar {
         !process::is_forked() && self.desired.is_placed(&path)
     }
 
-    /// Asks ZooKeeper whether the instances of the environment can be listed.
+    /// Returns whether ZooKeeper answers. There need not be anything registered yet: a program whose health page asks
+    /// this could never be the first.
     pub(crate) fn healthy(&self) -> bool {
-        !process::is_forked() && self.supervisor.can_list(&self.instances)
+        !process::is_forked() && self.supervisor.list(&self.instances).is_some()
     }
 
     /// Ends the session and with it all registrations. Idempotent. Where ZooKeeper does not answer in time, nothing is

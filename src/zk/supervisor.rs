@@ -1,7 +1,7 @@
 //! Keeps a side connected, and gives out a generation for each of its connections.
 
 use super::generation::Generation;
-use super::{Answer, ConnectionState, Connector, Failure, Request};
+use super::{Answer, ConnectionState, Connector, Failure, Reply, Request};
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
 use crate::excerpt::excerpt;
@@ -148,11 +148,11 @@ impl Supervisor {
         }
     }
 
-    /// Returns whether the children of a node can be listed within a second. False where it is missing.
-    pub(crate) fn can_list(&self, path: &str) -> bool {
+    /// Returns the children of a node if ZooKeeper lists them within a second: `Some(None)` where the node is missing.
+    pub(crate) fn list(&self, path: &str) -> Option<Option<Vec<String>>> {
         let path = path.to_owned();
         let listed = self.ask(&Request::Children { path }, Instant::now() + HEALTHY_WITHIN);
-        listed.is_ok_and(|listed| listed.names().is_some())
+        listed.ok().map(Reply::names)
     }
 
     /// Returns the address of this machine from which ZooKeeper was last reached.
