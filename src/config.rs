@@ -19,6 +19,19 @@ const SHORTEST_CONNECT: Duration = Duration::from_millis(100);
 /// Longest wait for the end of a session.
 pub(crate) const DISCONNECT_WITHIN: Duration = Duration::from_secs(1);
 
+/// What becomes of an instance while its health check fails, see
+/// [`register_while_healthy`](crate::registration::register_while_healthy).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhenSick {
+    /// It leaves ZooKeeper, and is registered again once it is healthy. Nobody finds it, whatever they read with.
+    #[default]
+    Leave,
+    /// It stays in ZooKeeper, switched off: it is listed but not picked. Readers that do not know the field `enabled`,
+    /// such as Curator 2.7, cannot read it then.
+    SwitchOff,
+}
+
 /// Settings of a connection. What is not set here comes from the environment, and what is not set there either has a
 /// default.
 ///

@@ -247,7 +247,7 @@ mod sync;
 mod throttle;
 mod zk;
 
-pub use config::Config;
+pub use config::{Config, WhenSick};
 pub use discovery::{Change, Discovery, RejectedInstance, ServiceProvider};
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{DisconnectGuard, disconnect_on_drop};

@@ -16,6 +16,7 @@ pub(crate) mod path;
 mod payload;
 mod service;
 pub(crate) mod suffix;
+pub(crate) mod switch;
 mod uri_spec;
 mod wire;
 

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::jackson;
 
@@ -54,6 +54,13 @@ impl Payload {
             Value::Array(list) => without_class(list),
             scalar => scalar,
         }
+    }
+
+    /// Returns the payload with other fields, where it is a map. The name of its class stays.
+    pub(super) fn edited(&self, edit: impl FnOnce(&mut Map<String, Value>)) -> Option<Payload> {
+        let mut fields = serde_json::from_str(self.0.get()).ok()?;
+        edit(&mut fields);
+        Payload::new(&Value::Object(fields))
     }
 
     /// Tells whether this is null, which may stand behind a class: a list of those two is parsed in no time.

@@ -188,6 +188,21 @@ impl Service {
             )
         }))
     }
+
+    /// Makes the instance that takes the place of one that was registered, and its bytes: with its id, the time it was
+    /// registered at, and its address unless this service has one.
+    pub(crate) fn in_place_of(
+        &self,
+        registered: &ServiceInstance,
+    ) -> Result<(ServiceInstance, Vec<u8>)> {
+        let time = registered.registration_time_utc();
+        self.encoded(
+            registered.id(),
+            registered.address().unwrap_or_default(),
+            time.and_then(|time| u64::try_from(time).ok())
+                .unwrap_or_default(),
+        )
+    }
 }
 
 fn to_port(port: i64) -> Option<u16> {

@@ -1,9 +1,11 @@
 //! The desired registrations and their last known state, shared by callers, who add and wait, and the reconciler's
 //! thread, which acts and reports.
 
+#[cfg(test)]
+use crate::config::WhenSick;
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
-use crate::registration::entry::{Content, Entry, Goal, Task};
+use crate::registration::entry::{Content, Entry, Goal, Task, Written};
 use crate::side::Side;
 use crate::sync::{Condvar, Mutex};
 use crate::zk::Failure;
@@ -58,12 +60,108 @@ impl Desired {
         Ok(Some(revisions))
     }
 
+    /// Returns the instance that is registered at a path and relied upon, and the revision with which it was.
+    pub(crate) fn registered(&self, path: &str) -> Option<(u64, Arc<ServiceInstance>)> {
+        let state = self.state.lock();
+        let entry = state.entries.get(path)?;
+        Some((entry.since, entry.registered()?))
+    }
+
+    /// Has another content take the place of the one that was registered with the revision `since`, and returns the
+    /// revision to wait with, `None` where that registration is no more. Updates of one path follow one another: an
+    /// earlier one is waited for until `deadline`.
+    pub(crate) fn update(
+        &self,
+        (path, since): &Revision,
+        content: Content,
+        deadline: Instant,
+    ) -> std::result::Result<Option<Revision>, Outcome> {
+        let mut state = self.state.lock();
+        loop {
+            let entry = state.entries.get(path);
+            let Some(entry) = entry.filter(|entry| entry.since == *since) else {
+                return Ok(None);
+            };
+            if entry.previous.is_none() {
+                break;
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return Err(Outcome::TimedOut(None));
+            }
+        }
+        let revision = state.next_revision();
+        if let Some(entry) = state.entries.get_mut(path) {
+            entry.update(revision, content);
+        }
+        drop(state);
+        self.changed.notify_all();
+        Ok(Some((path.clone(), revision)))
+    }
+
+    /// Switches the matching registrations on or off, and returns the revisions to wait with.
+    pub(crate) fn switch(
+        &self,
+        matches: impl Fn(&ServiceInstance) -> bool,
+        on: bool,
+    ) -> Result<Vec<Revision>> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::not_connected(Side::Registration.name()));
+        }
+        let mut revision = state.revisions;
+        let mut revisions = Vec::new();
+        for (path, entry) in &mut state.entries {
+            if !entry.withdrawn && matches(&entry.program.instance) {
+                revision += u64::from(entry.switch(revision + 1, on));
+                revisions.push((path.clone(), entry.revision));
+            }
+        }
+        state.revisions = revision;
+        drop(state);
+        self.changed.notify_all();
+        Ok(revisions)
+    }
+
+    /// Takes what was registered with this revision out, or switches it off, while its check fails, and back with
+    /// `None`. Returns whether it still is registered.
+    #[cfg(test)]
+    pub(crate) fn set_sick(&self, (path, since): &Revision, sick: Option<WhenSick>) -> bool {
+        let mut state = self.state.lock();
+        let revision = state.next_revision();
+        let entry = state.entries.get_mut(path);
+        let is_registered = entry.is_some_and(|entry| entry.set_sick(revision, *since, sick));
+        drop(state);
+        self.changed.notify_all();
+        is_registered
+    }
+
     /// Waits until all of these are placed, and has them relied upon from then on. Fails with the path of the first that
     /// cannot be waited for.
     pub(crate) fn wait<'t>(
         &self,
         revisions: &'t [Revision],
         deadline: Instant,
+    ) -> std::result::Result<(), (&'t str, Outcome)> {
+        self.wait_then(revisions, deadline, |state| {
+            let paths = revisions.iter().map(|(path, _)| path);
+            paths.for_each(|path| state.acknowledge(path));
+        })
+    }
+
+    /// Waits until ZooKeeper agrees with all of these, which says nothing of what else is waited for at their paths.
+    pub(crate) fn wait_confirmed<'t>(
+        &self,
+        revisions: &'t [Revision],
+        deadline: Instant,
+    ) -> std::result::Result<(), (&'t str, Outcome)> {
+        self.wait_then(revisions, deadline, |_| {})
+    }
+
+    fn wait_then<'t>(
+        &self,
+        revisions: &'t [Revision],
+        deadline: Instant,
+        placed_all: impl FnOnce(&mut State),
     ) -> std::result::Result<(), (&'t str, Outcome)> {
         let mut state = self.state.lock();
         let mut placed = 0;
@@ -81,9 +179,10 @@ impl Desired {
                     .iter()
                     .all(|revision| state.is_placed(revision) == Ok(true))
                 {
-                    revisions
-                        .iter()
-                        .for_each(|(path, _)| state.acknowledge(path));
+                    placed_all(&mut state);
+                    drop(state);
+                    // An update may wait for this one.
+                    self.changed.notify_all();
                     return Ok(());
                 }
                 placed = 0;
@@ -97,25 +196,21 @@ impl Desired {
         }
     }
 
-    /// Gives up a registration that failed: what was registered before at its path is desired again, or nothing.
+    /// Gives up what failed: what was registered before at its path is desired again, or nothing.
     pub(crate) fn roll_back(&self, (path, revision): &Revision) {
-        let revision = *revision;
         let mut state = self.state.lock();
         let next = state.next_revision();
-        let Some(entry) = state
-            .entries
-            .get_mut(path)
-            .filter(|entry| entry.revision == revision)
+        let entry = state.entries.get_mut(path);
+        let Some(entry) = entry.filter(|entry| entry.stated == *revision && !entry.withdrawn)
         else {
             return;
         };
         match entry.previous.take() {
-            Some(content) => {
-                *entry = Entry::new(next, content).succeed(entry);
-                entry.acknowledged = true;
-            }
+            Some(previous) => entry.roll_back(next, previous),
             None => entry.mark_for_removal(next),
         }
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Wants the matching registrations gone, and returns their paths.
@@ -130,7 +225,7 @@ impl Desired {
         let mut revision = state.revisions;
         let mut paths = Vec::new();
         for (path, entry) in &mut state.entries {
-            if entry.goal == Goal::Present && matches(&entry.content.instance) {
+            if !entry.withdrawn && matches(&entry.program.instance) {
                 revision += 1;
                 entry.mark_for_removal(revision);
                 paths.push(path.clone());
@@ -158,6 +253,19 @@ impl Desired {
     pub(crate) fn is_placed(&self, path: &str) -> bool {
         let state = self.state.lock();
         state.entries.get(path).is_some_and(Entry::is_placed)
+    }
+
+    /// Returns whether the registration at a path is placed and switched on.
+    pub(crate) fn is_on(&self, path: &str) -> bool {
+        let state = self.state.lock();
+        let entry = state.entries.get(path);
+        entry.is_some_and(|entry| entry.is_placed() && entry.content.instance.is_on())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_switched_on(&self, path: &str) -> Option<bool> {
+        let state = self.state.lock();
+        state.entries.get(path).map(Entry::is_switched_on)
     }
 
     /// Wants nothing any more: every wait ends, and nothing is written from now on.
@@ -227,28 +335,56 @@ impl Desired {
         let mut state = self.state.lock();
         let Some(entry) = state
             .finish(task)
-            .filter(|entry| entry.revision == task.revision)
+            .filter(|entry| entry.since <= task.revision)
         else {
             return;
         };
-        entry.confirmed = task.revision;
-        entry.failure = None;
+        entry.confirmed = entry.confirmed.max(task.revision);
+        entry.meet(now);
+        if task.goal == Goal::Absent {
+            entry.written = None;
+        }
         if let Some((owner, version)) = written {
-            entry.written = Some((owner, version, now));
+            let (data, at) = (task.data.clone(), now);
+            entry.written = Some(Written {
+                owner,
+                version,
+                data,
+                at,
+            });
             entry.dirty = true;
         }
-        if entry.goal == Goal::Absent && !entry.is_in_doubt(now) {
-            state.entries.remove(&task.path);
+        if entry.revision == task.revision {
+            entry.failure = None;
+            if entry.withdrawn && !entry.is_in_doubt(now) {
+                state.entries.remove(&task.path);
+            }
         }
         drop(state);
         self.changed.notify_all();
     }
 
-    /// Notes that the task could not be done, to be tried again. Returns whether anybody relies on it.
+    /// Notes that somebody else has switched our node, which stands as it was `found`. Returns what is left to do.
+    pub(crate) fn adopt(&self, task: &Task, on: bool, found: Written) -> Option<Task> {
+        let mut state = self.state.lock();
+        let (next, now) = (state.next_revision(), found.at);
+        let entry = state.finish(task)?;
+        entry.dirty = true;
+        if task.revision < entry.since || entry.goal() == Goal::Absent {
+            return None;
+        }
+        entry.written = Some(found);
+        entry.switch(next, on);
+        Some(entry.start(&task.path, now))
+    }
+
+    /// Notes that the task could not be done, to be tried again. Returns whether anybody relies on it. `write` is the
+    /// version of the node that a write would lead to.
     pub(crate) fn failed(
         &self,
         task: &Task,
         failure: &Failure,
+        write: Option<i32>,
         now: Instant,
         in_doubt: Duration,
     ) -> bool {
@@ -258,12 +394,13 @@ impl Desired {
         };
         entry.dirty = true;
         if failure.leaves_doubt() {
-            entry.in_doubt_until = Some(now + in_doubt);
+            let write = write.map(|version| task.lost_write(version));
+            entry.lose_write(now + in_doubt, write);
         }
         if entry.revision == task.revision {
             entry.failure = Some(failure.clone());
         }
-        let acknowledged = entry.acknowledged && entry.goal == Goal::Present;
+        let acknowledged = entry.acknowledged && entry.goal() == Goal::Present;
         drop(state);
         self.changed.notify_all();
         acknowledged
@@ -295,22 +432,21 @@ impl Desired {
 impl State {
     fn add(&mut self, path: String, content: Content) -> Revision {
         let revision = self.next_revision();
-        let mut entry = Entry::new(revision, content);
-        if let Some(earlier) = self.entries.get(&path) {
-            entry = entry.succeed(earlier);
-            entry.previous = earlier.in_force();
-        }
+        let entry = match self.entries.get(&path) {
+            Some(earlier) => Entry::replacing(earlier, revision, content),
+            None => Entry::new(revision, content),
+        };
         self.entries.insert(path.clone(), entry);
         (path, revision)
     }
 
-    /// Returns whether ZooKeeper holds it, as far as anybody knows.
+    /// Returns whether ZooKeeper holds it or what has followed it, as far as anybody knows.
     fn is_placed(&self, (path, revision): &Revision) -> std::result::Result<bool, Outcome> {
         let entry = self.entries.get(path);
-        match entry.filter(|entry| entry.revision == *revision) {
+        match entry.filter(|entry| entry.since <= *revision && !entry.withdrawn) {
             None if self.closed => Err(Outcome::Closed),
             None => Err(Outcome::Withdrawn),
-            Some(entry) if entry.confirmed == *revision => Ok(true),
+            Some(entry) if entry.confirmed >= *revision => Ok(true),
             Some(entry) => match &entry.failure {
                 Some(failure) if !failure.is_transient() => Err(Outcome::Refused(failure.clone())),
                 _ => Ok(false),

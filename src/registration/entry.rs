@@ -1,6 +1,7 @@
 //! One desired registration: its goal, and the last known state of its node.
 
-use crate::model::ServiceInstance;
+use crate::config::WhenSick;
+use crate::model::{ServiceInstance, switch};
 use crate::zk::{Failure, Node, Stat};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 const MAX_CONFLICTS: u32 = 3;
 /// Conflicts further apart than this are counted anew.
 const CONFLICT_WINDOW: Duration = Duration::from_secs(120);
-/// A node is not written more often than this, whoever keeps deleting it.
+/// A node is not restored more often than this, whoever keeps deleting it.
 pub(crate) const MIN_REWRITE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// An instance, and the bytes of its node.
@@ -17,6 +18,13 @@ pub(crate) const MIN_REWRITE_INTERVAL: Duration = Duration::from_millis(200);
 pub(crate) struct Content {
     pub(crate) instance: Arc<ServiceInstance>,
     pub(crate) data: Arc<[u8]>,
+}
+
+impl Content {
+    /// Returns what there is to note for the instance to be switched on or off.
+    fn switch_to(&self, on: bool) -> Option<bool> {
+        (on != self.instance.is_on()).then_some(on)
+    }
 }
 
 impl From<(ServiceInstance, Vec<u8>)> for Content {
@@ -29,26 +37,41 @@ impl From<(ServiceInstance, Vec<u8>)> for Content {
 }
 
 /// The goal for one path, and the last known state of the node there.
+///
+/// Its revision changes whenever something else is desired at the path. Whoever waits for one is content with a later
+/// one, unless the registration itself was replaced or taken back meanwhile.
 pub(crate) struct Entry {
-    /// Changes whenever something else is desired at this path.
     pub(crate) revision: u64,
+    /// The revision with which it was registered or withdrawn.
+    pub(crate) since: u64,
+    /// The revision with which the program last said what is registered.
+    pub(crate) stated: u64,
+    /// What the program registers.
+    pub(crate) program: Content,
+    /// The same as it is to be written, switched on or off.
     pub(crate) content: Content,
-    pub(crate) goal: Goal,
-    /// The revision for which ZooKeeper was last seen to agree.
+    /// What it was switched to since it was registered, by the program or by an edit of its node.
+    switched: Option<bool>,
+    /// What its failing health check leads to.
+    sick: Option<WhenSick>,
+    pub(crate) withdrawn: bool,
+    /// The last revision for which ZooKeeper was seen to agree.
     pub(crate) confirmed: u64,
     /// Set until the node is compared again.
     pub(crate) dirty: bool,
     /// Set while a thread is at work on it, until the outcome is noted.
     pub(crate) in_progress: bool,
-    /// The session that wrote the node, the version it has since, and when that was.
-    pub(crate) written: Option<(i64, i32, Instant)>,
+    /// The node as it was last written.
+    pub(crate) written: Option<Written>,
     /// Set once `register` has returned `Ok` for it.
     pub(crate) acknowledged: bool,
-    /// The registration to restore if this one fails.
-    pub(crate) previous: Option<Content>,
+    /// The registration to restore if what the program says now cannot be written.
+    pub(crate) previous: Option<Previous>,
     pub(crate) failure: Option<Failure>,
     /// Until then a write on a connection we have given up may still be carried out, and the node is compared again.
-    pub(crate) in_doubt_until: Option<Instant>,
+    in_doubt_until: Option<Instant>,
+    /// Writes without an answer, since the node was last seen to be as desired and no write in doubt.
+    lost: Vec<LostWrite>,
     conflicts: u32,
     last_conflict: Option<Instant>,
 }
@@ -59,6 +82,29 @@ pub(crate) enum Goal {
     Absent,
 }
 
+/// A node as we wrote it, or found it.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) owner: i64,
+    pub(crate) version: i32,
+    pub(crate) data: Arc<[u8]>,
+    pub(crate) at: Instant,
+}
+
+/// A write without an answer: the version of the node that it leads to, and its data.
+type LostWrite = (i32, Arc<[u8]>);
+/// As many of them are remembered.
+const MAX_LOST: usize = 16;
+
+/// A registration that is relied upon, while another content is tried in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Previous {
+    program: Content,
+    switched: Option<bool>,
+    sick: Option<WhenSick>,
+    since: u64,
+}
+
 /// One comparison to make, as things stood when it began.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
@@ -66,13 +112,15 @@ pub(crate) struct Task {
     pub(crate) data: Arc<[u8]>,
     pub(crate) goal: Goal,
     pub(crate) revision: u64,
-    /// The session that wrote the node, and its version since.
-    written: Option<(i64, i32)>,
+    written: Option<Written>,
+    /// Set where ZooKeeper has not yet been seen to agree with this revision.
+    pub(crate) is_pending: bool,
     yields: bool,
     /// Set where the node can be created without looking first: it was never written, and we yield to nobody.
     pub(crate) is_new: bool,
     /// Set while a write that was lost may still be carried out.
     in_doubt: bool,
+    lost: Vec<LostWrite>,
 }
 
 /// The state of a node as ZooKeeper reported it.
@@ -102,9 +150,41 @@ impl Task {
             (Goal::Present, None) => false,
             (Goal::Present, Some(Observed { stat, data })) => {
                 let same = data.as_ref().is_none_or(|data| **data == *self.data);
-                same && stat.owner == owner && self.written == Some((stat.owner, stat.version))
+                same && !self.is_pending && stat.owner == owner && self.is_as_written(*stat)
             }
         }
+    }
+
+    /// Returns whether nobody has touched the node since we wrote it.
+    fn is_as_written(&self, found: Stat) -> bool {
+        let written = self.written.as_ref();
+        written
+            .is_some_and(|written| (written.owner, written.version) == (found.owner, found.version))
+    }
+
+    /// Returns the version of our node to overwrite, where it stands as we wrote it and something else is desired now.
+    pub(crate) fn overwrites(&self, found: Option<Stat>, owner: i64) -> Option<i32> {
+        let found = found.filter(|found| found.owner == owner && self.is_as_written(*found))?;
+        (self.goal == Goal::Present && self.is_pending).then_some(found.version)
+    }
+
+    /// Returns how somebody else has switched our node, if that is all the difference that the edit made.
+    pub(crate) fn edit(&self, (data, stat): &Node, owner: i64) -> Option<bool> {
+        let written = self.written.as_ref()?;
+        // An earlier write of ours that came late is no edit.
+        let came_late = |(version, lost): &LostWrite| *version == stat.version && **lost == **data;
+        let is_ours = self.is_as_written(*stat) || self.lost.iter().any(came_late);
+        if is_ours || self.is_foreign(stat.owner, owner) {
+            return None;
+        }
+        let lost = self.lost.iter().map(|(_, lost)| lost);
+        let mut known = [&written.data, &self.data].into_iter().chain(lost);
+        known.find_map(|known| switch::edited(known, data))
+    }
+
+    /// Returns what is to be kept of a write of this task that has no answer.
+    pub(crate) fn lost_write(&self, version: i32) -> LostWrite {
+        (version, self.data.clone())
     }
 
     /// Returns whether owner and version do not tell enough: an earlier write of ours may have come late.
@@ -120,17 +200,22 @@ impl Task {
     /// Returns whether this owner is the session of another program: not persistent, and not an earlier session of
     /// ours.
     pub(crate) fn is_foreign(&self, owner: i64, ours: i64) -> bool {
-        let before = self.written.map(|(owner, _)| owner);
+        let before = self.written.as_ref().map(|written| written.owner);
         owner != 0 && owner != ours && Some(owner) != before
     }
 }
 
 impl Entry {
-    pub(crate) fn new(revision: u64, content: Content) -> Entry {
+    pub(crate) fn new(revision: u64, program: Content) -> Entry {
         Entry {
             revision,
-            content,
-            goal: Goal::Present,
+            since: revision,
+            stated: revision,
+            content: program.clone(),
+            program,
+            switched: None,
+            sick: None,
+            withdrawn: false,
             confirmed: 0,
             dirty: true,
             in_progress: false,
@@ -139,52 +224,191 @@ impl Entry {
             previous: None,
             failure: None,
             in_doubt_until: None,
+            lost: Vec::new(),
             conflicts: 0,
             last_conflict: None,
         }
     }
 
-    /// Returns what callers rely on: the content that was acknowledged last.
-    pub(crate) fn in_force(&self) -> Option<Content> {
-        let in_force = self.goal == Goal::Present && self.acknowledged;
-        in_force
-            .then(|| self.content.clone())
-            .or_else(|| self.previous.clone())
-    }
-
-    pub(crate) fn mark_for_removal(&mut self, revision: u64) {
-        self.revision = revision;
-        self.goal = Goal::Absent;
-        self.acknowledged = false;
-        self.previous = None;
-        self.dirty = true;
+    /// Returns the registration that replaces another one at the same path.
+    pub(crate) fn replacing(earlier: &Entry, revision: u64, program: Content) -> Entry {
+        Entry {
+            previous: earlier.in_force(),
+            ..Entry::new(revision, program).succeed(earlier)
+        }
     }
 
     /// Takes over what was known of the node under an earlier entry.
-    pub(crate) fn succeed(self, earlier: &Entry) -> Entry {
+    fn succeed(self, earlier: &Entry) -> Entry {
         Entry {
             in_progress: earlier.in_progress,
             in_doubt_until: earlier.in_doubt_until,
+            lost: earlier.lost.clone(),
             conflicts: earlier.conflicts,
             last_conflict: earlier.last_conflict,
             ..self
         }
     }
 
+    /// Returns what is relied upon, to be restored if what takes its place cannot be written.
+    fn in_force(&self) -> Option<Previous> {
+        let in_force = !self.withdrawn && self.acknowledged;
+        self.previous.clone().or_else(|| {
+            in_force.then(|| Previous {
+                program: self.program.clone(),
+                switched: self.switched,
+                sick: self.sick,
+                since: self.since,
+            })
+        })
+    }
+
+    /// Returns what the program has registered, where that is relied upon.
+    pub(crate) fn registered(&self) -> Option<Arc<ServiceInstance>> {
+        self.in_force().map(|in_force| in_force.program.instance)
+    }
+
+    pub(crate) fn goal(&self) -> Goal {
+        if self.withdrawn || self.sick == Some(WhenSick::Leave) {
+            Goal::Absent
+        } else {
+            Goal::Present
+        }
+    }
+
+    /// Has the program say something else of the same registration.
+    pub(crate) fn update(&mut self, revision: u64, program: Content) {
+        self.previous = self.in_force();
+        self.program = program;
+        self.stated = revision;
+        self.render();
+        self.change(revision);
+    }
+
+    /// Restores what was relied upon before the revision that failed.
+    pub(crate) fn roll_back(&mut self, revision: u64, previous: Previous) {
+        if self.stated == self.since {
+            let restored = Entry::new(revision, previous.program).succeed(self);
+            *self = Entry {
+                since: previous.since,
+                switched: previous.switched,
+                sick: previous.sick,
+                acknowledged: true,
+                ..restored
+            };
+        } else {
+            self.program = previous.program;
+            self.stated = revision;
+        }
+        self.render();
+        self.change(revision);
+    }
+
+    pub(crate) fn mark_for_removal(&mut self, revision: u64) {
+        self.since = revision;
+        self.withdrawn = true;
+        self.acknowledged = false;
+        self.previous = None;
+        self.change(revision);
+    }
+
+    /// Switches the registration on or off, and returns whether something else is to be written now.
+    pub(crate) fn switch(&mut self, revision: u64, on: bool) -> bool {
+        self.switched = self.program.switch_to(on);
+        if let Some(previous) = &mut self.previous {
+            previous.switched = previous.program.switch_to(on);
+        }
+        self.render() && self.change(revision)
+    }
+
+    /// Takes what was registered with the revision `since` out or switches it off while its check fails, and back with
+    /// `None`. Returns whether it is still registered.
+    #[cfg(test)]
+    pub(crate) fn set_sick(&mut self, revision: u64, since: u64, sick: Option<WhenSick>) -> bool {
+        if !self.is_registered(since) {
+            return false;
+        }
+        match &mut self.previous {
+            Some(previous) if self.since != since => previous.sick = sick,
+            _ => {
+                if std::mem::replace(&mut self.sick, sick) != sick {
+                    self.render();
+                    self.change(revision);
+                }
+            }
+        }
+        true
+    }
+
+    /// Returns whether what was registered with this revision still is, or is restored should another one fail.
+    #[cfg(test)]
+    pub(crate) fn is_registered(&self, since: u64) -> bool {
+        let previous = self.previous.as_ref().map(|previous| previous.since);
+        !self.withdrawn && (self.since == since || previous == Some(since))
+    }
+
+    /// Makes the content from what the program says and how it is switched, and returns whether it is another one.
+    fn render(&mut self) -> bool {
+        let off = (self.sick == Some(WhenSick::SwitchOff)).then_some(false);
+        let content = match off.or(self.switched) {
+            Some(on) => {
+                let instance = self.program.instance.switched(on);
+                let data = instance.to_json();
+                Content::from((instance, data))
+            }
+            None => self.program.clone(),
+        };
+        let before = std::mem::replace(&mut self.content, content);
+        before.data != self.content.data
+    }
+
+    fn change(&mut self, revision: u64) -> bool {
+        self.revision = revision;
+        self.failure = None;
+        self.dirty = true;
+        true
+    }
+
     pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
         self.in_doubt_until.is_some_and(|until| until > now)
     }
 
+    /// Notes that there was no answer to a write, which may still be carried out until then.
+    pub(crate) fn lose_write(&mut self, until: Instant, write: Option<LostWrite>) {
+        self.in_doubt_until = Some(until);
+        self.lost.extend(write);
+        if self.lost.len() > MAX_LOST {
+            self.lost.remove(0);
+        }
+    }
+
+    /// Notes that the node is as desired.
+    pub(crate) fn meet(&mut self, now: Instant) {
+        if !self.is_in_doubt(now) {
+            self.lost.clear();
+        }
+    }
+
+    /// Returns whether the registration is switched on, but for what its check says.
+    #[cfg(test)]
+    pub(crate) fn is_switched_on(&self) -> bool {
+        self.switched.unwrap_or(self.program.instance.is_on())
+    }
+
     pub(crate) fn is_placed(&self) -> bool {
-        self.goal == Goal::Present && self.acknowledged && self.confirmed == self.revision
+        self.goal() == Goal::Present && self.acknowledged && self.confirmed >= self.since
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
-        self.goal == Goal::Absent && self.confirmed != self.revision
+        self.withdrawn && self.is_pending()
+    }
+
+    fn is_pending(&self) -> bool {
+        self.confirmed < self.revision
     }
 
     pub(crate) fn is_new(&self) -> bool {
-        self.goal == Goal::Present && self.written.is_none() && !self.yields()
+        self.goal() == Goal::Present && self.written.is_none() && !self.yields()
     }
 
     /// Returns the work on this entry, for one thread, which has to note the outcome.
@@ -194,12 +418,14 @@ impl Entry {
         Task {
             path: path.to_owned(),
             data: self.content.data.clone(),
-            goal: self.goal,
+            goal: self.goal(),
             revision: self.revision,
-            written: self.written.map(|(owner, version, _)| (owner, version)),
+            written: self.written.clone(),
+            is_pending: self.is_pending(),
             yields: self.yields(),
             is_new: self.is_new(),
             in_doubt: self.is_in_doubt(now),
+            lost: self.lost.clone(),
         }
     }
 
@@ -220,8 +446,10 @@ impl Entry {
         self.conflicts >= MAX_CONFLICTS
     }
 
+    /// Returns until when the node is not written again, unless the program wants something else there.
     pub(crate) fn held_back_until(&self) -> Option<Instant> {
-        let (.., at) = self.written.filter(|_| self.goal == Goal::Present)?;
-        Some(at + MIN_REWRITE_INTERVAL)
+        let held_back = self.goal() == Goal::Present && !self.is_pending();
+        let written = self.written.as_ref().filter(|_| held_back)?;
+        Some(written.at + MIN_REWRITE_INTERVAL)
     }
 }

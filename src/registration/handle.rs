@@ -160,6 +160,24 @@ impl Registration {
         gate(&registrar, service, Box::new(healthy), attempts)
     }
 
+    /// Has what was registered under the service's id hold what `service` says now, see
+    /// [`registration::update`](crate::registration::update).
+    ///
+    /// # Errors
+    /// As [`registration::update`](crate::registration::update).
+    pub fn update(&self, service: &Service) -> Result<()> {
+        self.registrar()?.update(service)
+    }
+
+    /// Switches a service off, or on again, and returns whether there is any to switch, see
+    /// [`registration::set_enabled`](crate::registration::set_enabled).
+    ///
+    /// # Errors
+    /// As [`registration::set_enabled`](crate::registration::set_enabled).
+    pub fn set_enabled(&self, service: &Service, enabled: bool) -> Result<bool> {
+        self.registrar()?.set_enabled(service, enabled)
+    }
+
     /// Takes a service out of ZooKeeper, and returns whether anything was removed, see
     /// [`registration::unregister`](crate::registration::unregister).
     ///

@@ -155,6 +155,69 @@ pub fn register_in_background(
     DEFAULT.register_in_background(service, healthy)
 }
 
+/// Has what was registered under the service's id hold what `service` says now: another payload, port or uri spec.
+///
+/// The node is written in place: whoever looks the service up sees the one or the other, and never neither. Returns once
+/// ZooKeeper has it, at most after the connection timeout; from then on this is what is kept there, as after
+/// [`register`]. Updates of one instance follow one another. The instance keeps the time at which it was registered, an
+/// address unless the service names one, and whether it was switched off, by [`set_enabled`] or in ZooKeeper.
+///
+/// # Errors
+/// [`InvalidService`](crate::ErrorKind::InvalidService) where the service is not valid, has no id, or no such instance is
+/// registered by this program; [`NotConnected`](crate::ErrorKind::NotConnected); [`Timeout`](crate::ErrorKind::Timeout);
+/// [`Refused`](crate::ErrorKind::Refused); [`Cancelled`](crate::ErrorKind::Cancelled) where it is unregistered or
+/// registered anew meanwhile. After an error what was registered before stays.
+///
+/// # Examples
+/// ```
+/// use party::{Config, Service, registration};
+/// use serde_json::json;
+///
+/// # let config = Config::new().connection_string("memory:docs-update").environment("dev");
+/// # registration::connect_with(config)?;
+/// let service = Service::new("user-sessions", 8080).id("a");
+/// registration::register(service.clone())?;
+/// registration::update(&service.payload(json!({ "load": 0.7 })))?;
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
+pub fn update(service: &Service) -> Result<()> {
+    DEFAULT.update(service)
+}
+
+/// Switches a service off, or on again, without taking it out of ZooKeeper, and returns whether there is any to switch.
+///
+/// What is switched off is listed by discovery but never picked. With an id, that instance; without one, every instance
+/// of that name that was registered here, on the service's port. Returns once ZooKeeper has it, at most after the
+/// connection timeout. It is kept over reconnects, expired sessions and [`update`]s, until it is switched back or
+/// registered anew.
+///
+/// Off is the field `enabled` of Curator, which Curator 2.7 cannot read; and where the payload has a map `metadata`, as
+/// Spring Cloud ZooKeeper writes it, also its text `instance_status`.
+///
+/// # Errors
+/// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService),
+/// [`Refused`](crate::ErrorKind::Refused), or [`Timeout`](crate::ErrorKind::Timeout): then it is switched as soon as
+/// ZooKeeper answers.
+///
+/// # Examples
+/// ```
+/// use party::{Config, Service, registration};
+///
+/// # let config = Config::new().connection_string("memory:docs-set-enabled").environment("dev");
+/// # registration::connect_with(config)?;
+/// let service = Service::new("user-sessions", 8080).id("a");
+/// registration::register(service.clone())?;
+/// assert!(registration::set_enabled(&service, false)?);
+/// // … callers use the others, this one can be looked at in peace …
+/// assert!(registration::set_enabled(&service, true)?);
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
+pub fn set_enabled(service: &Service, enabled: bool) -> Result<bool> {
+    DEFAULT.set_enabled(service, enabled)
+}
+
 /// Takes a service out of ZooKeeper, and returns whether anything was removed.
 ///
 /// With an id, that instance; without one, every instance of that name that was registered here, on the service's

@@ -107,6 +107,12 @@ impl PendingRegistration {
         self.registrar.is_registered(&self.service, &self.id)
     }
 
+    /// Returns whether the service is registered now and switched on: not by
+    /// [`set_enabled`](crate::registration::set_enabled), by an edit of its node or by its health check switched off.
+    pub fn is_enabled(&self) -> bool {
+        self.registrar.is_enabled(&self.service, &self.id)
+    }
+
     /// Ends the attempts, and takes the registration out of ZooKeeper if it was already made. Returns at once;
     /// whatever was under way, the service does not stay registered.
     pub fn cancel(&self) {

@@ -27,6 +27,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const SIDE: Side = Side::Registration;
 
+/// What is done with a registration, for messages.
+type Doing = (&'static str, &'static str);
+const REGISTER: Doing = ("register", "registering");
+const UPDATE: Doing = ("update", "updating");
+const SWITCH: Doing = ("switch", "switching");
+
 /// One connection of the registration side, and everything that is registered through it.
 pub(crate) struct Registrar {
     settings: Settings,
@@ -96,8 +102,7 @@ impl Registrar {
         permitted: &dyn Fn() -> bool,
     ) -> Result<()> {
         Side::Registration.check_process()?;
-        let limit = self.settings.connection_timeout;
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + self.settings.connection_timeout;
         let contents = self.contents_of(services, deadline)?;
         let Some(revisions) = self.desired.add(contents, permitted)? else {
             return Err(Error::cancelled(described(services)));
@@ -112,7 +117,7 @@ impl Registrar {
                     .iter()
                     .for_each(|revision| self.desired.roll_back(revision));
                 self.inbox.wake();
-                self.explain(path, outcome, limit)
+                self.explain(REGISTER, path, outcome)
             })
     }
 
@@ -157,9 +162,64 @@ impl Registrar {
                 None => own_address.get_or_try_init(own)?,
             };
             let content = Content::from(service.encoded(id, address, now)?);
-            Ok((self.path_of(&content.instance), content))
+            let path = self.path_of(content.instance.name(), content.instance.id());
+            Ok((path, content))
         };
         services.iter().map(content).collect()
+    }
+
+    /// Has the registration of the service's id hold what the service says now. Fails where there is none.
+    pub(crate) fn update(&self, service: &Service) -> Result<()> {
+        Side::Registration.check_process()?;
+        let deadline = Instant::now() + self.settings.connection_timeout;
+        let revision = self.begin_update(service, deadline)?;
+        self.inbox.wake();
+        let waited = self.desired.wait(std::slice::from_ref(&revision), deadline);
+        waited.map_err(|(path, outcome)| {
+            self.desired.roll_back(&revision);
+            self.inbox.wake();
+            self.explain(UPDATE, path, outcome)
+        })
+    }
+
+    fn begin_update(&self, service: &Service, deadline: Instant) -> Result<Revision> {
+        service.validate()?;
+        let Some(id) = service.id_or_none() else {
+            let expected = "the id of a registration, which registering has returned";
+            return Err(Error::invalid_service("id", None::<&str>, expected));
+        };
+        let path = self.path_of(service.name(), id);
+        let Some((since, registered)) = self.desired.registered(&path) else {
+            return Err(self.not_registered(service.name(), id));
+        };
+        let content = Content::from(service.in_place_of(&registered)?);
+        let revision = self
+            .desired
+            .update(&(path.clone(), since), content, deadline);
+        let revision = revision.map_err(|outcome| self.explain(UPDATE, &path, outcome))?;
+        revision.ok_or_else(|| self.not_registered(service.name(), id))
+    }
+
+    fn not_registered(&self, name: &str, id: &str) -> Error {
+        if self.is_closed() {
+            return Error::not_connected(SIDE.name());
+        }
+        let expected = format!("one under which {name} is registered by this program");
+        Error::invalid_service("id", id, &expected)
+    }
+
+    /// Switches what was registered here on or off, as `unregister` would find it, and returns whether there is any.
+    pub(crate) fn set_enabled(&self, service: &Service, on: bool) -> Result<bool> {
+        Side::Registration.check_process()?;
+        Service::check_name(service.name())?;
+        let deadline = Instant::now() + self.settings.connection_timeout;
+        let revisions = self
+            .desired
+            .switch(|instance| matches(service, instance), on)?;
+        self.inbox.wake();
+        let waited = self.desired.wait_confirmed(&revisions, deadline);
+        waited.map_err(|(path, outcome)| self.explain(SWITCH, path, outcome))?;
+        Ok(!revisions.is_empty())
     }
 
     /// Takes out what was registered here under the service's name, and id or port where they are set. With an id
@@ -202,8 +262,12 @@ impl Registrar {
     }
 
     pub(crate) fn is_registered(&self, service: &Service, id: &str) -> bool {
-        let path = path::instance(&path::service(&self.instances, service.name()), id);
-        !process::is_forked() && self.desired.is_placed(&path)
+        !process::is_forked() && self.desired.is_placed(&self.path_of(service.name(), id))
+    }
+
+    /// Returns whether the instance is registered and switched on.
+    pub(crate) fn is_enabled(&self, service: &Service, id: &str) -> bool {
+        !process::is_forked() && self.desired.is_on(&self.path_of(service.name(), id))
     }
 
     /// Returns whether ZooKeeper answers. There need not be anything registered yet: a program whose health page asks
@@ -233,11 +297,8 @@ impl Registrar {
         process::is_forked() || self.desired.is_closed()
     }
 
-    fn path_of(&self, instance: &ServiceInstance) -> String {
-        path::instance(
-            &path::service(&self.instances, instance.name()),
-            instance.id(),
-        )
+    fn path_of(&self, name: &str, id: &str) -> String {
+        path::instance(&path::service(&self.instances, name), id)
     }
 
     fn own_address(&self, service: &Service, deadline: Instant) -> Result<String> {
@@ -252,7 +313,7 @@ impl Registrar {
     }
 
     fn delete(&self, name: &str, id: &str, deadline: Instant) -> Result<bool> {
-        let node = path::instance(&path::service(&self.instances, name), id);
+        let node = self.path_of(name, id);
         let (shown, path, version) = (excerpt(&node), node.clone(), -1);
         match self
             .supervisor
@@ -268,18 +329,16 @@ impl Registrar {
         }
     }
 
-    fn explain(&self, path: &str, outcome: Outcome, limit: Duration) -> Error {
-        let path = excerpt(path);
+    fn explain(&self, doing: Doing, path: &str, outcome: Outcome) -> Error {
+        let ((to_do, doing), path) = (doing, excerpt(path));
+        let timeout =
+            || Error::timeout(&format!("{doing} {path}"), self.settings.connection_timeout);
         match outcome {
-            Outcome::Refused(failure) => Error::refused(&format!("to register {path}"), failure),
+            Outcome::Refused(failure) => Error::refused(&format!("to {to_do} {path}"), failure),
             Outcome::Closed => Error::not_connected(SIDE.name()),
             Outcome::Withdrawn => Error::replaced(path),
-            Outcome::TimedOut(None) => {
-                self.last_failure(Error::timeout(&format!("registering {path}"), limit))
-            }
-            Outcome::TimedOut(Some(failure)) => {
-                Error::timeout(&format!("registering {path}"), limit).caused_by(failure)
-            }
+            Outcome::TimedOut(None) => self.last_failure(timeout()),
+            Outcome::TimedOut(Some(failure)) => timeout().caused_by(failure),
         }
     }
 
@@ -594,5 +653,244 @@ mod tests {
         });
         assert!(registry.calls().create - before < others.len());
         registry.delay(Duration::ZERO);
+    }
+
+    fn payload(service: &Service, payload: &str) -> Service {
+        service.clone().payload(payload.into())
+    }
+
+    fn holds(registry: &Registry, text: &str) -> bool {
+        node(registry).is_some_and(|(data, _)| data.contains(text))
+    }
+
+    /// What is written of an instance that is switched off.
+    const OFF: &str = r#","enabled":false}"#;
+
+    fn switched_off(data: &str) -> String {
+        data.replacen("null}", &format!("null{OFF}"), 1)
+    }
+
+    #[test]
+    fn an_update_is_written_in_place_and_kept() {
+        let (registry, registrar) = connected("update");
+        register(&registrar, &service()).unwrap();
+        let (before, calls) = (node(&registry).unwrap(), registry.calls());
+        for n in 0..50 {
+            registrar
+                .update(&payload(&service(), &format!("update {n}")))
+                .unwrap();
+            let expected = before
+                .0
+                .replace("\"payload\":null", &format!("\"payload\":\"update {n}\""));
+            assert_eq!(node(&registry), Some((expected, before.1)));
+            assert!(registrar.is_registered(&service(), "1"));
+        }
+        let now = registry.calls();
+        assert_eq!((now.set - calls.set, now.delete), (50, calls.delete));
+        assert_eq!(now.create, calls.create);
+        registry.expire_all();
+        until("it is kept", || {
+            node(&registry).is_some_and(|now| now.1 != before.1 && now.0.contains("update 49"))
+        });
+    }
+
+    #[test]
+    fn an_update_keeps_the_address_unless_it_names_one() {
+        let (registry, registrar) = connected("update-address");
+        register(&registrar, &service().address("10.0.0.9")).unwrap();
+        registrar.update(&Service::new("foo", 2).id("1")).unwrap();
+        assert!(holds(&registry, r#""address":"10.0.0.9","port":2,"#));
+        registrar.update(&service().address("10.0.0.8")).unwrap();
+        assert!(holds(&registry, r#""address":"10.0.0.8","port":1,"#));
+    }
+
+    #[test]
+    fn only_what_is_registered_here_can_be_updated() {
+        let (registry, registrar) = connected("update-other");
+        let kind = |service: &Service| registrar.update(service).unwrap_err().kind();
+        assert_eq!(kind(&service()), ErrorKind::InvalidService);
+        register(&registrar, &service()).unwrap();
+        assert_eq!(kind(&Service::new("foo", 1)), ErrorKind::InvalidService);
+        assert_eq!(kind(&service().id("2")), ErrorKind::InvalidService);
+        assert_eq!(
+            kind(&Service::new("foo", 0).id("1")),
+            ErrorKind::InvalidService
+        );
+        registrar.unregister(&service()).unwrap();
+        assert_eq!(kind(&service()), ErrorKind::InvalidService);
+        assert_eq!(node(&registry), None);
+        registrar.disconnect(Duration::from_secs(1)).unwrap();
+        assert_eq!(kind(&service()), ErrorKind::NotConnected);
+    }
+
+    #[test]
+    fn an_update_that_failed_does_not_appear_later() {
+        let (registry, registrar) = connected("update-failed");
+        register(&registrar, &service()).unwrap();
+        let before = node(&registry);
+        registry.outage(true);
+        let error = registrar.update(&payload(&service(), "late")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        registry.outage(false);
+        registrar.set_enabled(&service(), false).unwrap();
+        registrar.set_enabled(&service(), true).unwrap();
+        assert_eq!(node(&registry), before);
+        registry.refuse("/test");
+        let error = registrar
+            .update(&payload(&service(), "refused"))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        registry.allow();
+        registrar.update(&payload(&service(), "allowed")).unwrap();
+        assert!(holds(&registry, "allowed"));
+    }
+
+    #[test]
+    fn updates_of_many_threads_follow_one_another() {
+        let (registry, registrar) = connected("update-many");
+        register(&registrar, &service()).unwrap();
+        thread::scope(|scope| {
+            for thread in 0..4 {
+                let registrar = &registrar;
+                scope.spawn(move || {
+                    for n in 0..50 {
+                        let update = payload(&service(), &format!("{thread} {n}"));
+                        registrar.update(&update).unwrap();
+                    }
+                });
+            }
+        });
+        registrar.update(&payload(&service(), "last")).unwrap();
+        assert!(holds(&registry, "last"));
+    }
+
+    #[test]
+    fn what_is_switched_off_stays_so_until_it_is_switched_on_or_registered_anew() {
+        let (registry, registrar) = connected("switch");
+        register(&registrar, &service()).unwrap();
+        let before = node(&registry).unwrap();
+        assert!(registrar.set_enabled(&service(), false).unwrap());
+        assert_eq!(node(&registry), Some((switched_off(&before.0), before.1)));
+        assert!(registrar.is_registered(&service(), "1"));
+        assert!(!registrar.is_enabled(&service(), "1"));
+        registrar.update(&payload(&service(), "more")).unwrap();
+        registry.expire_all();
+        until("it is back, and off", || {
+            node(&registry).is_some_and(|now| now.1 != before.1 && now.0.contains(OFF))
+        });
+        assert!(holds(&registry, "more"));
+        assert!(
+            registrar
+                .set_enabled(&Service::new("foo", 1), true)
+                .unwrap()
+        );
+        assert!(!holds(&registry, "enabled") && registrar.is_enabled(&service(), "1"));
+        registrar.set_enabled(&service(), false).unwrap();
+        register(&registrar, &service()).unwrap();
+        assert!(!holds(&registry, "enabled"));
+    }
+
+    #[test]
+    fn nothing_is_switched_that_is_not_registered_here() {
+        let (registry, registrar) = connected("switch-none");
+        register(&registrar, &service()).unwrap();
+        let before = node(&registry);
+        for other in [
+            service().id("2"),
+            Service::new("foo", 2),
+            Service::new("bar", 1),
+        ] {
+            assert!(!registrar.set_enabled(&other, false).unwrap());
+        }
+        assert_eq!(node(&registry), before);
+        let error = registrar.set_enabled(&Service::new("a/b", 1), true);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidService);
+    }
+
+    #[test]
+    fn what_is_switched_in_an_outage_is_switched_when_it_ends() {
+        let (registry, registrar) = connected("switch-outage");
+        register(&registrar, &service()).unwrap();
+        registry.outage(true);
+        let error = registrar.set_enabled(&service(), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        registry.outage(false);
+        until("it is off", || holds(&registry, OFF));
+    }
+
+    /// Guards against an operator's switch-off that was undone within milliseconds (CURATOR-275).
+    #[test]
+    fn an_edit_that_switches_a_node_is_adopted_and_kept() {
+        let (registry, registrar) = connected("edit");
+        register(&registrar, &service()).unwrap();
+        let (on, owner) = node(&registry).unwrap();
+        let (other, off) = (other("edit"), switched_off(&on));
+        for _ in 0..3 {
+            let writes = registry.calls().set;
+            other.set(NODE, off.as_bytes(), -1).unwrap();
+            until("it counts as off", || {
+                !registrar.is_enabled(&service(), "1")
+            });
+            assert_eq!(node(&registry), Some((off.clone(), owner)));
+            assert_eq!(
+                registry.calls().set,
+                writes + 1,
+                "nothing had to be written"
+            );
+            other.set(NODE, format!("{on} ").as_bytes(), -1).unwrap();
+            until("it counts as on", || registrar.is_enabled(&service(), "1"));
+            until("it is spelled as we do", || {
+                node(&registry) == Some((on.clone(), owner))
+            });
+        }
+        other.set(NODE, off.as_bytes(), -1).unwrap();
+        until("it counts as off", || {
+            !registrar.is_enabled(&service(), "1")
+        });
+        for _ in 0..3 {
+            let owner = node(&registry).unwrap().1;
+            registry.expire_all();
+            until("it is back, and off", || {
+                node(&registry).is_some_and(|now| now.1 != owner && now.0 == off)
+            });
+        }
+        other.end();
+    }
+
+    #[test]
+    fn an_edit_that_changes_more_is_undone() {
+        let (registry, registrar) = connected("edit-more");
+        register(&registrar, &service()).unwrap();
+        let before = node(&registry).unwrap();
+        let other = other("edit-more");
+        let edit = switched_off(&before.0).replace("10.0.0.1", "10.0.0.2");
+        other.set(NODE, edit.as_bytes(), -1).unwrap();
+        until("it is restored", || {
+            node(&registry).as_ref() == Some(&before)
+        });
+        assert!(registrar.is_enabled(&service(), "1"));
+    }
+
+    #[test]
+    fn an_edit_is_adopted_although_updates_go_on() {
+        let (registry, registrar) = connected("edit-update");
+        register(&registrar, &service()).unwrap();
+        let other = other("edit-update");
+        let mut n = 0;
+        let mut update = || {
+            n += 1;
+            registrar
+                .update(&payload(&service(), &n.to_string()))
+                .unwrap();
+        };
+        for _ in 0..10 {
+            update();
+            let (data, _) = node(&registry).unwrap();
+            other.set(NODE, switched_off(&data).as_bytes(), -1).unwrap();
+            update();
+            update();
+            assert!(holds(&registry, OFF), "{:?}", node(&registry));
+            registrar.set_enabled(&service(), true).unwrap();
+        }
     }
 }

@@ -3,16 +3,16 @@
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::registration::desired::Desired;
-use crate::registration::entry::{Goal, MIN_REWRITE_INTERVAL, Observed, Task};
+use crate::registration::entry::{Goal, MIN_REWRITE_INTERVAL, Observed, Task, Written};
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{Answer, Failure, Reply, Request};
+use crate::zk::{Answer, Failure, Node, Reply, Request};
 use access::Access;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use steps::{Placed, Stage, Step};
+use steps::{Open, Placed, Stage, Step};
 
 mod access;
 mod steps;
@@ -104,9 +104,9 @@ impl Reconciler {
         }
         let swept = self.sweep(generation);
         let (tasks, held_back) = self.desired.tasks(now);
-        let (new, known) = tasks.into_iter().partition(|task: &Task| task.is_new);
+        let (new, known): (Vec<_>, _) = tasks.into_iter().partition(|task: &Task| task.is_new);
         let (mut open, verified) = self.verify(generation, known, now);
-        open.extend::<Vec<_>>(new);
+        open.extend(new.into_iter().map(steps::first));
         // What was written is looked at once more, which has it watched.
         let written = (!open.is_empty()).then(|| now + MIN_REWRITE_INTERVAL);
         let done = self.act(generation, open, now) && verified && swept;
@@ -150,14 +150,14 @@ impl Reconciler {
         }
     }
 
-    /// Looks at each node, with a watch. Returns those where ZooKeeper does not hold what is desired, and whether all
-    /// could be looked at.
+    /// Looks at each node, with a watch. Returns what to ask where ZooKeeper does not hold what is desired, and whether
+    /// all could be looked at.
     fn verify(
         &mut self,
         generation: &Generation,
         tasks: Vec<Task>,
         now: Instant,
-    ) -> (Vec<Task>, bool) {
+    ) -> (Vec<Open>, bool) {
         let (owner, mut open, mut all) = (generation.owner(), Vec::new(), true);
         let nodes = tasks.iter().filter(|task| task.goal == Goal::Present);
         self.access.check(generation, nodes.map(|task| &*task.path));
@@ -169,10 +169,10 @@ impl Reconciler {
                 Ok(Some(found)) if task.yields_to(found.stat, owner) => {
                     self.desired.yield_to_other(&task);
                 }
-                Ok(_) => open.push(task),
+                Ok(found) => open.push(steps::after_a_look(task, found, owner)),
                 Err(failure) => {
                     all = false;
-                    self.failed(&task, &failure, now);
+                    self.failed(&task, &failure, None, now);
                 }
             }
         }
@@ -180,10 +180,10 @@ impl Reconciler {
     }
 
     /// Writes what is missing and deletes what is not desired. Returns whether all of it could be done.
-    fn act(&mut self, generation: &Generation, open: Vec<Task>, now: Instant) -> bool {
+    fn act(&mut self, generation: &Generation, open: Vec<Open>, now: Instant) -> bool {
         // One of each service goes ahead, so that what is missing above it is created once and not for each.
         let mut services = HashSet::new();
-        let mut is_first = |task: &Task| {
+        let mut is_first = |(task, ..): &Open| {
             let service = task.path.rsplit_once('/').map(|(service, _)| service);
             services.insert(service.unwrap_or_default().to_owned())
         };
@@ -192,12 +192,7 @@ impl Reconciler {
         self.carry_out(generation, others, now) && done
     }
 
-    fn carry_out(&mut self, generation: &Generation, open: Vec<Task>, now: Instant) -> bool {
-        let first = |task| {
-            let (stage, requests) = steps::first(&task);
-            (task, stage, requests)
-        };
-        let mut open: Vec<_> = open.into_iter().map(first).collect();
+    fn carry_out(&mut self, generation: &Generation, mut open: Vec<Open>, now: Instant) -> bool {
         let mut done = true;
         while !open.is_empty() {
             for (task, stage, answers) in self.ask(generation, std::mem::take(&mut open), now) {
@@ -209,9 +204,12 @@ impl Reconciler {
                     }
                     Step::Placed(placed) => self.placed(&task, placed, generation.owner(), now),
                     Step::Absent => self.desired.confirm(&task, None, now),
+                    Step::Switched(on, node) => {
+                        open.extend(self.adopt(&task, on, node, generation.owner(), now));
+                    }
                     Step::Failed(failure) => {
                         done = false;
-                        self.failed(&task, &failure, now);
+                        self.failed(&task, &failure, stage.leads_to(), now);
                     }
                 }
             }
@@ -224,7 +222,7 @@ impl Reconciler {
     fn ask(
         &self,
         generation: &Generation,
-        open: Vec<(Task, Stage, Vec<Request>)>,
+        open: Vec<Open>,
         now: Instant,
     ) -> Vec<(Task, Stage, Vec<Answer>)> {
         let (mut requests, mut creates, mut asked) = (Vec::new(), Vec::new(), Vec::new());
@@ -260,6 +258,44 @@ impl Reconciler {
         self.desired.confirm(task, Some((owner, version)), now);
     }
 
+    /// Takes over how somebody else has switched our node, and returns what is left to write: other bytes for the same.
+    fn adopt(
+        &self,
+        task: &Task,
+        on: bool,
+        (data, stat): Node,
+        owner: i64,
+        now: Instant,
+    ) -> Option<Open> {
+        let path = excerpt(&task.path);
+        if on {
+            log::info!("{path} was switched on in zookeeper by somebody else, and is left on");
+        } else {
+            log::warn!(
+                "{path} was switched off in zookeeper by somebody else: it is left off until it is switched on or \
+                 registered anew"
+            );
+        }
+        let found = Written {
+            owner: stat.owner,
+            version: stat.version,
+            data: data.into(),
+            at: now,
+        };
+        let same = found.data.clone();
+        let task = self.desired.adopt(task, on, found)?;
+        if stat.owner != owner {
+            // Of an earlier session of ours, which is to be replaced.
+            return Some(steps::first(task));
+        }
+        if task.data == same {
+            let written = (stat.owner, stat.version);
+            self.desired.confirm(&task, Some(written), now);
+            return None;
+        }
+        Some(steps::overwrite(task, stat.version))
+    }
+
     fn warn_of_conflict(&mut self, task: &Task, now: Instant) {
         let path = excerpt(&task.path);
         let Some(last) = self.desired.record_conflict(&task.path, now) else {
@@ -282,8 +318,9 @@ impl Reconciler {
         }
     }
 
-    fn failed(&mut self, task: &Task, failure: &Failure, now: Instant) {
-        let acknowledged = self.desired.failed(task, failure, now, self.in_doubt_for);
+    fn failed(&mut self, task: &Task, failure: &Failure, write: Option<i32>, now: Instant) {
+        let desired = &self.desired;
+        let acknowledged = desired.failed(task, failure, write, now, self.in_doubt_for);
         let (path, serious) = (excerpt(&task.path), acknowledged && !failure.is_transient());
         match serious.then(|| self.refusals.pass(now)).flatten() {
             Some(more) => {
@@ -308,7 +345,7 @@ pub(crate) fn create(
         let now = Instant::now();
         match created {
             Ok(_) => desired.confirm(&task, Some((owner, 0)), now),
-            Err(failure) => _ = desired.failed(&task, &failure, now, in_doubt),
+            Err(failure) => _ = desired.failed(&task, &failure, Some(0), now, in_doubt),
         }
         inbox.wake();
     });

@@ -1,8 +1,11 @@
 //! The requests for one task, step by step, each after the answers to the one before.
 
 use crate::model::path;
-use crate::registration::entry::{Goal, Task};
+use crate::registration::entry::{Goal, Observed, Task};
 use crate::zk::{Answer, Failure, Mode, Node, Reply, Request};
+
+/// A task, and what is to be asked for it next.
+pub(super) type Open = (Task, Stage, Vec<Request>);
 
 /// The requests that were made for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +19,8 @@ pub(super) enum Stage {
     Inspect,
     /// Deletes the node of this owner and creates ours, back to back.
     Replace(i64),
-    Overwrite,
+    /// Writes ours over the node in this version.
+    Overwrite(i32),
     Delete,
 }
 
@@ -28,6 +32,8 @@ pub(super) enum Step {
     Placed(Placed),
     /// No node of ours stands there.
     Absent,
+    /// Our node was switched on or off by somebody else.
+    Switched(bool, Node),
     Failed(Failure),
 }
 
@@ -46,14 +52,41 @@ impl Stage {
     pub(super) fn creates(self) -> bool {
         matches!(self, Stage::Create | Stage::CreateBelow(_))
     }
+
+    /// Returns the version that our node has once the last of it is carried out, `None` where it writes none.
+    pub(super) fn leads_to(self) -> Option<i32> {
+        match self {
+            Stage::Create | Stage::CreateBelow(_) | Stage::Replace(_) => Some(0),
+            Stage::Overwrite(version) => Some(version.wrapping_add(1)),
+            Stage::Inspect | Stage::Delete => None,
+        }
+    }
 }
 
 /// Returns the first thing to ask. A node that should be there is created without a look: it hardly ever exists.
-pub(super) fn first(task: &Task) -> (Stage, Vec<Request>) {
-    match task.goal {
-        Goal::Present => (Stage::Create, vec![create(task)]),
-        Goal::Absent => (Stage::Inspect, vec![inspect(task)]),
+pub(super) fn first(task: Task) -> Open {
+    let (stage, request) = match task.goal {
+        Goal::Present => (Stage::Create, create(&task)),
+        Goal::Absent => (Stage::Inspect, inspect(&task)),
+    };
+    (task, stage, vec![request])
+}
+
+/// Returns the first thing to ask after a look at the node. Ours that nobody has touched is overwritten at once.
+pub(super) fn after_a_look(task: Task, found: Option<Observed>, owner: i64) -> Open {
+    match task.overwrites(found.map(|found| found.stat), owner) {
+        Some(version) => overwrite(task, version),
+        None => first(task),
     }
+}
+
+pub(super) fn overwrite(task: Task, version: i32) -> Open {
+    let request = Request::Set {
+        path: task.path.clone(),
+        data: task.data.clone(),
+        version,
+    };
+    (task, Stage::Overwrite(version), vec![request])
 }
 
 /// Returns what follows from the answers to a stage, given the session that owns our nodes.
@@ -88,7 +121,7 @@ pub(super) fn next(task: &Task, stage: Stage, owner: i64, mut answers: Answers) 
                 replaced_owner: matches!(deleted, Some(Ok(_))).then_some(by),
             }),
         },
-        Stage::Overwrite => match last.map(Reply::status) {
+        Stage::Overwrite(_) => match last.map(Reply::status) {
             Ok(Some(stat)) => Step::Placed(Placed {
                 version: stat.version,
                 replaced_owner: None,
@@ -105,35 +138,41 @@ pub(super) fn next(task: &Task, stage: Stage, owner: i64, mut answers: Answers) 
 
 /// Decides about the node that was found at the place of ours.
 fn after_inspection(task: &Task, owner: i64, found: Option<Node>) -> Step {
-    let ours = |node: &Node| node.1.owner == owner;
-    let same = |node: &Node| *node.0 == *task.data;
-    let path = task.path.clone();
     match (task.goal, found) {
         (Goal::Present, None) => Step::Failed(Failure::NoNode),
-        (Goal::Present, Some(node)) if !ours(&node) => {
-            let version = node.1.version;
-            let requests = vec![Request::Delete { path, version }, create(task)];
-            Step::Ask(Stage::Replace(node.1.owner), requests)
-        }
-        (Goal::Present, Some(node)) if same(&node) => Step::Placed(Placed {
-            version: node.1.version,
-            replaced_owner: None,
-        }),
-        (Goal::Present, Some((_, stat))) => {
-            let (data, version) = (task.data.clone(), stat.version);
-            let request = Request::Set {
-                path,
-                data,
-                version,
-            };
-            Step::Ask(Stage::Overwrite, vec![request])
-        }
-        (Goal::Absent, Some(node)) if ours(&node) || same(&node) => {
-            let version = node.1.version;
+        (Goal::Present, Some(node)) => after_finding(task, owner, node),
+        (Goal::Absent, Some((data, stat))) if stat.owner == owner || *data == *task.data => {
+            let (path, version) = (task.path.clone(), stat.version);
             Step::Ask(Stage::Delete, vec![Request::Delete { path, version }])
         }
         (Goal::Absent, _) => Step::Absent,
     }
+}
+
+/// Decides about a node where ours is to stand.
+fn after_finding(task: &Task, owner: i64, node: Node) -> Step {
+    let (ours, version) = (node.1.owner == owner, node.1.version);
+    if ours && *node.0 == *task.data {
+        return Step::Placed(Placed {
+            version,
+            replaced_owner: None,
+        });
+    }
+    if let Some(on) = task.edit(&node, owner) {
+        return Step::Switched(on, node);
+    }
+    let path = task.path.clone();
+    let data = task.data.clone();
+    if ours {
+        let request = Request::Set {
+            path,
+            data,
+            version,
+        };
+        return Step::Ask(Stage::Overwrite(version), vec![request]);
+    }
+    let requests = vec![Request::Delete { path, version }, create(task)];
+    Step::Ask(Stage::Replace(node.1.owner), requests)
 }
 
 /// Returns why a node above ours could not be created, if so.
@@ -193,7 +232,9 @@ mod tests {
     fn task(goal: Goal) -> Task {
         let (instance, _) = Service::new("foo", 1).encoded("1", "10.0.0.1", 0).unwrap();
         let mut entry = Entry::new(1, (instance, b"{}".to_vec()).into());
-        entry.goal = goal;
+        if goal == Goal::Absent {
+            entry.mark_for_removal(2);
+        }
         entry.start("/test/instances/foo/1", Instant::now())
     }
 
@@ -281,7 +322,7 @@ mod tests {
     fn what_stands_in_the_place_of_our_node_decides() {
         let present = |found| next(&task(Goal::Present), Stage::Inspect, OURS, found);
         assert_eq!(asked(present(found(b"{}", 9))), (Stage::Replace(9), 2));
-        assert_eq!(asked(present(found(b"{", OURS))), (Stage::Overwrite, 1));
+        assert_eq!(asked(present(found(b"{", OURS))), (Stage::Overwrite(3), 1));
         let version = 3;
         let placed = Placed {
             version,

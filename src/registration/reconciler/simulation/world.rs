@@ -1,5 +1,6 @@
 //! Everything but the reconciler: what the program calls, and what other programs do to its nodes.
 
+use crate::config::WhenSick;
 use crate::inbox::Inbox;
 use crate::model::{Service, ServiceInstance};
 use crate::registration::desired::{Desired, Outcome, Revision};
@@ -25,6 +26,24 @@ pub(super) enum Act {
     TakeOver(u8),
     Obstruct(u8),
     DeleteParents,
+    Update(u8, u8),
+    SetEnabled(u8, bool),
+    /// Somebody switches the node, spelled as we do or in another way.
+    Edit(u8, bool, bool),
+    Sick(u8, Option<WhenSick>),
+}
+
+impl Act {
+    /// Whether an edit of the node of this id may be gone before anybody has seen it.
+    fn destroys(&self, of: u8) -> bool {
+        match self {
+            Act::Delete(id) | Act::Overwrite(id) | Act::TakeOver(id) | Act::Obstruct(id) => {
+                *id == of
+            }
+            Act::DeleteParents => true,
+            _ => false,
+        }
+    }
 }
 
 pub(super) fn act() -> impl Strategy<Value = Act> {
@@ -38,14 +57,109 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => id().prop_map(Act::TakeOver),
         1 => id().prop_map(Act::Obstruct),
         1 => Just(Act::DeleteParents),
+        3 => (id(), any::<u8>()).prop_map(|(id, data)| Act::Update(id, data)),
+        2 => (id(), any::<bool>()).prop_map(|(id, on)| Act::SetEnabled(id, on)),
+        3 => (id(), any::<bool>(), any::<bool>())
+            .prop_map(|(id, on, as_ours)| Act::Edit(id, on, as_ours)),
+        1 => (id(), prop::option::of(sick())).prop_map(|(id, sick)| Act::Sick(id, sick)),
     ]
+}
+
+fn sick() -> impl Strategy<Value = WhenSick> {
+    prop_oneof![Just(WhenSick::Leave), Just(WhenSick::SwitchOff)]
+}
+
+/// One registration, as a plain model has it.
+#[derive(Clone, Debug)]
+pub(super) struct Registered {
+    since: u64,
+    pub(super) instance: Arc<ServiceInstance>,
+    /// What it may be switched to in the end: off, and on. More than one where an edit and a call of the program, or a
+    /// fault, were about the same time.
+    pub(super) may_be: [bool; 2],
+    /// An edit that has to be adopted, since nothing else has happened to the node.
+    edit: Option<bool>,
+    /// Edits that may be adopted, or are gone by now.
+    unseen: [bool; 2],
+    pub(super) sick: Option<WhenSick>,
+}
+
+impl Registered {
+    fn new((_, since): &Revision, instance: Arc<ServiceInstance>) -> Registered {
+        Registered {
+            since: *since,
+            instance,
+            may_be: [false, true],
+            edit: None,
+            unseen: [false; 2],
+            sick: None,
+        }
+    }
+
+    fn switch(&mut self, on: bool) {
+        self.doubt_edit();
+        self.may_be = self.unseen;
+        self.may_be[usize::from(on)] = true;
+    }
+
+    /// An edit that was not seen yet does not have to be adopted any more, and still may be.
+    fn doubt_edit(&mut self) {
+        if let Some(edit) = self.edit.take() {
+            self.may_be[usize::from(edit)] = true;
+            self.unseen[usize::from(edit)] = true;
+        }
+    }
+
+    fn edit(&mut self, on: bool, is_sure: bool) {
+        self.doubt_edit();
+        self.edit = Some(on);
+        if !is_sure {
+            self.doubt_edit();
+        }
+    }
+
+    /// All edits have been seen.
+    fn see_edits(&mut self) {
+        self.unseen = [false; 2];
+        if let Some(edit) = self.edit.take() {
+            self.switch(edit);
+        }
+    }
+
+    /// Returns the data that may be in the node in the end, none where it has to be gone.
+    pub(super) fn expected(&self) -> Vec<String> {
+        let written = |on: bool| String::from_utf8(self.instance.switched(on).to_json()).unwrap();
+        let may_be = [false, true]
+            .into_iter()
+            .filter(|on| self.may_be[usize::from(*on)]);
+        match self.sick {
+            Some(WhenSick::Leave) => Vec::new(),
+            Some(WhenSick::SwitchOff) => vec![written(false)],
+            None => may_be.map(written).collect(),
+        }
+    }
 }
 
 /// The calls of the program: what has returned, and what is still waiting.
 #[derive(Default)]
 pub(super) struct Calls {
-    pub(super) registered: BTreeMap<u8, Arc<ServiceInstance>>,
-    waiting: BTreeMap<u8, (Revision, Arc<ServiceInstance>)>,
+    pub(super) registered: BTreeMap<u8, Registered>,
+    waiting: BTreeMap<u8, (Revision, Registered)>,
+    updating: BTreeMap<u8, (Revision, Arc<ServiceInstance>)>,
+    /// Set once a write was lost: from then on an edit may pass for a write of ours that came late.
+    in_doubt: bool,
+}
+
+impl Calls {
+    fn models(&mut self, id: u8) -> impl Iterator<Item = &mut Registered> {
+        let waiting = self.waiting.get_mut(&id).map(|(_, waiting)| waiting);
+        self.registered.get_mut(&id).into_iter().chain(waiting)
+    }
+
+    /// No edit that was not seen yet has to be adopted any more.
+    pub(super) fn doubt_edits(&mut self, id: u8) {
+        self.models(id).for_each(Registered::doubt_edit);
+    }
 }
 
 /// Everything but the reconciler.
@@ -55,6 +169,8 @@ pub(super) struct World {
     pub(super) calls: Mutex<Calls>,
     /// Another program.
     pub(super) other: Mutex<Arc<Session>>,
+    /// The session that our nodes are to belong to.
+    pub(super) session: Mutex<i64>,
 }
 
 pub(super) const ROOT: &str = "/test/instances";
@@ -81,11 +197,14 @@ impl World {
             desired: Arc::default(),
             calls: Mutex::default(),
             other,
+            session: Mutex::default(),
         })
     }
 
     pub(super) fn act(&self, act: &Act) {
         let other = self.other.lock().clone();
+        let destroyed = (0..IDS).filter(|id| act.destroys(*id));
+        destroyed.for_each(|id| self.calls.lock().doubt_edits(id));
         match *act {
             Act::Register(id, data) => self.register(id, data),
             Act::GiveUp(id) => self.give_up(id),
@@ -106,21 +225,92 @@ impl World {
                     let _ = other.delete(parent, -1);
                 }
             }
+            Act::Update(id, data) => self.update(id, data),
+            Act::SetEnabled(id, on) => {
+                let this = |instance: &ServiceInstance| instance.id() == id.to_string();
+                self.desired.switch(this, on).unwrap();
+                self.calls
+                    .lock()
+                    .models(id)
+                    .for_each(|model| model.switch(on));
+            }
+            Act::Edit(id, on, as_ours) => self.edit(id, on, as_ours),
+            Act::Sick(id, sick) => {
+                if let Some(registered) = self.calls.lock().registered.get_mut(&id) {
+                    registered.sick = sick;
+                    assert!(self.desired.set_sick(&(path(id), registered.since), sick));
+                }
+            }
         }
     }
 
+    fn update(&self, id: u8, data: u8) {
+        let Some((since, registered)) = self.desired.registered(&path(id)) else {
+            return;
+        };
+        let content = Content::from(service(data).in_place_of(&registered).unwrap());
+        let instance = content.instance.clone();
+        let begun = self
+            .desired
+            .update(&(path(id), since), content, Instant::now());
+        // Another update may be under way.
+        if let Ok(Some(revision)) = begun {
+            let mut calls = self.calls.lock();
+            calls.updating.insert(id, (revision, instance));
+        }
+    }
+
+    /// Switches the node of ours, if there is one that is switched otherwise.
+    fn edit(&self, id: u8, on: bool, as_ours: bool) {
+        let nodes = self.registry.dump();
+        let other = self.other.lock().clone();
+        let node = nodes.into_iter().find(|(at, ..)| *at == path(id));
+        let Some((_, data, owner)) = node.filter(|(.., owner)| *owner != other.id()) else {
+            return;
+        };
+        let Ok(instance) = ServiceInstance::from_json("foo", "", &data) else {
+            return;
+        };
+        if instance.is_on() == on || owner == 0 {
+            return;
+        }
+        let mut edited = instance.switched(on).to_json();
+        if !as_ours {
+            edited.push(b' ');
+        }
+        other.set(&path(id), &edited, -1).unwrap();
+        let mut calls = self.calls.lock();
+        let lasts = owner == *self.session.lock();
+        let is_sure = lasts && !calls.in_doubt && !calls.waiting.contains_key(&id);
+        calls.models(id).for_each(|model| model.edit(on, is_sure));
+    }
+
+    /// Nothing that was edited until now has to be adopted: the nodes are gone, or a write was lost.
+    pub(super) fn doubt_all_edits(&self) {
+        let mut calls = self.calls.lock();
+        (0..IDS).for_each(|id| calls.doubt_edits(id));
+    }
+
+    /// A write was lost.
+    pub(super) fn lose_writes(&self) {
+        self.doubt_all_edits();
+        self.calls.lock().in_doubt = true;
+    }
+
     fn register(&self, id: u8, data: u8) {
-        let service = Service::new("foo", 1).payload(serde_json::json!(data));
-        let encoded = service.encoded(&id.to_string(), "10.0.0.1", 0).unwrap();
+        let encoded = service(data)
+            .encoded(&id.to_string(), "10.0.0.1", 0)
+            .unwrap();
         let content = Content::from(encoded);
         let revisions = self
             .desired
             .add(vec![(path(id), content.clone())], &|| true);
         let revision = revisions.unwrap().unwrap().remove(0);
-        self.calls
-            .lock()
-            .waiting
-            .insert(id, (revision, content.instance));
+        let model = Registered::new(&revision, content.instance);
+        let mut calls = self.calls.lock();
+        calls.doubt_edits(id);
+        calls.updating.remove(&id);
+        calls.waiting.insert(id, (revision, model));
     }
 
     fn unregister(&self, id: u8) {
@@ -131,6 +321,7 @@ impl World {
         let mut calls = self.calls.lock();
         calls.registered.remove(&id);
         calls.waiting.remove(&id);
+        calls.updating.remove(&id);
     }
 
     /// The call has waited for too long.
@@ -139,23 +330,60 @@ impl World {
         if let Some((revision, _)) = self.calls.lock().waiting.remove(&id) {
             self.desired.roll_back(&revision);
         }
+        if let Some((revision, _)) = self.calls.lock().updating.remove(&id) {
+            self.desired.roll_back(&revision);
+        }
     }
 
     /// Lets every call return that can.
     pub(super) fn let_return(&self) {
         let mut calls = self.calls.lock();
-        for (id, (revision, instance)) in std::mem::take(&mut calls.waiting) {
-            let waited = self
-                .desired
-                .wait(std::slice::from_ref(&revision), Instant::now());
-            match waited.map_err(|(_, outcome)| outcome) {
-                Ok(()) => drop(calls.registered.insert(id, instance)),
+        for (id, (revision, model)) in std::mem::take(&mut calls.waiting) {
+            match self.outcome(&revision) {
+                Ok(()) => drop(calls.registered.insert(id, model)),
                 Err(Outcome::TimedOut(_)) => {
-                    drop(calls.waiting.insert(id, (revision.clone(), instance)));
+                    drop(calls.waiting.insert(id, (revision.clone(), model)));
                 }
                 Err(Outcome::Refused(_)) => self.desired.roll_back(&revision),
                 Err(outcome) => panic!("{id}: {outcome:?}"),
             }
         }
+        for (id, (revision, instance)) in std::mem::take(&mut calls.updating) {
+            match self.outcome(&revision) {
+                Ok(()) => calls.registered.get_mut(&id).unwrap().instance = instance,
+                Err(Outcome::TimedOut(_)) => {
+                    drop(calls.updating.insert(id, (revision.clone(), instance)));
+                }
+                Err(Outcome::Refused(_)) => self.desired.roll_back(&revision),
+                Err(outcome) => panic!("{id}: {outcome:?}"),
+            }
+        }
+        self.see_edits(&mut calls);
     }
+
+    fn outcome(&self, revision: &Revision) -> Result<(), Outcome> {
+        let waited = self
+            .desired
+            .wait(std::slice::from_ref(revision), Instant::now());
+        waited.map_err(|(_, outcome)| outcome)
+    }
+
+    /// An edit that was adopted is kept, whatever becomes of the node.
+    fn see_edits(&self, calls: &mut Calls) {
+        for (id, model) in &mut calls.registered {
+            if model.edit.is_some() && self.desired.is_switched_on(&path(*id)) == model.edit {
+                model.see_edits();
+            }
+        }
+    }
+
+    /// Everything that was edited has been seen, or will be before anything else happens.
+    pub(super) fn see_all_edits(&self) {
+        let mut calls = self.calls.lock();
+        (0..IDS).for_each(|id| calls.models(id).for_each(Registered::see_edits));
+    }
+}
+
+fn service(data: u8) -> Service {
+    Service::new("foo", 1).payload(serde_json::json!({ "data": data, "metadata": {} }))
 }
