@@ -16,6 +16,9 @@ const LONGEST: Duration = Duration::from_secs(600);
 const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
 const SHORTEST_SESSION: Duration = Duration::from_secs(1);
 const SHORTEST_CONNECT: Duration = Duration::from_millis(100);
+const DEFAULT_HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+const DEFAULT_HEALTH_THRESHOLDS: (u32, u32) = (3, 2);
+const SHORTEST_HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest wait for the end of a session.
 pub(crate) const DISCONNECT_WITHIN: Duration = Duration::from_secs(1);
 
@@ -55,6 +58,9 @@ pub struct Config {
     address: Option<String>,
     auth: Vec<(String, Vec<u8>)>,
     in_background: bool,
+    health_interval: Option<Duration>,
+    health_thresholds: Option<(u32, u32)>,
+    when_sick: WhenSick,
 }
 
 impl Config {
@@ -105,6 +111,37 @@ impl Config {
     #[must_use]
     pub fn registration_attempts(mut self, attempts: u32) -> Config {
         self.registration_attempts = Some(attempts);
+        self
+    }
+
+    /// Sets how often the check of
+    /// [`register_while_healthy`](crate::registration::register_while_healthy) is asked, and how long it may take.
+    ///
+    /// Each pause is up to a fifth shorter, so that many programs do not ask at the same time. From 100 ms to 10 min.
+    /// Defaults to 5 s.
+    #[must_use]
+    pub fn health_interval(mut self, interval: Duration) -> Config {
+        self.health_interval = Some(interval);
+        self
+    }
+
+    /// Sets after how many failures in a row of its check a registration is out, and after how many successes in a row
+    /// it is back, see [`register_while_healthy`](crate::registration::register_while_healthy).
+    ///
+    /// Each from 1 on. Defaults to 3 and 2.
+    #[must_use]
+    pub fn health_thresholds(mut self, out: u32, back: u32) -> Config {
+        self.health_thresholds = Some((out, back));
+        self
+    }
+
+    /// Sets what becomes of a registration while its check fails, see
+    /// [`register_while_healthy`](crate::registration::register_while_healthy).
+    ///
+    /// Defaults to [`WhenSick::Leave`], since old readers cannot read an instance that is switched off.
+    #[must_use]
+    pub fn when_sick(mut self, when_sick: WhenSick) -> Config {
+        self.when_sick = when_sick;
         self
     }
 
@@ -203,6 +240,26 @@ impl Config {
             address: self.resolve_address(variables)?,
             auth: self.auth.clone(),
             in_background: self.in_background,
+            health: self.resolve_health()?,
+        })
+    }
+
+    fn resolve_health(&self) -> Result<Health> {
+        let interval = self
+            .health_interval
+            .map(|interval| ("health_interval", interval));
+        let thresholds = self.health_thresholds.unwrap_or(DEFAULT_HEALTH_THRESHOLDS);
+        let (out, back) = thresholds;
+        if out == 0 || back == 0 {
+            let (setting, expected) = ("health_thresholds", "two numbers from 1 on");
+            return Err(Error::invalid_configuration(setting, thresholds, expected));
+        }
+        let bounds = SHORTEST_HEALTH_INTERVAL..=LONGEST;
+        Ok(Health {
+            interval: check_duration(interval, DEFAULT_HEALTH_INTERVAL, bounds)?,
+            out,
+            back,
+            when_sick: self.when_sick,
         })
     }
 
@@ -277,6 +334,9 @@ impl fmt::Debug for Config {
             .field("address", &self.address)
             .field("auth", &schemes)
             .field("in_background", &self.in_background)
+            .field("health_interval", &self.health_interval)
+            .field("health_thresholds", &self.health_thresholds)
+            .field("when_sick", &self.when_sick)
             .finish()
     }
 }
@@ -295,6 +355,19 @@ pub(crate) struct Settings {
     pub(crate) address: Option<String>,
     pub(crate) auth: Vec<(String, Vec<u8>)>,
     pub(crate) in_background: bool,
+    pub(crate) health: Health,
+}
+
+/// How a registration lives by its check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Health {
+    /// The time between two checks, and the longest that one may take.
+    pub(crate) interval: Duration,
+    /// Failures in a row until it is out.
+    pub(crate) out: u32,
+    /// Successes in a row until it is back.
+    pub(crate) back: u32,
+    pub(crate) when_sick: WhenSick,
 }
 
 fn first<'a>(candidates: [(&'a str, &'a Option<String>); 2]) -> Option<(&'a str, &'a String)> {
@@ -558,5 +631,34 @@ mod tests {
     #[test]
     fn credentials_are_not_shown() {
         assert!(!format!("{:?}", complete().auth("digest", "user:secret")).contains("secret"));
+    }
+
+    #[test]
+    fn how_a_registration_lives_by_its_check_has_defaults_and_bounds() {
+        let health = |config: Config| resolve(config, Side::Registration, &[]).unwrap().health;
+        let default = Health {
+            interval: Duration::from_secs(5),
+            out: 3,
+            back: 2,
+            when_sick: WhenSick::Leave,
+        };
+        assert_eq!(health(complete()), default);
+        let config = complete().health_thresholds(1, 9);
+        let set = Health {
+            interval: Duration::from_millis(100),
+            out: 1,
+            back: 9,
+            when_sick: WhenSick::SwitchOff,
+        };
+        let config = config.when_sick(WhenSick::SwitchOff);
+        assert_eq!(health(config.health_interval(set.interval)), set);
+        let text = error(complete().health_thresholds(3, 0), &[]);
+        assert_eq!(
+            text,
+            "health_thresholds is (3, 0), expected two numbers from 1 on"
+        );
+        error(complete().health_thresholds(0, 2), &[]);
+        let text = error(complete().health_interval(Duration::from_millis(99)), &[]);
+        assert_eq!(text, "health_interval is 99ms, expected from 100ms to 600s");
     }
 }

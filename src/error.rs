@@ -200,6 +200,11 @@ impl Error {
         Error::new(ErrorKind::Unhealthy, "the health check panicked")
     }
 
+    pub(crate) fn check_hangs(limit: Duration) -> Error {
+        let message = format!("the health check has not answered for {limit:?}");
+        Error::new(ErrorKind::Unhealthy, message)
+    }
+
     pub(crate) fn unhealthy(service: &str, attempts: u32, last: Error) -> Error {
         let s = if attempts == 1 { "" } else { "s" };
         let service = excerpt(service);

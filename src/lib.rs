@@ -25,7 +25,9 @@
 //!
 //! Register once your server accepts connections, or with a health check to become discoverable only once ready:
 //! [`registration::register_when_healthy`] waits, [`registration::register_in_background`] returns at once, and
-//! [`registration::register_all`] registers many, all or none.
+//! [`registration::register_all`] registers many, all or none. [`registration::register_while_healthy`] goes on asking the
+//! check, and takes the instance out while it fails; [`check`] has some checks. [`registration::update`] and
+//! [`registration::set_enabled`] change a registration in place.
 //!
 //! # Discover in six lines
 //!
@@ -227,6 +229,7 @@
 //!
 //! Rust 1.88.
 
+pub mod check;
 mod config;
 pub mod discovery;
 mod environment;

@@ -1,7 +1,6 @@
 //! The desired registrations and their last known state, shared by callers, who add and wait, and the reconciler's
 //! thread, which acts and reports.
 
-#[cfg(test)]
 use crate::config::WhenSick;
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
@@ -124,7 +123,6 @@ impl Desired {
 
     /// Takes what was registered with this revision out, or switches it off, while its check fails, and back with
     /// `None`. Returns whether it still is registered.
-    #[cfg(test)]
     pub(crate) fn set_sick(&self, (path, since): &Revision, sick: Option<WhenSick>) -> bool {
         let mut state = self.state.lock();
         let revision = state.next_revision();
@@ -133,6 +131,13 @@ impl Desired {
         drop(state);
         self.changed.notify_all();
         is_registered
+    }
+
+    /// Returns whether what was registered with this revision still is.
+    pub(crate) fn is_registered(&self, (path, since): &Revision) -> bool {
+        let state = self.state.lock();
+        let entry = state.entries.get(path);
+        entry.is_some_and(|entry| entry.is_registered(*since))
     }
 
     /// Waits until all of these are placed, and has them relied upon from then on. Fails with the path of the first that

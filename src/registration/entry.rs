@@ -323,25 +323,22 @@ impl Entry {
 
     /// Takes what was registered with the revision `since` out or switches it off while its check fails, and back with
     /// `None`. Returns whether it is still registered.
-    #[cfg(test)]
     pub(crate) fn set_sick(&mut self, revision: u64, since: u64, sick: Option<WhenSick>) -> bool {
         if !self.is_registered(since) {
             return false;
         }
-        match &mut self.previous {
-            Some(previous) if self.since != since => previous.sick = sick,
-            _ => {
-                if std::mem::replace(&mut self.sick, sick) != sick {
-                    self.render();
-                    self.change(revision);
-                }
-            }
+        let previous = self.previous.as_mut();
+        if let Some(previous) = previous.filter(|previous| previous.since == since) {
+            previous.sick = sick;
+        }
+        if self.since == since && std::mem::replace(&mut self.sick, sick) != sick {
+            self.render();
+            self.change(revision);
         }
         true
     }
 
     /// Returns whether what was registered with this revision still is, or is restored should another one fail.
-    #[cfg(test)]
     pub(crate) fn is_registered(&self, since: u64) -> bool {
         let previous = self.previous.as_ref().map(|previous| previous.since);
         !self.withdrawn && (self.since == since || previous == Some(since))

@@ -4,7 +4,9 @@ use crate::config::{Config, DISCONNECT_WITHIN};
 use crate::error::{Error, Result};
 use crate::listener::Subscription;
 use crate::model::Service;
-use crate::registration::pending::{self, Check, PendingRegistration, SystemClock};
+use crate::registration::examiner::Check;
+use crate::registration::gate::Plan;
+use crate::registration::pending::{self, PendingRegistration, SystemClock};
 use crate::registration::registrar::Registrar;
 use crate::side::Side;
 use crate::slot::Slot;
@@ -156,8 +158,32 @@ impl Registration {
         healthy: impl FnMut() -> bool + Send + 'static,
     ) -> Result<PendingRegistration> {
         let registrar = self.registrar()?;
-        let attempts = registrar.settings().registration_attempts;
-        gate(&registrar, service, Box::new(healthy), attempts)
+        let plan = Plan {
+            attempts: registrar.settings().registration_attempts,
+            is_patient: true,
+            health: None,
+        };
+        gate(&registrar, service, Box::new(healthy), plan)
+    }
+
+    /// Registers a service as soon as `check` says yes, takes it out while that says no, and returns at once, see
+    /// [`registration::register_while_healthy`](crate::registration::register_while_healthy).
+    ///
+    /// # Errors
+    /// As [`registration::register_while_healthy`](crate::registration::register_while_healthy).
+    pub fn register_while_healthy(
+        &self,
+        service: Service,
+        check: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<PendingRegistration> {
+        let registrar = self.registrar()?;
+        let settings = registrar.settings();
+        let plan = Plan {
+            attempts: settings.registration_attempts,
+            is_patient: true,
+            health: Some(settings.health),
+        };
+        gate(&registrar, service, Box::new(check), plan)
     }
 
     /// Has what was registered under the service's id hold what `service` says now, see
@@ -255,18 +281,12 @@ fn gate(
     registrar: &Arc<Registrar>,
     service: Service,
     check: Check,
-    attempts: u32,
+    plan: Plan,
 ) -> Result<PendingRegistration> {
     service.validate()?;
     let id = id_of(&service);
-    pending::start(
-        registrar.clone(),
-        service,
-        id,
-        check,
-        attempts,
-        Arc::new(SystemClock),
-    )
+    let clock = Arc::new(SystemClock);
+    pending::start(registrar.clone(), service, id, check, plan, clock)
 }
 
 fn gate_and_wait(
@@ -277,6 +297,11 @@ fn gate_and_wait(
 ) -> Result<String> {
     let each = registrar.settings().connection_timeout + Duration::from_secs(1);
     let limit = each.saturating_mul(attempts.max(1));
-    let pending = gate(registrar, service, check, attempts)?;
+    let plan = Plan {
+        attempts,
+        is_patient: false,
+        health: None,
+    };
+    let pending = gate(registrar, service, check, plan)?;
     pending.wait(limit).inspect_err(|_| pending.cancel())
 }

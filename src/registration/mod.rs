@@ -24,10 +24,13 @@ use std::time::Duration;
 mod address;
 mod desired;
 mod entry;
+mod examiner;
+mod gate;
 mod handle;
 mod pending;
 mod reconciler;
 mod registrar;
+mod streak;
 
 pub use handle::Registration;
 pub use pending::PendingRegistration;
@@ -142,17 +145,67 @@ pub fn register_with_attempts(
 
 /// Registers a service as soon as `healthy` says yes, and returns at once.
 ///
-/// The attempts are those of [`register_when_healthy`]; the returned value waits for them, tells how they stand and
-/// cancels them.
+/// The returned value waits for it, tells how it stands and cancels it. Attempts are made one second apart, as many as
+/// for [`register_when_healthy`], and only a check that says no or panics uses one up: a ZooKeeper that is away is waited
+/// for without end. So this, after connecting with [`Config::connect_in_background`], is how a program boots that is
+/// not to depend on ZooKeeper being there first.
 ///
 /// # Errors
 /// [`InvalidService`](crate::ErrorKind::InvalidService), [`NotConnected`](crate::ErrorKind::NotConnected), or
 /// [`System`](crate::ErrorKind::System) where no thread can be started.
+///
+/// # Examples
+/// ```
+/// use party::{Config, Service, registration};
+/// use std::time::Duration;
+///
+/// # let config = Config::new().connection_string("memory:docs-boot").environment("dev");
+/// registration::connect_with(config.connect_in_background())?;
+/// let pending = registration::register_in_background(Service::new("user-sessions", 8080), || true)?;
+/// // … the program goes on, and need not wait …
+/// pending.wait(Duration::from_secs(30))?;
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn register_in_background(
     service: Service,
     healthy: impl FnMut() -> bool + Send + 'static,
 ) -> Result<PendingRegistration> {
     DEFAULT.register_in_background(service, healthy)
+}
+
+/// Registers a service as soon as `check` says yes, takes it out while that says no, and returns at once.
+///
+/// Until it is registered, this is [`register_in_background`]. From then on the check is asked every 5 s
+/// ([`Config::health_interval`]). After 3 failures in a row the instance leaves ZooKeeper, and nobody finds it; after 2
+/// successes in a row it is back ([`Config::health_thresholds`]). [`Config::when_sick`] has it switched off instead.
+/// A check that panics has failed. So has one that has not answered within the interval; it is not asked again until it
+/// has, and delays nobody else. Each turn is one line in the log, a warning and an info.
+///
+/// While it is out it can be updated, switched off and unregistered as ever. The checks end when it is unregistered,
+/// cancelled, registered anew or disconnected.
+///
+/// Have the check look at what this instance alone can be sick of. One that asks a database which all instances share
+/// takes all of them out at once.
+///
+/// # Errors
+/// As [`register_in_background`].
+///
+/// # Examples
+/// ```no_run
+/// use party::{Service, check, registration};
+///
+/// registration::connect()?;
+/// let health = check::http("http://localhost:8080/health");
+/// let users = registration::register_while_healthy(Service::new("users", 8080), health)?;
+/// println!("can be found: {}", users.is_enabled());
+/// # Ok::<(), party::Error>(())
+/// ```
+pub fn register_while_healthy(
+    service: Service,
+    check: impl FnMut() -> bool + Send + 'static,
+) -> Result<PendingRegistration> {
+    DEFAULT.register_while_healthy(service, check)
 }
 
 /// Has what was registered under the service's id hold what `service` says now: another payload, port or uri spec.

@@ -1,53 +1,41 @@
-//! Health-gated registration: attempts on a background thread until the check says yes.
+//! Registrations that a health check decides about: the handle, and what it shares with the thread at work on it.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use crate::model::Service;
+use crate::registration::examiner::{Check, Examiner};
+use crate::registration::gate::{Gate, Plan};
 use crate::registration::registrar::Registrar;
 use crate::side::Side;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Keeps a caller's `Duration::MAX` from overflowing the clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
-const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
-
-/// A user's check.
-pub(crate) type Check = Box<dyn FnMut() -> bool + Send + 'static>;
 
 /// The time between two attempts, so that tests need not wait for it.
 pub(crate) trait Clock: Send + Sync {
     /// Waits on `changed` for `pause`, or less where it is notified.
-    fn wait(
-        &self,
-        changed: &Condvar,
-        state: &mut parking_lot::MutexGuard<'_, State>,
-        pause: Duration,
-    );
+    fn wait(&self, changed: &Condvar, state: &mut MutexGuard<'_, State>, pause: Duration);
 }
 
 pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
-    fn wait(
-        &self,
-        changed: &Condvar,
-        state: &mut parking_lot::MutexGuard<'_, State>,
-        pause: Duration,
-    ) {
+    fn wait(&self, changed: &Condvar, state: &mut MutexGuard<'_, State>, pause: Duration) {
         let until = Instant::now() + pause;
         while !state.cancelled && !changed.wait_until(state, until).timed_out() {}
     }
 }
 
-/// A registration that waits in the background for its health check.
+/// A registration that waits in the background for its health check, and may go on being checked.
 ///
-/// Returned by [`register_in_background`](crate::registration::register_in_background). Dropping it changes nothing:
-/// the attempts go on, and a registration that was made stays.
+/// Returned by [`register_in_background`](crate::registration::register_in_background) and
+/// [`register_while_healthy`](crate::registration::register_while_healthy). Dropping it changes nothing: the attempts go
+/// on, and a registration that was made stays, and is checked.
 pub struct PendingRegistration {
     id: String,
     service: Service,
@@ -64,6 +52,8 @@ pub(crate) struct Shared {
 #[derive(Default)]
 pub(crate) struct State {
     cancelled: bool,
+    /// Why it is not registered yet, where ZooKeeper is away.
+    failure: Option<Error>,
     outcome: Option<Result<()>>,
 }
 
@@ -76,9 +66,9 @@ impl PendingRegistration {
     /// Waits until the service is registered and returns its id.
     ///
     /// # Errors
-    /// [`Timeout`](crate::ErrorKind::Timeout) when neither success nor failure is known after `timeout`; the attempts
-    /// go on. [`Unhealthy`](crate::ErrorKind::Unhealthy) when all attempts were used up,
-    /// [`Cancelled`](crate::ErrorKind::Cancelled) after [`cancel`](PendingRegistration::cancel),
+    /// [`Timeout`](crate::ErrorKind::Timeout) when neither success nor failure is known after `timeout`; the attempts go
+    /// on. [`Unhealthy`](crate::ErrorKind::Unhealthy) when all attempts were used up, [`Refused`](crate::ErrorKind::Refused)
+    /// when ZooKeeper said no, [`Cancelled`](crate::ErrorKind::Cancelled) after [`cancel`](PendingRegistration::cancel),
     /// [`NotConnected`](crate::ErrorKind::NotConnected) when registration was disconnected.
     pub fn wait(&self, timeout: Duration) -> Result<String> {
         Side::Registration.check_process()?;
@@ -88,36 +78,34 @@ impl PendingRegistration {
             if let Some(outcome) = &state.outcome {
                 return outcome.clone().map(|()| self.id.clone());
             }
-            if self
-                .shared
-                .changed
-                .wait_until(&mut state, deadline)
-                .timed_out()
-            {
-                return Err(Error::timeout(
-                    &format!("{} is not yet registered", excerpt(self.service.name())),
-                    timeout,
-                ));
+            let changed = &self.shared.changed;
+            if changed.wait_until(&mut state, deadline).timed_out() {
+                let what = format!("{} is not yet registered", excerpt(self.service.name()));
+                let error = Error::timeout(&what, timeout);
+                return Err(match &state.failure {
+                    Some(failure) => error.caused_by(failure.clone()),
+                    None => error,
+                });
             }
         }
     }
 
-    /// Returns whether the service is registered now.
+    /// Returns whether the service is registered now. One that its check has taken out is not.
     pub fn is_registered(&self) -> bool {
         self.registrar.is_registered(&self.service, &self.id)
     }
 
-    /// Returns whether the service is registered now and switched on: not by
-    /// [`set_enabled`](crate::registration::set_enabled), by an edit of its node or by its health check switched off.
+    /// Returns whether the service is registered now and switched on: not switched off by
+    /// [`set_enabled`](crate::registration::set_enabled), by an edit of its node or by its health check.
     pub fn is_enabled(&self) -> bool {
         self.registrar.is_enabled(&self.service, &self.id)
     }
 
-    /// Ends the attempts, and takes the registration out of ZooKeeper if it was already made. Returns at once;
-    /// whatever was under way, the service does not stay registered.
+    /// Ends the attempts and the checks, and takes the registration out of ZooKeeper if it was already made. Returns at
+    /// once; whatever was under way, the service does not stay registered.
     pub fn cancel(&self) {
         if Side::Registration.check_process().is_ok() {
-            self.shared.cancel();
+            self.shared.cancel(self.service.name());
             self.registrar.withdraw(&self.service, &self.id);
         }
     }
@@ -133,18 +121,33 @@ impl fmt::Debug for PendingRegistration {
 }
 
 impl Shared {
-    fn cancel(&self) {
-        self.state.lock().cancelled = true;
+    fn cancel(&self, name: &str) {
+        let mut state = self.state.lock();
+        state.cancelled = true;
+        // Nobody is to wait for a check that is under way.
+        state
+            .outcome
+            .get_or_insert_with(|| Err(Error::cancelled(excerpt(name))));
         self.changed.notify_all();
     }
 
-    fn is_cancelled(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         self.state.lock().cancelled
     }
 
-    fn finish(&self, outcome: Result<()>) {
-        self.state.lock().outcome = Some(outcome);
+    /// Notes why it is not registered yet, although its check says yes.
+    pub(super) fn fail(&self, failure: Error) {
+        self.state.lock().failure = Some(failure);
+    }
+
+    pub(super) fn finish(&self, outcome: Result<()>) {
+        self.state.lock().outcome.get_or_insert(outcome);
         self.changed.notify_all();
+    }
+
+    /// Waits for `pause`, or until this is cancelled.
+    pub(super) fn pause(&self, clock: &dyn Clock, pause: Duration) {
+        clock.wait(&self.changed, &mut self.state.lock(), pause);
     }
 }
 
@@ -154,20 +157,22 @@ pub(crate) fn start(
     service: Service,
     id: String,
     check: Check,
-    attempts: u32,
+    plan: Plan,
     clock: Arc<dyn Clock>,
 ) -> Result<PendingRegistration> {
     Side::Registration.check_process()?;
     let shared = Arc::new(Shared::default());
+    let examiner = Examiner::new(check, plan.health.map(|health| health.interval))?;
     let gate = Gate {
-        registrar: registrar.clone(),
+        registrar: Arc::downgrade(&registrar),
         service: service.clone(),
         id: id.clone(),
         shared: shared.clone(),
+        clock,
     };
     thread::Builder::new()
         .name("party-health".into())
-        .spawn(move || gate.run(check, attempts, &*clock))
+        .spawn(move || gate.run(examiner, plan))
         .map_err(Error::no_thread)?;
     Ok(PendingRegistration {
         id,
@@ -177,85 +182,14 @@ pub(crate) fn start(
     })
 }
 
-/// The work of one health thread.
-struct Gate {
-    registrar: Arc<Registrar>,
-    service: Service,
-    id: String,
-    shared: Arc<Shared>,
-}
-
-impl Gate {
-    fn run(self, mut check: Check, attempts: u32, clock: &dyn Clock) {
-        let outcome = self.attempt(&mut check, attempts, clock);
-        if let Err(error) = &outcome {
-            // Cancelled or disconnected is what the program wanted, and nothing to warn of.
-            let level = match error.kind() {
-                ErrorKind::Cancelled | ErrorKind::NotConnected => log::Level::Debug,
-                _ => log::Level::Warn,
-            };
-            let name = excerpt(self.service.name());
-            log::log!(level, "{name} is not registered, giving up: {error}");
-        }
-        // A check may hold whatever its author likes, and its drop may panic.
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(check)));
-        self.shared.finish(outcome);
-    }
-
-    fn attempt(&self, check: &mut Check, attempts: u32, clock: &dyn Clock) -> Result<()> {
-        let mut last = Error::no_attempt();
-        for attempt in 1..=attempts {
-            self.check_still_open()?;
-            match self.attempt_once(check) {
-                Ok(()) => return Ok(()),
-                Err(error) => last = error,
-            }
-            log::debug!(
-                "{}: attempt {attempt} of {attempts} to register failed: {last}",
-                excerpt(self.service.name())
-            );
-            if attempt < attempts {
-                clock.wait(
-                    &self.shared.changed,
-                    &mut self.shared.state.lock(),
-                    BETWEEN_ATTEMPTS,
-                );
-            }
-        }
-        self.check_still_open()?;
-        Err(Error::unhealthy(self.service.name(), attempts, last))
-    }
-
-    fn check_still_open(&self) -> Result<()> {
-        if self.registrar.is_closed() {
-            return Err(Error::not_connected(Side::Registration.name()));
-        }
-        if self.shared.is_cancelled() {
-            return Err(Error::cancelled(excerpt(self.service.name())));
-        }
-        Ok(())
-    }
-
-    fn attempt_once(&self, check: &mut Check) -> Result<()> {
-        match catch_unwind(AssertUnwindSafe(check)) {
-            Ok(true) => self
-                .registrar
-                .register(&[(self.service.clone(), self.id.clone())], &|| {
-                    !self.shared.is_cancelled()
-                }),
-            Ok(false) => Err(Error::check_said_no()),
-            Err(_) => Err(Error::check_panicked()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Health, WhenSick};
     use crate::error::ErrorKind;
+    use crate::registration::gate::BETWEEN_ATTEMPTS;
     use crate::zk::memory::registry;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -275,22 +209,228 @@ mod tests {
         Arc::new(Registrar::connect(config.resolve(Side::Registration).unwrap()).unwrap())
     }
 
+    fn started(
+        registrar: &Arc<Registrar>,
+        check: impl FnMut() -> bool + Send + 'static,
+        plan: Plan,
+        clock: Arc<dyn Clock>,
+    ) -> PendingRegistration {
+        let (service, id) = (Service::new("foo", 1).id("1"), "1".into());
+        start(registrar.clone(), service, id, Box::new(check), plan, clock).unwrap()
+    }
+
     fn gate(
         registrar: &Arc<Registrar>,
         check: impl FnMut() -> bool + Send + 'static,
         attempts: u32,
         clock: &Arc<Counting>,
     ) -> PendingRegistration {
-        let service = Service::new("foo", 1).id("1");
-        start(
-            registrar.clone(),
-            service,
-            "1".into(),
-            Box::new(check),
+        let plan = Plan {
             attempts,
-            clock.clone(),
-        )
-        .unwrap()
+            is_patient: false,
+            health: None,
+        };
+        started(registrar, check, plan, clock.clone())
+    }
+
+    fn in_background(
+        registrar: &Arc<Registrar>,
+        check: impl FnMut() -> bool + Send + 'static,
+    ) -> PendingRegistration {
+        let plan = Plan {
+            attempts: 2,
+            is_patient: true,
+            health: None,
+        };
+        started(registrar, check, plan, Arc::new(Counting::default()))
+    }
+
+    /// Checks on, ten times a second, until it is told what the check says.
+    fn living(
+        registrar: &Arc<Registrar>,
+        check: impl FnMut() -> bool + Send + 'static,
+        when_sick: WhenSick,
+    ) -> PendingRegistration {
+        let health = Some(Health {
+            interval: Duration::from_millis(100),
+            out: 3,
+            back: 2,
+            when_sick,
+        });
+        let plan = Plan {
+            attempts: 2,
+            is_patient: true,
+            health,
+        };
+        let pending = started(registrar, check, plan, Arc::new(SystemClock));
+        assert_eq!(pending.wait(SOON).unwrap(), "1");
+        pending
+    }
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let deadline = Instant::now() + SOON;
+        while !done() {
+            assert!(Instant::now() < deadline, "never: {what}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn node(name: &str) -> Option<String> {
+        let nodes = registry(name).dump().into_iter();
+        let mut ours = nodes.filter(|(path, ..)| path == "/test/instances/foo/1");
+        ours.next()
+            .map(|(_, data, _)| String::from_utf8(data).unwrap())
+    }
+
+    /// A check, and what it says from now on.
+    fn switch() -> (Arc<AtomicBool>, impl FnMut() -> bool + Send + 'static) {
+        let healthy = Arc::new(AtomicBool::new(true));
+        let says = healthy.clone();
+        (healthy, move || says.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_sick_registration_leaves_and_comes_back_with_what_was_updated_meanwhile() {
+        let registrar = registrar("leaves");
+        let (healthy, check) = switch();
+        let pending = living(&registrar, check, WhenSick::Leave);
+        assert!(pending.is_registered() && pending.is_enabled());
+        for n in 0..3 {
+            healthy.store(false, Ordering::Relaxed);
+            until("it has left", || node("leaves").is_none());
+            assert!(!pending.is_registered() && !pending.is_enabled());
+            let update = Service::new("foo", 1).id("1").payload(n.into());
+            registrar.update(&update).unwrap();
+            assert_eq!(node("leaves"), None);
+            healthy.store(true, Ordering::Relaxed);
+            until("it is back", || {
+                node("leaves").is_some_and(|data| data.contains(&format!("\"payload\":{n},")))
+            });
+            until("it counts as registered", || pending.is_registered());
+        }
+    }
+
+    #[test]
+    fn a_sick_registration_can_be_switched_off_instead() {
+        let registrar = registrar("switched-off");
+        let (healthy, check) = switch();
+        let pending = living(&registrar, check, WhenSick::SwitchOff);
+        let off = || node("switched-off").unwrap().contains("\"enabled\":false");
+        healthy.store(false, Ordering::Relaxed);
+        until("it is off", off);
+        assert!(pending.is_registered());
+        until("it counts as off", || !pending.is_enabled());
+        let service = Service::new("foo", 1).id("1");
+        registrar.set_enabled(&service, true).unwrap();
+        assert!(off(), "the check wins");
+        registrar.set_enabled(&service, false).unwrap();
+        healthy.store(true, Ordering::Relaxed);
+        let asked_again = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < asked_again {
+            assert!(off(), "the program has switched it off");
+            thread::sleep(Duration::from_millis(10));
+        }
+        registrar.set_enabled(&service, true).unwrap();
+        assert!(!off() && pending.is_enabled());
+    }
+
+    #[test]
+    fn a_check_that_hangs_has_failed_and_delays_nobody() {
+        let registrar = registrar("hangs");
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let mut asked = 0;
+        let check = move || {
+            asked += 1;
+            asked == 1 || released.recv().is_err()
+        };
+        let pending = living(&registrar, check, WhenSick::Leave);
+        until("it has left", || node("hangs").is_none());
+        let other = &[(Service::new("bar", 1), "1".into())];
+        registrar.register(other, &|| true).unwrap();
+        drop(release);
+        until("it is back", || pending.is_registered());
+    }
+
+    #[test]
+    fn a_registration_that_is_gone_is_not_checked_any_more() {
+        for way in ["cancel", "unregister", "anew", "disconnect", "drop"] {
+            let registrar = registrar(way);
+            let held = Arc::new(());
+            let dropped = Arc::downgrade(&held);
+            let sick = Arc::new(AtomicBool::new(false));
+            let says = sick.clone();
+            let check = move || {
+                let _ = &held;
+                !says.load(Ordering::Relaxed)
+            };
+            let pending = living(&registrar, check, WhenSick::Leave);
+            let service = Service::new("foo", 1).id("1");
+            match way {
+                "cancel" => pending.cancel(),
+                "unregister" => _ = registrar.unregister(&service).unwrap(),
+                "anew" => registrar
+                    .register(&[(service, "1".into())], &|| true)
+                    .map(drop)
+                    .unwrap(),
+                "disconnect" => registrar.disconnect(SOON).unwrap(),
+                _ => drop((registrar, pending)),
+            }
+            sick.store(true, Ordering::Relaxed);
+            until(way, || dropped.strong_count() == 0);
+            assert_eq!(node(way).is_some(), way == "anew", "{way}");
+        }
+    }
+
+    #[test]
+    fn sick_when_it_is_taken_back_it_stays_away() {
+        let registrar = registrar("sick-cancel");
+        let (healthy, check) = switch();
+        let pending = living(&registrar, check, WhenSick::Leave);
+        healthy.store(false, Ordering::Relaxed);
+        until("it has left", || node("sick-cancel").is_none());
+        assert!(registrar.unregister(&Service::new("foo", 1)).unwrap());
+        healthy.store(true, Ordering::Relaxed);
+        until("its thread has ended", || Arc::strong_count(&healthy) == 1);
+        assert_eq!(node("sick-cancel"), None);
+        assert!(!pending.is_registered());
+    }
+
+    #[test]
+    fn in_the_background_a_zookeeper_that_is_away_is_waited_for_and_uses_up_no_attempt() {
+        let registrar = registrar("patient");
+        registry("patient").outage(true);
+        let mut asked = 0;
+        // One attempt of two is used up by the check.
+        let pending = in_background(&registrar, move || {
+            asked += 1;
+            asked > 1
+        });
+        let error = pending.wait(Duration::from_secs(3)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+        registry("patient").outage(false);
+        assert_eq!(pending.wait(SOON).unwrap(), "1");
+    }
+
+    #[test]
+    fn what_waits_for_zookeeper_can_be_cancelled_at_once() {
+        let registrar = registrar("patient-cancel");
+        registry("patient-cancel").outage(true);
+        let pending = in_background(&registrar, || true);
+        pending.cancel();
+        let error = pending.wait(Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        registry("patient-cancel").outage(false);
+        until("its thread has ended", || Arc::weak_count(&registrar) == 0);
+        assert_eq!(node("patient-cancel"), None);
+    }
+
+    #[test]
+    fn in_the_background_a_refusal_ends_the_attempts() {
+        let registrar = registrar("patient-refused");
+        registry("patient-refused").refuse("/test");
+        let error = in_background(&registrar, || true).wait(SOON).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Whatever happens (a registration, a new session, a node changed by somebody else, an audit that is due), the
 //! thread runs the same comparison: what is desired against what is ours in ZooKeeper. There is no second path.
 
-use crate::config::{DISCONNECT_WITHIN, Settings};
+use crate::config::{DISCONNECT_WITHIN, Settings, WhenSick};
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
@@ -100,7 +100,7 @@ impl Registrar {
         &self,
         services: &[(Service, String)],
         permitted: &dyn Fn() -> bool,
-    ) -> Result<()> {
+    ) -> Result<Vec<Revision>> {
         Side::Registration.check_process()?;
         let deadline = Instant::now() + self.settings.connection_timeout;
         let contents = self.contents_of(services, deadline)?;
@@ -110,15 +110,50 @@ impl Registrar {
         if !self.begin(&revisions, deadline) {
             self.inbox.wake();
         }
-        self.desired
-            .wait(&revisions, deadline)
-            .map_err(|(path, outcome)| {
-                revisions
-                    .iter()
-                    .for_each(|revision| self.desired.roll_back(revision));
-                self.inbox.wake();
-                self.explain(REGISTER, path, outcome)
-            })
+        let waited = self.desired.wait(&revisions, deadline);
+        let failed = waited.map_err(|(path, outcome)| {
+            revisions
+                .iter()
+                .for_each(|revision| self.desired.roll_back(revision));
+            self.inbox.wake();
+            self.explain(REGISTER, path, outcome)
+        });
+        failed.map(|()| revisions)
+    }
+
+    /// Registers one service, see [`register`](Registrar::register).
+    pub(crate) fn register_one(
+        &self,
+        service: &Service,
+        id: &str,
+        permitted: &dyn Fn() -> bool,
+    ) -> Result<Revision> {
+        let mut revisions = self.register(&[(service.clone(), id.to_owned())], permitted)?;
+        revisions
+            .pop()
+            .ok_or_else(|| Error::cancelled(excerpt(service.name())))
+    }
+
+    /// Returns whether what was registered with this revision still is, be it sick or not.
+    pub(crate) fn has(&self, registration: &Revision) -> bool {
+        self.desired.is_registered(registration)
+    }
+
+    /// Takes a registration out or switches it off while its check fails, and back with `None`. Returns whether it still
+    /// is registered.
+    pub(crate) fn set_sick(&self, registration: &Revision, sick: Option<WhenSick>) -> bool {
+        let is_registered = self.desired.set_sick(registration, sick);
+        self.inbox.wake();
+        is_registered
+    }
+
+    /// Waits for a session.
+    pub(crate) fn await_session(&self, limit: Duration) -> Result<()> {
+        let session = self.supervisor.wait(Instant::now() + limit);
+        session.map(drop).map_err(|failure| {
+            let what = format!("connecting {SIDE} to {}", self.settings.connection_string);
+            Error::timeout(&what, limit).caused_by(failure)
+        })
     }
 
     /// Has a single new node created from this thread, which is a change of thread less than having the reconciler do
@@ -416,7 +451,7 @@ mod tests {
     }
 
     fn register(registrar: &Registrar, service: &Service) -> Result<()> {
-        registrar.register(&[(service.clone(), "1".into())], &|| true)
+        registrar.register_one(service, "1", &|| true).map(drop)
     }
 
     fn node(registry: &Registry) -> Option<(String, i64)> {

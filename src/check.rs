@@ -1,0 +1,272 @@
+//! Health checks that programs often need, for
+//! [`register_while_healthy`](crate::registration::register_while_healthy) and its siblings.
+//!
+//! Any closure that returns a `bool` is a check. These ask the program's own server, over the network as a caller would:
+//! what does not accept or answer any more fails, however well the rest of the program is.
+//!
+//! ```
+//! use party::{Config, Service, check, registration};
+//! # use std::time::Duration;
+//!
+//! # let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+//! # let port = server.local_addr().unwrap().port();
+//! # let config = Config::new().connection_string("memory:docs-check").environment("dev");
+//! # registration::connect_with(config)?;
+//! let pending = registration::register_while_healthy(Service::new("users", port), check::tcp(port))?;
+//! # pending.wait(Duration::from_secs(30))?;
+//! # registration::disconnect()?;
+//! # Ok::<(), party::Error>(())
+//! ```
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+/// A server on this machine that has not answered by then does not answer its callers well either.
+const WITHIN: Duration = Duration::from_secs(2);
+/// More of an answer is not read: its first line is far shorter.
+const LONGEST_STATUS: usize = 1024;
+
+/// Returns a check that says yes while something on this machine accepts connections on a TCP port.
+///
+/// It connects to `127.0.0.1`, then to `::1`, and hangs up. It takes at most 2 s for each.
+///
+/// # Examples
+/// ```
+/// let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let mut is_up = party::check::tcp(server.local_addr()?.port());
+/// assert!(is_up());
+/// drop(server);
+/// assert!(!is_up());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn tcp(port: u16) -> impl FnMut() -> bool + Send + 'static {
+    let addresses = [
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+    ];
+    move || {
+        let mut addresses = addresses.iter();
+        addresses.any(|address| TcpStream::connect_timeout(address, WITHIN).is_ok())
+    }
+}
+
+/// Returns a check that says yes while a GET of a URL is answered with a status from 200 to 299.
+///
+/// The URL is `http://host:port/path?query`, with port 80 unless it names one. It is asked over a new connection each
+/// time; redirects are not followed, and nothing but the status is read. It takes at most 2 s for each address of the
+/// host, and says no from then on. Resolving the name of the host takes as long as the system takes: prefer `localhost`
+/// or an IP.
+///
+/// A URL of another form, such as one of `https`, is warned of once, and the check always says no.
+///
+/// # Examples
+/// ```no_run
+/// let mut is_healthy = party::check::http("http://localhost:8080/health");
+/// println!("{}", is_healthy());
+/// ```
+pub fn http(url: impl Into<String>) -> impl FnMut() -> bool + Send + 'static {
+    let url = url.into();
+    let target = Target::parse(&url);
+    if target.is_none() {
+        log::warn!(
+            "a health check can only get http://host:port/path, so this one always fails: {url:?}"
+        );
+    }
+    move || target.as_ref().is_some_and(Target::is_healthy)
+}
+
+/// What a URL says.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    /// Host and port as the URL has them, for the server.
+    authority: String,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Target {
+    fn parse(url: &str) -> Option<Target> {
+        // It becomes a line of the request, which none of these may end.
+        if url.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return None;
+        }
+        let scheme = url
+            .get(..7)
+            .filter(|scheme| scheme.eq_ignore_ascii_case("http://"));
+        let rest = url[scheme?.len()..].split('#').next()?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+            _ => (authority, 80),
+        };
+        let host = host
+            .strip_prefix('[')
+            .map_or(Some(host), |host| host.strip_suffix(']'))?;
+        if host.is_empty() || authority.contains('@') {
+            return None;
+        }
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        Some(Target {
+            authority: authority.to_owned(),
+            host: host.to_owned(),
+            port,
+            path: format!("{slash}{path}"),
+        })
+    }
+
+    fn is_healthy(&self) -> bool {
+        let addresses = (self.host.as_str(), self.port).to_socket_addrs();
+        let Ok(mut addresses) = addresses else {
+            return false;
+        };
+        // The first that accepts is the server: another address would be another one.
+        let accepts = |address| TcpStream::connect_timeout(&address, WITHIN).ok();
+        let stream = addresses.find_map(accepts);
+        stream.is_some_and(|stream| self.get(stream).is_ok_and(is_success))
+    }
+
+    /// Returns the first line of the answer.
+    fn get(&self, mut stream: TcpStream) -> io::Result<Vec<u8>> {
+        let deadline = Instant::now() + WITHIN;
+        let Target {
+            authority, path, ..
+        } = self;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: party\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        );
+        stream.set_write_timeout(Some(WITHIN))?;
+        stream.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        let mut buffer = [0; LONGEST_STATUS];
+        while !answer.contains(&b'\n') && answer.len() < LONGEST_STATUS {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // No timeout at all is what zero would mean.
+            stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => answer.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// Returns whether an answer begins like `HTTP/1.1 204 No Content`.
+fn is_success(answer: Vec<u8>) -> bool {
+    let line = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next();
+    let mut words = line.unwrap_or_default().split(|byte| *byte == b' ');
+    let version = words.next().unwrap_or_default();
+    let status = words.find(|word| !word.is_empty()).unwrap_or_default();
+    version.starts_with(b"HTTP/1.") && status.len() == 3 && status.starts_with(b"2")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// Answers one request, and returns what it was.
+    fn serve(answer: &'static [u8]) -> (u16, thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut request, mut buffer) = (Vec::new(), [0; 512]);
+            while !request.ends_with(b"\r\n\r\n") {
+                let read = stream.read(&mut buffer).unwrap();
+                request.extend_from_slice(&buffer[..read]);
+            }
+            for byte in answer {
+                let _ = stream.write_all(&[*byte]);
+            }
+            String::from_utf8(request).unwrap()
+        });
+        (port, serving)
+    }
+
+    #[test]
+    fn a_get_says_whom_it_asks_for_what() {
+        let (port, serving) = serve(b"HTTP/1.1 200 OK\r\n\r\n");
+        assert!(http(format!("http://127.0.0.1:{port}/health?deep=1#top"))());
+        let expected = format!("GET /health?deep=1 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n");
+        let request = serving.join().unwrap();
+        assert!(request.starts_with(&expected), "{request}");
+    }
+
+    #[test]
+    fn only_a_status_that_begins_with_2_is_healthy() {
+        for (answer, healthy) in [
+            (&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..], true),
+            (b"HTTP/1.0 204\r\n\r\n", true),
+            (b"HTTP/1.1 299 \n", true),
+            (b"HTTP/1.1 200", true),
+            (b"HTTP/1.1 301 Moved\r\n\r\n", false),
+            (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", false),
+            (b"HTTP/1.1 2000 OK\r\n\r\n", false),
+            (b"200 OK\r\n\r\n", false),
+            (b"", false),
+            (b"\xff\xfe\n", false),
+            (&[b'x'; 5000], false),
+        ] {
+            let (port, serving) = serve(answer);
+            let asked = http(format!("http://127.0.0.1:{port}"))();
+            assert_eq!(asked, healthy, "{:?}", String::from_utf8_lossy(answer));
+            serving.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_gone_or_says_nothing_is_not_healthy() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut accepts = tcp(port);
+        assert!(accepts());
+        let began = Instant::now();
+        assert!(
+            !http(format!("http://127.0.0.1:{port}/"))(),
+            "nobody answers"
+        );
+        assert!(began.elapsed() < Duration::from_secs(60));
+        drop(listener);
+        assert!(!accepts());
+        assert!(!http(format!("http://127.0.0.1:{port}/"))());
+    }
+
+    #[test]
+    fn a_url_has_a_host_and_may_have_a_port_and_a_path() {
+        let parsed = |url| Target::parse(url).map(|target| (target.host, target.port, target.path));
+        let is = |host: &str, port, path: &str| Some((host.to_owned(), port, path.to_owned()));
+        assert_eq!(parsed("http://h"), is("h", 80, "/"));
+        assert_eq!(parsed("HTTP://h:1/a/b"), is("h", 1, "/a/b"));
+        assert_eq!(parsed("http://h?a=b:c"), is("h", 80, "/?a=b:c"));
+        assert_eq!(parsed("http://[::1]:8080/x"), is("::1", 8080, "/x"));
+        assert_eq!(parsed("http://[::1]"), is("::1", 80, "/"));
+        for url in [
+            "",
+            "h",
+            "http:/",
+            "http://",
+            "https://h",
+            "http://:80",
+            "http://h:",
+            "http://h:x",
+            "http://h:70000",
+            "http://[::1/x",
+            "http://u:p@h/",
+            "http://h/a b",
+            "http://h/\r\nX: y",
+            "http€://h",
+        ] {
+            assert_eq!(parsed(url), None, "{url:?}");
+            assert!(!http(url)());
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Asks a health check, and does not wait for one that hangs.
+
+use crate::error::{Error, Result};
+use parking_lot::{Condvar, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A user's check.
+pub(crate) type Check = Box<dyn FnMut() -> bool + Send + 'static>;
+
+/// Asks one check.
+pub(super) enum Examiner {
+    /// On the thread that asks, however long it takes.
+    Here(Check),
+    /// On a thread of its own, for at most so long each time.
+    Elsewhere(Elsewhere, Duration),
+}
+
+/// The way to a check on another thread, which ends with it.
+pub(super) struct Elsewhere(Arc<Desk>);
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Where questions and verdicts are left.
+#[derive(Default)]
+struct Desk {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    asked: bool,
+    verdict: Option<Result<()>>,
+    ended: bool,
+}
+
+impl Examiner {
+    /// Has the check asked on a thread of its own where there is a limit.
+    pub(super) fn new(check: Check, limit: Option<Duration>) -> Result<Examiner> {
+        let Some(limit) = limit else {
+            return Ok(Examiner::Here(check));
+        };
+        let desk = Arc::new(Desk::default());
+        let own = desk.clone();
+        thread::Builder::new()
+            .name("party-check".into())
+            .spawn(move || own.serve(check))
+            .map_err(Error::no_thread)?;
+        Ok(Examiner::Elsewhere(Elsewhere(desk), limit))
+    }
+
+    /// Returns the verdict of the check. One that has not answered within the limit has failed, and is not asked again
+    /// before it does.
+    pub(super) fn ask(&mut self) -> Result<()> {
+        match self {
+            Examiner::Here(check) => examine(check),
+            Examiner::Elsewhere(check, limit) => check.0.ask(*limit),
+        }
+    }
+
+    /// Asks no more, and drops the check where it is asked.
+    pub(super) fn end(self) {
+        if let Examiner::Here(check) = self {
+            drop_check(check);
+        }
+    }
+}
+
+impl Desk {
+    fn ask(&self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        let mut state = self.state.lock();
+        state.asked = true;
+        self.changed.notify_all();
+        loop {
+            if let Some(verdict) = state.verdict.take() {
+                state.asked = false;
+                return verdict;
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() && state.verdict.is_none()
+            {
+                return Err(Error::check_hangs(limit));
+            }
+        }
+    }
+
+    fn serve(&self, mut check: Check) {
+        while self.await_question() {
+            let verdict = examine(&mut check);
+            self.state.lock().verdict = Some(verdict);
+            self.changed.notify_all();
+        }
+        drop_check(check);
+    }
+
+    /// Returns whether there is one.
+    fn await_question(&self) -> bool {
+        let mut state = self.state.lock();
+        while !state.ended && (!state.asked || state.verdict.is_some()) {
+            self.changed.wait(&mut state);
+        }
+        !state.ended
+    }
+
+    fn end(&self) {
+        self.state.lock().ended = true;
+        self.changed.notify_all();
+    }
+}
+
+fn examine(check: &mut Check) -> Result<()> {
+    match catch_unwind(AssertUnwindSafe(check)) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::check_said_no()),
+        Err(_) => Err(Error::check_panicked()),
+    }
+}
+
+/// A check may hold whatever its author likes, and its drop may panic.
+fn drop_check(check: Check) {
+    let _ = catch_unwind(AssertUnwindSafe(move || drop(check)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn said(verdict: Result<()>) -> String {
+        verdict.map_or_else(|error| error.to_string(), |()| "yes".into())
+    }
+
+    #[test]
+    fn a_check_says_yes_or_no_or_panics_wherever_it_is_asked() {
+        for limit in [None, Some(LONG)] {
+            let mut asked = 0;
+            let check = move || {
+                asked += 1;
+                assert!(asked < 3, "as expected");
+                asked == 1
+            };
+            let mut examiner = Examiner::new(Box::new(check), limit).unwrap();
+            assert_eq!(said(examiner.ask()), "yes");
+            assert_eq!(said(examiner.ask()), "the health check said no");
+            assert_eq!(said(examiner.ask()), "the health check panicked");
+            examiner.end();
+        }
+    }
+
+    #[test]
+    fn a_check_that_hangs_has_failed_until_it_answers() {
+        let (release, released) = channel();
+        let check = move || released.recv().unwrap();
+        let mut examiner = Examiner::new(Box::new(check), Some(Duration::from_millis(50))).unwrap();
+        for _ in 0..3 {
+            assert!(said(examiner.ask()).contains("has not answered"));
+        }
+        release.send(true).unwrap();
+        let deadline = Instant::now() + LONG;
+        while examiner.ask().is_err() {
+            assert!(Instant::now() < deadline);
+        }
+        assert!(
+            said(examiner.ask()).contains("has not answered"),
+            "it was asked again"
+        );
+        examiner.end();
+    }
+
+    #[test]
+    fn a_check_is_dropped_when_nobody_asks_it_any_more() {
+        struct Dropped(std::sync::mpsc::Sender<()>);
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                self.0.send(()).unwrap();
+                panic!("as expected");
+            }
+        }
+        for limit in [None, Some(LONG)] {
+            let (sender, dropped) = channel();
+            let held = Dropped(sender);
+            let check = move || {
+                let _ = &held;
+                true
+            };
+            let mut examiner = Examiner::new(Box::new(check), limit).unwrap();
+            examiner.ask().unwrap();
+            examiner.end();
+            dropped.recv_timeout(LONG).unwrap();
+        }
+    }
+}

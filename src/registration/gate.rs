@@ -1,0 +1,189 @@
+//! The thread of a registration that a health check decides about: attempts until the check says yes, and checks from
+//! then on where the registration is to live by them.
+
+use crate::config::{Health, WhenSick};
+use crate::error::{Error, ErrorKind, Result};
+use crate::excerpt::excerpt;
+use crate::model::Service;
+use crate::registration::desired::Revision;
+use crate::registration::examiner::Examiner;
+use crate::registration::pending::{Clock, Shared};
+use crate::registration::registrar::Registrar;
+use crate::registration::streak::{Streak, Turn};
+use crate::side::Side;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+pub(super) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
+/// At most so much later does the thread notice that there is nothing to do any more.
+const NOTICE_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long it is tried, and what follows.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) attempts: u32,
+    /// Whether a ZooKeeper that is away is waited for without end: it does not use up an attempt then.
+    pub(crate) is_patient: bool,
+    /// Set where the check goes on once the service is registered.
+    pub(crate) health: Option<Health>,
+}
+
+/// What one health thread works on.
+pub(super) struct Gate {
+    /// Not held: the registrar goes with whoever has connected it.
+    pub(super) registrar: Weak<Registrar>,
+    pub(super) service: Service,
+    pub(super) id: String,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Gate {
+    pub(super) fn run(self, mut examiner: Examiner, plan: Plan) {
+        match (self.attempt(&mut examiner, plan), plan.health) {
+            (Ok(revision), Some(health)) => {
+                self.shared.finish(Ok(()));
+                self.watch(&revision, &mut examiner, health);
+                examiner.end();
+            }
+            (outcome, _) => {
+                if let Err(error) = &outcome {
+                    // Cancelled or disconnected is what the program wanted, and nothing to warn of.
+                    let level = match error.kind() {
+                        ErrorKind::Cancelled | ErrorKind::NotConnected => log::Level::Debug,
+                        _ => log::Level::Warn,
+                    };
+                    let name = excerpt(self.service.name());
+                    log::log!(level, "{name} is not registered, giving up: {error}");
+                }
+                examiner.end();
+                self.shared.finish(outcome.map(drop));
+            }
+        }
+    }
+
+    fn attempt(&self, examiner: &mut Examiner, plan: Plan) -> Result<Revision> {
+        let attempts = plan.attempts;
+        let (mut attempt, mut last) = (0, Error::no_attempt());
+        while attempt < attempts {
+            if plan.is_patient {
+                self.await_session()?;
+            }
+            let registrar = self.registrar()?;
+            match examiner.ask().and_then(|()| self.register(&registrar)) {
+                Ok(revision) => return Ok(revision),
+                Err(error) if plan.is_patient && error.kind() == ErrorKind::Timeout => {
+                    self.shared.fail(error);
+                    continue;
+                }
+                Err(error) if plan.is_patient && error.kind() != ErrorKind::Unhealthy => {
+                    return Err(error);
+                }
+                Err(error) => last = error,
+            }
+            attempt += 1;
+            let name = excerpt(self.service.name());
+            log::debug!("{name}: attempt {attempt} of {attempts} to register failed: {last}");
+            if attempt < attempts {
+                drop(registrar);
+                self.shared.pause(&*self.clock, BETWEEN_ATTEMPTS);
+            }
+        }
+        self.registrar()?;
+        Err(Error::unhealthy(self.service.name(), attempts, last))
+    }
+
+    fn register(&self, registrar: &Registrar) -> Result<Revision> {
+        let permitted = || !self.shared.is_cancelled();
+        registrar.register_one(&self.service, &self.id, &permitted)
+    }
+
+    /// Waits without end until there is a session.
+    fn await_session(&self) -> Result<()> {
+        loop {
+            let registrar = self.registrar()?;
+            match registrar.await_session(NOTICE_WITHIN) {
+                Ok(()) => return Ok(()),
+                Err(failure) => self.shared.fail(failure),
+            }
+        }
+    }
+
+    /// Returns the registrar, unless there is nothing to register any more.
+    fn registrar(&self) -> Result<Arc<Registrar>> {
+        if self.shared.is_cancelled() {
+            return Err(Error::cancelled(excerpt(self.service.name())));
+        }
+        let registrar = self.registrar.upgrade();
+        registrar
+            .filter(|registrar| !registrar.is_closed())
+            .ok_or_else(|| Error::not_connected(Side::Registration.name()))
+    }
+
+    /// Checks on, and has the registration follow, for as long as there is one.
+    fn watch(&self, registration: &Revision, examiner: &mut Examiner, health: Health) {
+        let mut streak = Streak::new(health.out, health.back);
+        let mut begun = Instant::now();
+        loop {
+            // Only ever shorter, so that the times of the documentation are bounds.
+            let pause = health.interval.mul_f64(0.8 + 0.2 * rand::random::<f64>());
+            let Some(registrar) = self.rest_until(begun + pause, registration) else {
+                return;
+            };
+            drop(registrar);
+            begun = Instant::now();
+            let verdict = examiner.ask();
+            let (turn, registrar) = (streak.note(verdict.is_ok()), self.registrar());
+            if let (Some(turn), Ok(registrar)) = (turn, registrar) {
+                let sick = matches!(turn, Turn::Out(_)).then_some(health.when_sick);
+                if registrar.set_sick(registration, sick) {
+                    self.tell(turn, health.when_sick, verdict.err());
+                }
+            }
+        }
+    }
+
+    /// Waits, and returns the registrar, `None` where what was registered is not any more.
+    fn rest_until(&self, until: Instant, registration: &Revision) -> Option<Arc<Registrar>> {
+        loop {
+            let registrar = self.registrar().ok()?;
+            if !registrar.has(registration) {
+                return None;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Some(registrar);
+            }
+            drop(registrar);
+            self.shared.pause(&*self.clock, left.min(NOTICE_WITHIN));
+        }
+    }
+
+    fn tell(&self, turn: Turn, when_sick: WhenSick, failure: Option<Error>) {
+        let (name, id) = (excerpt(self.service.name()), excerpt(&self.id));
+        let leaves = when_sick == WhenSick::Leave;
+        match turn {
+            Turn::Out(times) => {
+                let then = if leaves {
+                    "it leaves zookeeper"
+                } else {
+                    "it is switched off"
+                };
+                let failure = failure
+                    .map(|failure| failure.to_string())
+                    .unwrap_or_default();
+                log::warn!(
+                    "{name}/{id} has failed its check {times} times in a row: {then} until it passes ({failure})"
+                );
+            }
+            Turn::Back(times) => {
+                let then = if leaves {
+                    "it is back in zookeeper"
+                } else {
+                    "it is switched on"
+                };
+                log::info!("{name}/{id} has passed its check {times} times in a row: {then}");
+            }
+        }
+    }
+}
