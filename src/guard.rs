@@ -7,12 +7,22 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Time that disconnecting may take on top of the drain time.
 const MARGIN: Duration = Duration::from_secs(2);
+
+/// Requests are counted this often while they end.
+const COUNT_EVERY: Duration = Duration::from_millis(10);
+/// Without a request for so long, nobody comes any more who has found this program before it left discovery.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Returns how many requests of the program are under way.
+type Count = Box<dyn FnMut() -> usize + Send + 'static>;
 
 /// The guards that act when the process exits. Held only to push and to clone.
 static AT_EXIT: Mutex<Vec<Arc<Shutdown>>> = Mutex::new(Vec::new());
@@ -68,6 +78,29 @@ impl DisconnectGuard {
         self
     }
 
+    /// Ends the drain before its time, once the program has had no request under way for a moment.
+    ///
+    /// `count` returns how many the program is serving now. After registration is disconnected it is asked every 10 ms;
+    /// when it has said 0 for 200 ms, in which those arrive who found this program just before, the rest of the drain
+    /// time is not waited for. So the drain time can be as long as the longest request may take
+    /// ([`Config::drain`](crate::Config::drain), 0 by default), and shutting down takes as long as the last one does.
+    ///
+    /// It runs on a thread of the library. If it panics, or does not return, all of the drain time is waited for. Given
+    /// more than one, all of them have to say 0. See the example `drain`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// let requests = Arc::new(AtomicUsize::new(0)); // counted by the server
+    /// let under_way = requests.clone();
+    /// let _party = party::disconnect_on_drop().in_flight(move || under_way.load(Ordering::Relaxed));
+    /// ```
+    pub fn in_flight(self, count: impl FnMut() -> usize + Send + 'static) -> DisconnectGuard {
+        self.shutdown.counts.lock().push(Box::new(count));
+        self
+    }
+
     /// Does the same when the process ends through [`std::process::exit`].
     pub fn at_exit(self) -> DisconnectGuard {
         if process::is_forked() {
@@ -109,6 +142,8 @@ enum Progress {
 struct Shutdown {
     progress: Mutex<Progress>,
     changed: Condvar,
+    /// Taken out to be called.
+    counts: Mutex<Vec<Count>>,
 }
 
 impl Shutdown {
@@ -124,7 +159,7 @@ impl Shutdown {
         }
         *progress = Progress::Running(Instant::now() + drain.unwrap_or_default() + MARGIN);
         drop(progress);
-        disconnect_both(drain);
+        disconnect_both(drain, std::mem::take(&mut self.counts.lock()));
         *self.progress.lock() = Progress::Done;
         self.changed.notify_all();
     }
@@ -147,12 +182,57 @@ impl Shutdown {
     }
 }
 
-fn disconnect_both(drain: Option<Duration>) {
+fn disconnect_both(drain: Option<Duration>, counts: Vec<Count>) {
     report(registration::disconnect());
     if let Some(drain) = drain {
-        thread::sleep(drain);
+        wait_for_requests(drain, counts);
     }
     report(discovery::disconnect());
+}
+
+/// Waits until no request is under way any more, or for `limit` where that is not known before.
+fn wait_for_requests(limit: Duration, counts: Vec<Count>) {
+    let deadline = Instant::now() + limit;
+    let (done, ended) = mpsc::channel();
+    let counting = thread::Builder::new().name("party-drain".into());
+    // On another thread, since nobody knows how long the program's own code takes.
+    let started = counting.spawn(move || {
+        if !counts.is_empty() && await_quiet(counts, deadline) {
+            let _ = done.send(());
+        }
+    });
+    let unknown = match started {
+        Ok(_) => ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected),
+        Err(_) => true,
+    };
+    if unknown {
+        thread::sleep(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Returns whether there was no request for a moment before the deadline.
+fn await_quiet(mut counts: Vec<Count>, deadline: Instant) -> bool {
+    let mut quiet_since = None;
+    while Instant::now() < deadline {
+        let busy = catch_unwind(AssertUnwindSafe(|| {
+            counts.iter_mut().any(|count| count() > 0)
+        }));
+        let Ok(busy) = busy else {
+            log::warn!("the count of requests panicked, all of the drain time is waited for");
+            return false;
+        };
+        let now = Instant::now();
+        quiet_since = if busy {
+            None
+        } else {
+            quiet_since.or(Some(now))
+        };
+        if quiet_since.is_some_and(|since| now >= since + QUIET) {
+            return true;
+        }
+        thread::sleep(COUNT_EVERY);
+    }
+    false
 }
 
 fn report(result: crate::Result<()>) {
@@ -203,6 +283,63 @@ fn act_on(mut signals: Signals, left_alone: &[i32], shutdown: &Shutdown) {
         shutdown.run();
         if !left_alone.contains(&signal) {
             let _ = emulate_default_handler(signal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(300);
+
+    fn waited(limit: Duration, counts: Vec<Count>) -> Duration {
+        let began = Instant::now();
+        wait_for_requests(limit, counts);
+        began.elapsed()
+    }
+
+    #[test]
+    fn the_drain_ends_with_the_last_request() {
+        let requests = Arc::new(AtomicUsize::new(2));
+        let (under_way, counted) = (requests.clone(), Arc::new(AtomicUsize::new(0)));
+        let asked = counted.clone();
+        let count = move || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            under_way.load(Ordering::Relaxed)
+        };
+        let serving = thread::spawn(move || {
+            for left in [1, 0, 1, 0] {
+                let before = counted.load(Ordering::Relaxed);
+                while counted.load(Ordering::Relaxed) < before + 3 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                requests.store(left, Ordering::Relaxed);
+            }
+            Instant::now()
+        });
+        let waited = waited(LONG, vec![Box::new(|| 0), Box::new(count)]);
+        let last_ended = serving.join().unwrap();
+        assert!(
+            last_ended.elapsed() >= QUIET,
+            "somebody may still have come"
+        );
+        assert!(waited < LONG);
+    }
+
+    #[test]
+    fn where_requests_do_not_end_or_are_not_known_all_of_the_drain_is_waited_for() {
+        let busy: Count = Box::new(|| 1);
+        let panics: Count = Box::new(|| panic!("as expected"));
+        let hangs: Count = Box::new(|| {
+            thread::sleep(LONG);
+            0
+        });
+        for counts in [vec![], vec![busy], vec![panics], vec![hangs]] {
+            let waited = waited(SHORT, counts);
+            assert!(waited >= SHORT && waited < LONG / 2, "{waited:?}");
         }
     }
 }

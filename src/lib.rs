@@ -189,6 +189,7 @@
 //! |---|---|
 //! | [`registration`] | the registration side: what you call, and the thread that makes ZooKeeper agree with it |
 //! | [`discovery`] | the discovery side: what you call, the snapshots it answers from, and the thread that keeps them |
+//! | [`check`] | health checks that programs often need |
 //! | `guard` | leaves discovery before the program stops |
 //! | `zk` | the only place that knows ZooKeeper's protocol and the network; the registry inside the process too |
 //! | `model` | services, instances and URLs as plain values, without I/O |
@@ -199,7 +200,8 @@
 //! | `properties` | properties that hold for any input from outside, for tests alone |
 //!
 //! Each side is one session with one connection and two threads: `party-zk`, which receives and reconnects, and
-//! `party-register` or `party-discover`. Each listener has one more, `party-listen`.
+//! `party-register` or `party-discover`. Each listener has one more, `party-listen`, and each registration that lives by
+//! its check has two, `party-health` and `party-check`.
 //!
 //! # Limitations
 //!

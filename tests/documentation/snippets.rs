@@ -95,6 +95,59 @@ mod reliability {
     }
 }
 
+mod living {
+    use super::{Config, Service, alone, disconnect, registration};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[expect(dead_code, reason = "there is no server, and no environment")]
+    fn checked() -> party::Result<()> {
+        use party::{Service, check, registration};
+
+        let health = check::http("http://localhost:8080/health");
+        let users = registration::register_while_healthy(Service::new("users", 8080), health)?;
+
+        drop(users);
+        Ok(())
+    }
+
+    #[test]
+    fn a_registration_is_changed_switched_and_drained() -> party::Result<()> {
+        let _alone = alone();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let config = Config::new()
+            .connection_string("memory:living")
+            .environment("dev");
+        registration::connect_with(config.connect_in_background())?;
+        let service = Service::new("reports", 8081).id("a");
+        registration::register(service.clone())?;
+        registration::update(&service.clone().payload("busy".into()))?;
+
+        registration::set_enabled(&service, false)?; // listed, not picked
+        registration::set_enabled(&service, true)?;
+
+        let under_way = requests.clone();
+        let _party =
+            party::disconnect_on_drop().in_flight(move || under_way.load(Ordering::Relaxed));
+
+        disconnect()
+    }
+
+    #[test]
+    fn a_program_boots_before_zookeeper() -> party::Result<()> {
+        let _alone = alone();
+        let config = Config::new()
+            .connection_string("memory:living-boot")
+            .environment("dev");
+
+        registration::connect_with(config.connect_in_background())?;
+        let pending = registration::register_in_background(Service::new("jobs", 8082), || true)?;
+
+        pending.wait(std::time::Duration::from_secs(20))?;
+        disconnect()
+    }
+}
+
 mod configuration {
     #[expect(dead_code, reason = "there is no server of that name")]
     fn all_in_the_program() -> party::Result<()> {
@@ -166,7 +219,7 @@ mod faq {
 
         let service = Service::new("users", 8080).id("users-1");
         registration::register(service.clone().payload(json!({ "load": "low" })))?;
-        registration::register(service.payload(json!({ "load": "high" })))?;
+        registration::update(&service.payload(json!({ "load": "high" })))?;
         Ok(())
     }
 
