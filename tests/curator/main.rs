@@ -1,12 +1,14 @@
 //! The library beside Apache Curator, which registers, discovers and watches in a Java program of its own.
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     clippy::panic,
     reason = "a test fails by panicking"
 )]
 
 mod described;
 mod golden;
+mod living;
 mod peer;
 mod reading;
 #[path = "../zookeeper/support/mod.rs"]

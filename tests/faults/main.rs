@@ -17,6 +17,7 @@ mod child;
 mod clash;
 mod ensemble;
 mod faults;
+mod living;
 mod peer;
 mod program;
 mod row;

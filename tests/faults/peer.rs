@@ -3,6 +3,7 @@
 //! A peer reads commands from its standard input and ends with it, so none outlives the campaign.
 
 mod closures;
+mod living;
 mod providers;
 mod race;
 mod replacing;
@@ -107,6 +108,8 @@ pub(crate) fn run(args: &[String]) -> bool {
         "--peer-racer" => race::run(&link, count),
         "--peer-closures" => closures::run(&link, count),
         "--peer-providers" => providers::run(&link, count),
+        "--peer-living" => living::run(&link, count),
+        "--peer-booting" => living::boot(&link),
         "--peer-replacing" => replacing::run(&link, count),
         role => panic!("{role}"),
     }

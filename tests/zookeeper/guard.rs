@@ -9,6 +9,7 @@ use party_testing::{unique, until};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const ENDING: &str = "PARTY_TEST_ENDING";
@@ -19,6 +20,10 @@ const ENVIRONMENT: &str = "PARTY_TEST_ENVIRONMENT";
 const GONE: Duration = Duration::from_secs(1);
 /// Long enough that a loaded machine sees the program live on.
 const DRAIN: Duration = Duration::from_secs(4);
+/// Longer than anybody waits.
+const LONG_DRAIN: Duration = Duration::from_secs(600);
+/// The requests that a child serves.
+static REQUESTS: AtomicUsize = AtomicUsize::new(1);
 
 /// What the processes below run.
 #[test]
@@ -28,10 +33,10 @@ fn child() {
         return;
     };
     let of = |name| std::env::var(name).unwrap();
-    let drain = if ending == "drain" {
-        DRAIN
-    } else {
-        Duration::ZERO
+    let drain = match ending.as_str() {
+        "drain" => DRAIN,
+        "requests" => LONG_DRAIN,
+        _ => Duration::ZERO,
     };
     let config = config(&of(ADDRESS), &of(ENVIRONMENT)).drain(drain);
     registration::connect_with(config.clone()).unwrap();
@@ -39,6 +44,9 @@ fn child() {
     let guard = party::disconnect_on_drop();
     let _guard = match ending.as_str() {
         "signal" | "drain" => guard.on_signals(),
+        "requests" => guard
+            .on_signals()
+            .in_flight(|| REQUESTS.load(Ordering::Relaxed)),
         "handled" => {
             let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
             signal_hook::flag::register(signal_hook::consts::SIGTERM, flag.clone()).unwrap();
@@ -64,6 +72,11 @@ fn child() {
             panic!("as expected")
         }
         "return" => proceed(),
+        "requests" => {
+            proceed();
+            REQUESTS.store(0, Ordering::Relaxed);
+            std::thread::sleep(LONG_DRAIN);
+        }
         _ => std::thread::sleep(Duration::from_secs(60)),
     }
 }
@@ -195,6 +208,24 @@ fn the_program_lives_on_for_the_drain_time_after_it_left_discovery() {
         client.exists(&node).unwrap().is_none()
     });
     assert!(child.try_wait().unwrap().is_none(), "it still serves");
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+}
+
+#[test]
+fn the_drain_time_ends_with_the_last_request() {
+    let environment = unique("requests");
+    let client = Client::connect(shared()).unwrap();
+    let node = format!("/{environment}/instances/foo/1");
+    let mut child = start(shared(), &environment, "requests");
+    signal(child.id(), "-TERM");
+    until("the node is gone", Duration::from_secs(5), || {
+        client.exists(&node).unwrap().is_none()
+    });
+    assert!(child.try_wait().unwrap().is_none(), "it still serves");
+    drop(child.stdin.take());
+    until("it ends", Duration::from_secs(60), || {
+        child.try_wait().unwrap().is_some()
+    });
     assert_eq!(child.wait().unwrap().signal(), Some(15));
 }
 

@@ -14,5 +14,6 @@ mod footprint;
 mod guard;
 mod handles;
 mod listeners;
+mod living;
 mod registration;
 mod support;
