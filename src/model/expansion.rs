@@ -356,7 +356,7 @@ mod tests {
         let (mut parts, mut scan) = (Vec::new(), Scan::default());
         for (at, text) in spec.split(['{', '}']).enumerate() {
             if at % 2 == 1 {
-                parts.push(Part::variable(text, scan.position()));
+                parts.push(scan.variable(text));
                 continue;
             }
             if at == 2 && spec.starts_with("{scheme}://") {

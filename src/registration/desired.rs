@@ -9,6 +9,7 @@ use crate::side::Side;
 use crate::sync::{Condvar, Mutex};
 use crate::zk::Failure;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// One revision of a registration: its path and number.
