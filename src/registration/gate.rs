@@ -7,7 +7,7 @@ use crate::excerpt::excerpt;
 use crate::model::Service;
 use crate::registration::desired::Revision;
 use crate::registration::examiner::Examiner;
-use crate::registration::pending::{Clock, Shared};
+use crate::registration::progress::{Clock, Progress};
 use crate::registration::registrar::Registrar;
 use crate::registration::streak::{Streak, Turn};
 use crate::side::Side;
@@ -34,7 +34,7 @@ pub(super) struct Gate {
     pub(super) registrar: Weak<Registrar>,
     pub(super) service: Service,
     pub(super) id: String,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Progress>,
     pub(super) clock: Arc<dyn Clock>,
 }
 

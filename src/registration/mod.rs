@@ -28,6 +28,7 @@ mod examiner;
 mod gate;
 mod handle;
 mod pending;
+mod progress;
 mod reconciler;
 mod registrar;
 mod streak;

@@ -1,13 +1,13 @@
-//! Registrations that a health check decides about: the handle, and what it shares with the thread at work on it.
+//! Registrations that a health check decides about, as their callers hold them.
 
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use crate::model::Service;
 use crate::registration::examiner::{Check, Examiner};
 use crate::registration::gate::{Gate, Plan};
+use crate::registration::progress::{Clock, Progress};
 use crate::registration::registrar::Registrar;
 use crate::side::Side;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
@@ -15,21 +15,6 @@ use std::time::{Duration, Instant};
 
 /// Keeps a caller's `Duration::MAX` from overflowing the clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// The time between two attempts, so that tests need not wait for it.
-pub(crate) trait Clock: Send + Sync {
-    /// Waits on `changed` for `pause`, or less where it is notified.
-    fn wait(&self, changed: &Condvar, state: &mut MutexGuard<'_, State>, pause: Duration);
-}
-
-pub(crate) struct SystemClock;
-
-impl Clock for SystemClock {
-    fn wait(&self, changed: &Condvar, state: &mut MutexGuard<'_, State>, pause: Duration) {
-        let until = Instant::now() + pause;
-        while !state.cancelled && !changed.wait_until(state, until).timed_out() {}
-    }
-}
 
 /// A registration that waits in the background for its health check, and may go on being checked.
 ///
@@ -40,21 +25,7 @@ pub struct PendingRegistration {
     id: String,
     service: Service,
     registrar: Arc<Registrar>,
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-pub(crate) struct State {
-    cancelled: bool,
-    /// Why it is not registered yet, where ZooKeeper is away.
-    failure: Option<Error>,
-    outcome: Option<Result<()>>,
+    shared: Arc<Progress>,
 }
 
 impl PendingRegistration {
@@ -120,37 +91,6 @@ impl fmt::Debug for PendingRegistration {
     }
 }
 
-impl Shared {
-    fn cancel(&self, name: &str) {
-        let mut state = self.state.lock();
-        state.cancelled = true;
-        // Nobody is to wait for a check that is under way.
-        state
-            .outcome
-            .get_or_insert_with(|| Err(Error::cancelled(excerpt(name))));
-        self.changed.notify_all();
-    }
-
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.state.lock().cancelled
-    }
-
-    /// Notes why it is not registered yet, although its check says yes.
-    pub(super) fn fail(&self, failure: Error) {
-        self.state.lock().failure = Some(failure);
-    }
-
-    pub(super) fn finish(&self, outcome: Result<()>) {
-        self.state.lock().outcome.get_or_insert(outcome);
-        self.changed.notify_all();
-    }
-
-    /// Waits for `pause`, or until this is cancelled.
-    pub(super) fn pause(&self, clock: &dyn Clock, pause: Duration) {
-        clock.wait(&self.changed, &mut self.state.lock(), pause);
-    }
-}
-
 /// Starts the attempts on a thread of their own, so that a slow check delays nobody else.
 pub(crate) fn start(
     registrar: Arc<Registrar>,
@@ -161,7 +101,7 @@ pub(crate) fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<PendingRegistration> {
     Side::Registration.check_process()?;
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Progress::default());
     let examiner = Examiner::new(check, plan.health.map(|health| health.interval))?;
     let gate = Gate {
         registrar: Arc::downgrade(&registrar),
@@ -188,7 +128,9 @@ mod tests {
     use crate::config::{Config, Health, WhenSick};
     use crate::error::ErrorKind;
     use crate::registration::gate::BETWEEN_ATTEMPTS;
+    use crate::registration::progress::{State, SystemClock};
     use crate::zk::memory::registry;
+    use parking_lot::Condvar;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     const SOON: Duration = Duration::from_secs(10);
