@@ -198,6 +198,21 @@ mod faq {
     use super::{Config, alone, disconnect, discovery};
 
     #[test]
+    fn a_program_is_in_two_environments() -> party::Result<()> {
+        use party::{Config, Discovery, Registration, Service};
+
+        let live = Config::new().environment("live");
+        let staging = Config::new().environment("staging");
+        let in_live = Registration::connect(live.connection_string("memory:live"))?;
+        let from_staging = Discovery::connect(staging.connection_string("memory:staging"))?;
+        in_live.register(Service::new("orders", 8080))?;
+        println!("{:?}", from_staging.services()?);
+
+        assert_eq!(from_staging.services()?, Vec::<String>::new());
+        Ok(())
+    }
+
+    #[test]
     fn a_payload_is_changed_in_place() -> party::Result<()> {
         let _alone = alone();
         let config = Config::new()
