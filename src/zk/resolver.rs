@@ -173,6 +173,8 @@ mod tests {
             HashSet::from(["10.0.0.1:1", "[fd00::2]:2"].map(String::from))
         );
         assert_eq!(failures, [""; 0]);
+        let is_idle = |name: &Arc<Name>| !name.progress.lock().running;
+        assert!(resolver.0.iter().all(is_idle), "nothing is looked up");
     }
 
     #[test]

@@ -11,6 +11,7 @@ fn whatever_does_not_keep_to_the_protocol_ends_the_connection_and_nothing_else()
     for (what, bytes) in [
         ("nobody asked", ok(9)),
         ("another was first", ok(3)),
+        ("another was first and failed", reply(3, 1, -101, &[])),
         ("a ping that was not sent", ok(PING.0)),
         ("credentials that were not given", ok(AUTH.0)),
         ("a frame of nothing", vec![0; 4]),

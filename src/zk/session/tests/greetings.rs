@@ -44,6 +44,15 @@ fn every_connection_begins_with_the_credentials_and_is_none_without() {
 }
 
 #[test]
+fn a_new_session_that_is_refused_is_no_session_that_has_expired() {
+    let server = Server::new();
+    let running = Running::start(&server);
+    let mut greeting = server.greeted();
+    greeting.stream.write_all(&grant(Duration::ZERO)).unwrap();
+    running.until_down("refused a new session");
+}
+
+#[test]
 fn another_session_follows_one_that_has_expired() {
     let server = Server::new();
     let (running, stream) = Running::granted(&server, TIMEOUT);

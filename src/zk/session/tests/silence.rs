@@ -10,6 +10,8 @@ fn a_server_that_stays_silent_is_asked_for_a_sign_and_then_given_up() {
     stream.write_all(&ok(PING.0)).unwrap();
     // On the same connection, since it has answered once.
     assert_eq!(next(&mut stream), PING);
+    let more = stream.read(&mut [0; 1]);
+    assert_eq!(more.unwrap(), 0, "it is asked once");
     let mut greeting = server.greeted();
     let granted = Instant::now();
     greeting.stream.write_all(&grant(TIMEOUT)).unwrap();
