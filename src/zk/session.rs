@@ -238,7 +238,7 @@ impl Session {
 
     /// Receives until the session is closed. A connection that is lost before that is an error.
     fn receive(&self, connection: &Arc<NetworkConnection>, mut frames: Frames) -> io::Result<()> {
-        let (mut reported, mut is_introduced) = (0, false);
+        let (mut flood, mut is_introduced) = (Flood::default(), false);
         if !self.set_back {
             connection.send_credentials(&self.settings.auth);
         }
@@ -253,17 +253,17 @@ impl Session {
             while let Some(frame) = frames.next(connection.max_frame())? {
                 let (head, record) = protocol::head(frame).ok_or(ErrorKind::InvalidData)?;
                 if head.xid == EVENT_XID {
-                    reported += frame.len();
+                    flood.event(frame.len());
                     let path = protocol::event(record).into_iter();
                     path.for_each(|path| self.shared.inbox.changed(path));
                 } else {
-                    reported = 0;
+                    flood.reply();
                     if connection.answer(head, record)? {
                         return Ok(());
                     }
                 }
             }
-            thread::sleep(rest(reported, received.elapsed()));
+            thread::sleep(flood.rest(received.elapsed()));
         }
     }
 
@@ -282,13 +282,26 @@ impl Session {
     }
 }
 
-/// Returns how long to rest after so much work where so many bytes of events came since the last reply, to keep a server
-/// that reports without end from using the machine up.
-fn rest(reported: usize, worked: Duration) -> Duration {
-    let [shortest, longest] = RESTS;
-    match reported {
-        0..=BURST => Duration::ZERO,
-        _ => (worked * REST).clamp(shortest, longest),
+/// The bytes of events since the last reply, counted to keep a server that reports without end from using the machine up.
+#[derive(Default)]
+struct Flood(usize);
+
+impl Flood {
+    fn event(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_add(bytes);
+    }
+
+    fn reply(&mut self) {
+        self.0 = 0;
+    }
+
+    /// Returns how long to rest after so much work.
+    fn rest(&self, worked: Duration) -> Duration {
+        let [shortest, longest] = RESTS;
+        match self.0 {
+            0..=BURST => Duration::ZERO,
+            _ => (worked * REST).clamp(shortest, longest),
+        }
     }
 }
 

@@ -76,10 +76,14 @@ fn a_frame_that_trickles_ends_the_connection() {
 
 #[test]
 fn who_only_reports_is_listened_to_less_and_less() {
-    let (worked, more) = (Duration::from_millis(2), BURST + 1);
+    let (worked, mut flood) = (Duration::from_millis(2), Flood::default());
     let [shortest, longest] = RESTS;
-    assert_eq!(rest(BURST, worked), Duration::ZERO, "a burst is taken");
-    assert_eq!(rest(more, worked), worked * REST);
-    assert_eq!(rest(more, Duration::ZERO), shortest);
-    assert_eq!(rest(more, Duration::from_secs(9)), longest);
+    (0..8).for_each(|_| flood.event(BURST / 8));
+    assert_eq!(flood.rest(worked), Duration::ZERO, "a burst is taken");
+    flood.event(1);
+    assert_eq!(flood.rest(worked), worked * REST);
+    assert_eq!(flood.rest(Duration::ZERO), shortest);
+    assert_eq!(flood.rest(Duration::from_secs(9)), longest);
+    flood.reply();
+    assert_eq!(flood.rest(worked), Duration::ZERO, "who answers is heard");
 }
