@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
+/// The kind of error, with a text, that stands for credentials that the server refused.
+pub(super) const REFUSED: ErrorKind = ErrorKind::PermissionDenied;
 /// Requests under way at most. Far more than are ever sent in one go: these are of callers that waited no longer.
 pub(super) const MAX_IN_FLIGHT: usize = 1024;
 /// The oldest request must be answered within two session timeouts, however many pings are: three times the longest
@@ -175,7 +177,7 @@ impl NetworkConnection {
             // A connection without our credentials is none.
             Asked::Auth(scheme) if head.error != 0 => {
                 let why = format!("zookeeper refused the credentials of the scheme {scheme}");
-                return Err(io::Error::other(why));
+                return Err(io::Error::new(REFUSED, why));
             }
             Asked::Auth(_) | Asked::Ping => {}
             Asked::Close => return Ok(true),

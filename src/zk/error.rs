@@ -98,7 +98,8 @@ pub(super) fn phrase(error: io::Error) -> String {
         _ if is_timeout(&error) => "does not answer".into(),
         ErrorKind::UnexpectedEof => "the server ended the connection".into(),
         ErrorKind::InvalidData => "the server does not keep to the protocol of zookeeper".into(),
-        ErrorKind::Other => error.to_string(),
+        // Our own words, which may name things.
+        _ if error.get_ref().is_some() => error.to_string(),
         _ => error.to_string().to_lowercase(),
     }
 }

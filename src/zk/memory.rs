@@ -5,7 +5,7 @@
 
 use super::generation::Generation;
 use super::supervisor::Shared;
-use super::{Connection, Done, Request};
+use super::{Connection, Done, Failure, Request};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use state::{State, lost};
@@ -49,8 +49,11 @@ pub(super) fn keep(name: &str, session_timeout: Duration, shared: &Arc<Shared>) 
                     session.close(Instant::now());
                 }
             }
-            Link::Down(why) => shared.disconnected(why),
-            Link::Over => shared.disconnected("the session of memory has expired".into()),
+            Link::Down(why) => shared.disconnected(Failure::Lost(why)),
+            Link::Over => {
+                let why = "the session of memory has expired";
+                shared.disconnected(Failure::Lost(why.into()));
+            }
         });
         shared.ended();
     }

@@ -1,9 +1,8 @@
 //! The session of one side with an ensemble, on the thread that keeps it: dials, greets, receives, and takes the session
 //! to the next server.
 
-use super::Connection;
 use super::backoff::Backoff;
-use super::connection::NetworkConnection;
+use super::connection::{NetworkConnection, REFUSED};
 use super::dialer::{self, Dialer, Server};
 use super::error::phrase;
 use super::frames::Frames;
@@ -13,6 +12,7 @@ use super::protocol::{self, EVENT_XID, OPEN, PROTECTED};
 use super::reply_timeout::ReplyTimeout;
 use super::supervisor::Shared;
 use super::transport::Transport;
+use super::{Connection, Failure};
 use crate::config::Settings;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl Session {
                         self.begin_anew();
                     }
                 }
-                Err(why) => self.shared.disconnected(why),
+                Err(why) => self.shared.disconnected(Failure::Lost(why)),
             }
             self.shared.pause(self.backoff.pause());
         }
@@ -199,7 +199,7 @@ impl Session {
                 Ok(None) if is_new && Instant::now() >= sign => {
                     dialer::probe(server.address, Instant::now() + SIGN_WITHIN)?;
                     let why = format!("{}: has not granted a session yet", server.address);
-                    self.shared.disconnected(why);
+                    self.shared.disconnected(Failure::Lost(why));
                     sign = Instant::now() + SIGN_EVERY;
                 }
                 Ok(None) => {}
@@ -224,6 +224,10 @@ impl Session {
         let connection = Arc::new(NetworkConnection::new(transport, access, outlasting));
         let ended = self.receive(&connection, frames);
         let is_over = ended.is_ok();
+        let failure = match &ended {
+            Err(error) if error.kind() == REFUSED && error.get_ref().is_some() => Failure::Refused,
+            _ => Failure::Lost,
+        };
         let why = ended.map_or_else(phrase, |()| "the session was closed".into());
         log::debug!(
             "session {:#x} has lost its connection: {why}",
@@ -231,7 +235,7 @@ impl Session {
         );
         self.lost_at = Instant::now();
         (self.zxid, self.reply_timeout) = connection.end(&why);
-        self.shared.disconnected(why);
+        self.shared.disconnected(failure(why));
         self.backoff.held(since, connection.has_answered());
         is_over
     }

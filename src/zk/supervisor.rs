@@ -52,7 +52,7 @@ struct Status {
     lost_at: Option<Instant>,
     losses: Throttle,
     /// Why there is no connection.
-    failure: String,
+    failure: Option<Failure>,
     /// Since when the session is to be ended.
     closing: Option<Instant>,
 }
@@ -66,7 +66,7 @@ impl Supervisor {
     ) -> io::Result<Supervisor> {
         let status = Status {
             session_timeout,
-            failure: "no server has answered yet".into(),
+            failure: Some(Failure::Lost("no server has answered yet".into())),
             ..Status::default()
         };
         let shared = Arc::new(Shared {
@@ -106,9 +106,11 @@ impl Supervisor {
             if status.closing.is_some() {
                 return Err(Failure::Lost("disconnected".into()));
             }
-            let waited = self.shared.changed.wait_until(&mut status, deadline);
-            if waited.timed_out() {
-                return Err(Failure::Lost(status.failure.clone()));
+            // Nothing to wait for: the next attempt has the same credentials.
+            let is_refused = matches!(status.failure, Some(Failure::Refused(_)));
+            let changed = &self.shared.changed;
+            if is_refused || changed.wait_until(&mut status, deadline).timed_out() {
+                return Err(status.failure.clone().unwrap_or(Failure::Timeout));
             }
         }
     }
@@ -123,7 +125,8 @@ impl Supervisor {
             excerpt(&settings.connection_string),
         );
         let deadline = Instant::now() + limit;
-        if let Err(failure) = self.wait(deadline.min(Instant::now() + WARN_AFTER))
+        if let Err(failure @ Failure::Lost(_)) =
+            self.wait(deadline.min(Instant::now() + WARN_AFTER))
             && limit > WARN_AFTER
         {
             let name = self.shared.name;
@@ -133,7 +136,13 @@ impl Supervisor {
         }
         self.wait(deadline).map(drop).map_err(|failure| {
             let name = self.shared.name;
-            Error::timeout(&format!("connecting {name} to {servers}"), limit).caused_by(failure)
+            match failure {
+                Failure::Refused(_) => Error::refused(&format!("to connect {name}"), failure),
+                _ => {
+                    let doing = format!("connecting {name} to {servers}");
+                    Error::timeout(&doing, limit).caused_by(failure)
+                }
+            }
         })
     }
 
@@ -285,10 +294,12 @@ impl Shared {
     }
 
     /// Notes why there is no connection, and withdraws the generation of a lost one.
-    pub(super) fn disconnected(&self, why: String) {
+    pub(super) fn disconnected(&self, failure: Failure) {
         let mut status = self.status.lock();
-        status.failure = why;
+        status.failure = Some(failure);
         let Some(_lost) = status.generation.take() else {
+            drop(status);
+            self.changed.notify_all();
             return;
         };
         let (name, now) = (self.name, Instant::now());

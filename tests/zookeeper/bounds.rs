@@ -184,3 +184,26 @@ fn a_connection_string_that_cannot_be_used_is_named() {
         ErrorKind::InvalidConfiguration
     );
 }
+
+#[test]
+fn credentials_that_are_refused_are_an_error_at_once() {
+    let _party = Party::unconnected();
+    let config = config(shared(), "dev").auth("nosuch", "secret");
+    let config = config.connection_timeout(Duration::from_secs(300));
+    for refused in [
+        within(TIMEOUT, "registration", || {
+            registration::connect_with(config.clone())
+        }),
+        within(TIMEOUT, "discovery", || {
+            discovery::connect_with(config.clone())
+        }),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("the scheme nosuch") && !text.contains("secret"),
+            "{text}"
+        );
+    }
+}
