@@ -1,10 +1,11 @@
 //! One connection over the network: the requests that are under way, and whether the server lives.
 
 use super::error::{SESSION_EXPIRED, SESSION_MOVED, phrase};
+use super::generation::{Connection, Done};
 use super::protocol::{self, AUTH_XID, Acl, Head, MAX_SMALL, Outgoing, PING_XID};
 use super::reply_timeout::ReplyTimeout;
 use super::transport::Transport;
-use super::{Connection, Done, Failure, Request};
+use super::{Failure, Request};
 use crate::excerpt::excerpt;
 use parking_lot::Mutex;
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! The handle for one connection of a session.
 
-use super::{Answer, Connection, Failure, Request};
+use super::{Answer, Failure, Request};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -10,7 +10,25 @@ use std::time::{Duration, Instant};
 /// thousand programs come back at once they make the queue of a server longer than its clients wait.
 const IN_FLIGHT: usize = 12;
 
-/// One connection of a session, from when it stands until it is lost. It never comes back: another takes its place,
+/// One connection of a session, until it is lost. Paths are absolute: a chroot is part of them.
+pub(crate) trait Connection: Send + Sync {
+    /// Sends a request. `done` is called exactly once: with the answer, or with [`Failure::Lost`] where the connection
+    /// is lost before that. It runs on this thread or on the one that receives, and must not block.
+    ///
+    /// Requests are carried out in the order in which they are sent. Where the network does not take them all by
+    /// `deadline`, the rest is sent later.
+    fn submit(&self, request: Request, deadline: Instant, done: Done);
+
+    /// Asks for the end of the session, and sends no request from now on.
+    fn close(&self, deadline: Instant);
+
+    fn is_lost(&self) -> bool;
+}
+
+/// Receives the outcome of a request.
+pub(crate) type Done = Box<dyn FnOnce(Answer) + Send>;
+
+/// The handle for one connection of a session, from when it stands until it is lost. It never comes back: another takes its place,
 /// of the same session where that lives on.
 #[derive(Clone)]
 pub(crate) struct Generation {

@@ -3,12 +3,13 @@
 //! It keeps the rules of ZooKeeper that this library depends on: sessions outlive their connections until they expire,
 //! watches are lost with the connection, requests of a session are carried out in their order.
 
-use super::generation::Generation;
+use super::generation::{Connection, Done, Generation};
 use super::supervisor::Shared;
-use super::{Connection, Done, Failure, Request};
+use super::{Failure, Request};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use state::{State, lost};
+pub(crate) use state::Signal;
+use state::{Link, Signals, State, lost};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -86,28 +87,6 @@ impl Registry {
         self.changed.notify_all();
         outbox.deliver();
     }
-}
-
-/// The connection of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// It has a connection, which is not the one it had if the number is another.
-    Up(u64),
-    /// There is no connection for now, for this reason.
-    Down(String),
-    /// The session has expired or was closed.
-    Over,
-}
-
-/// Receives what happens to a session.
-pub(crate) type Signals = Arc<dyn Fn(Signal<'_>) + Send + Sync>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal<'a> {
-    /// [`Session::link`] has changed.
-    Link,
-    /// The node at this path was created, changed or deleted.
-    Changed(&'a str),
 }
 
 /// One session on a registry. It comes back by itself after an outage, unless it has expired.

@@ -4,15 +4,14 @@
 use super::backoff::Backoff;
 use super::connection::{NetworkConnection, REFUSED};
 use super::dialer::{self, Dialer, Server};
-use super::error::phrase;
+use super::error::{Failure, phrase};
 use super::frames::Frames;
-use super::generation::Generation;
+use super::generation::{Connection, Generation};
 use super::handshake::SessionGrant;
 use super::protocol::{self, EVENT_XID, OPEN, PROTECTED};
 use super::reply_timeout::ReplyTimeout;
 use super::supervisor::Shared;
 use super::transport::Transport;
-use super::{Connection, Failure};
 use crate::config::Settings;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;

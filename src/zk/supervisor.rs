@@ -1,7 +1,7 @@
 //! Keeps a side connected, and gives out a generation for each of its connections.
 
 use super::generation::Generation;
-use super::{Answer, ConnectionState, Connector, Failure, Reply, Request};
+use super::{Answer, Failure, Reply, Request};
 use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
 use crate::excerpt::excerpt;
@@ -23,6 +23,23 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// The time after which whoever watches a program start is told what it waits for.
 const WARN_AFTER: Duration = Duration::from_secs(1);
+
+/// The state of the connection of one side of the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// This side was never connected, or has been disconnected.
+    Unconnected,
+    /// There is a session, and its server answers.
+    Connected,
+    /// The connection is lost for less than a session timeout: the session, and what it owns, may still be there.
+    Suspended,
+    /// There is no session, or there has been no connection for longer than the session timeout.
+    Lost,
+}
+
+/// Keeps a side connected, on the calling thread, until that is closed and its session has ended.
+pub(crate) type Connector = Box<dyn FnOnce(&Arc<Shared>) + Send>;
 
 /// Keeps one session after the other until it is closed or dropped.
 pub(crate) struct Supervisor {

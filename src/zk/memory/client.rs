@@ -1,7 +1,7 @@
 //! Requests as calls that wait for their answers, for tests to look at a registry and interfere with it.
 
-use super::state::lost;
-use super::{Link, Session};
+use super::Session;
+use super::state::{Link, lost};
 use crate::zk::{Answer, Failure, Mode, Node, Reply, Request, Stat};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Faults that tests inject into a registry, and questions that they ask of it.
 
-use super::state::State;
-use super::{Link, Registry, Session, Signals};
+use super::state::{Link, Signals, State};
+use super::{Registry, Session};
 use std::sync::Arc;
 use std::time::Duration;
 

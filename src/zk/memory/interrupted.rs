@@ -1,8 +1,9 @@
 //! A session whose calls are interrupted, each as a test says.
 
-use super::{Link, Session};
-use crate::zk::generation::Generation;
-use crate::zk::{Connection, Done, Failure, Request};
+use super::Session;
+use super::state::Link;
+use crate::zk::generation::{Connection, Done, Generation};
+use crate::zk::{Failure, Request};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ops::Deref;

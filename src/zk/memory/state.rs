@@ -1,11 +1,34 @@
 //! The tree of a registry, and the sessions on it.
 
-use super::{Link, Signal, Signals};
 use crate::zk::connection_string::is_path;
-use crate::zk::{Answer, Done, Failure, Mode, Node, Reply, Request, Stat};
+use crate::zk::generation::Done;
+use crate::zk::{Answer, Failure, Mode, Node, Reply, Request, Stat};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// The connection of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// It has a connection, which is not the one it had if the number is another.
+    Up(u64),
+    /// There is no connection for now, for this reason.
+    Down(String),
+    /// The session has expired or was closed.
+    Over,
+}
+
+/// Receives what happens to a session.
+pub(crate) type Signals = Arc<dyn Fn(Signal<'_>) + Send + Sync>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal<'a> {
+    /// The connection of the session has changed.
+    Link,
+    /// The node at this path was created, changed or deleted.
+    Changed(&'a str),
+}
 
 #[derive(Default)]
 pub(super) struct State {
