@@ -3,6 +3,7 @@
 use crate::inbox::Inbox;
 use crate::model::Service;
 use crate::registration::desired::{Desired, Revision};
+use crate::registration::entry::Content;
 use crate::registration::reconciler::{self, Reconciler};
 use crate::zk::generation::Generation;
 use crate::zk::memory::Registry;
@@ -59,6 +60,23 @@ fn register(desired: &Side, data: u8, permitted: &dyn Fn() -> bool) -> bool {
         desired.roll_back(&revisions[0]);
     }
     placed
+}
+
+/// Updates what is registered, if it still is, and waits for it.
+fn update(desired: &Side, data: u8) {
+    let Some((since, registered)) = desired.registered(PATH) else {
+        return;
+    };
+    let service = Service::new("foo", 1).payload(serde_json::json!(data));
+    let content = Content::from(service.in_place_of(&registered).unwrap());
+    if let Ok(Some(revision)) = desired.update(&(PATH.into(), since), content, far()) {
+        let _ = desired.wait(std::slice::from_ref(&revision), far());
+    }
+}
+
+fn switch(desired: &Side, on: bool) {
+    let revisions = desired.switch(|_| true, on).unwrap();
+    let _ = desired.wait_confirmed(&revisions, far());
 }
 
 fn unregister(desired: &Side) {
@@ -169,6 +187,42 @@ fn what_is_cancelled_does_not_stay_registered() {
                     cancelled.store(true, Ordering::SeqCst);
                     unregister(&other);
                 }),
+            ]
+        },
+        |node| assert_eq!(node, None),
+    );
+}
+
+#[test]
+fn updates_and_switches_at_once_are_all_there_in_the_end() {
+    in_many_orders(
+        |desired| {
+            assert!(register(&desired, 1, &|| true));
+            let [one, two, three] = [(); 3].map(|()| desired.clone());
+            vec![
+                thread::spawn(move || update(&one, 2)),
+                thread::spawn(move || update(&two, 3)),
+                thread::spawn(move || switch(&three, false)),
+            ]
+        },
+        |node| {
+            let data = String::from_utf8(node.unwrap()).unwrap();
+            let updated = data.contains("\"payload\":2") || data.contains("\"payload\":3");
+            assert!(updated && data.contains("\"enabled\":false"), "{data}");
+        },
+    );
+}
+
+#[test]
+fn an_update_of_what_is_unregistered_ends_and_nothing_is_left() {
+    in_many_orders(
+        |desired| {
+            assert!(register(&desired, 1, &|| true));
+            let (one, two) = (desired.clone(), desired.clone());
+            vec![
+                thread::spawn(move || update(&one, 2)),
+                thread::spawn(move || switch(&two, false)),
+                thread::spawn(move || unregister(&desired)),
             ]
         },
         |node| assert_eq!(node, None),
