@@ -34,7 +34,7 @@ pub(super) struct Gate {
     pub(super) registrar: Weak<Registrar>,
     pub(super) service: Service,
     pub(super) id: String,
-    pub(super) shared: Arc<Progress>,
+    pub(super) progress: Arc<Progress>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -42,7 +42,7 @@ impl Gate {
     pub(super) fn run(self, mut examiner: Examiner, plan: Plan) {
         match (self.attempt(&mut examiner, plan), plan.health) {
             (Ok(revision), Some(health)) => {
-                self.shared.finish(Ok(()));
+                self.progress.finish(Ok(()));
                 self.watch(&revision, &mut examiner, health);
                 examiner.end();
             }
@@ -57,7 +57,7 @@ impl Gate {
                     log::log!(level, "{name} is not registered, giving up: {error}");
                 }
                 examiner.end();
-                self.shared.finish(outcome.map(drop));
+                self.progress.finish(outcome.map(drop));
             }
         }
     }
@@ -73,7 +73,7 @@ impl Gate {
             match examiner.ask().and_then(|()| self.register(&registrar)) {
                 Ok(revision) => return Ok(revision),
                 Err(error) if plan.is_patient && error.kind() == ErrorKind::Timeout => {
-                    self.shared.fail(error);
+                    self.progress.fail(error);
                     continue;
                 }
                 Err(error) if plan.is_patient && error.kind() != ErrorKind::Unhealthy => {
@@ -86,7 +86,7 @@ impl Gate {
             log::debug!("{name}: attempt {attempt} of {attempts} to register failed: {last}");
             if attempt < attempts {
                 drop(registrar);
-                self.shared.pause(&*self.clock, BETWEEN_ATTEMPTS);
+                self.progress.pause(&*self.clock, BETWEEN_ATTEMPTS);
             }
         }
         self.registrar()?;
@@ -94,7 +94,7 @@ impl Gate {
     }
 
     fn register(&self, registrar: &Registrar) -> Result<Revision> {
-        let permitted = || !self.shared.is_cancelled();
+        let permitted = || !self.progress.is_cancelled();
         registrar.register_one(&self.service, &self.id, &permitted)
     }
 
@@ -104,14 +104,14 @@ impl Gate {
             let registrar = self.registrar()?;
             match registrar.await_session(NOTICE_WITHIN) {
                 Ok(()) => return Ok(()),
-                Err(failure) => self.shared.fail(failure),
+                Err(failure) => self.progress.fail(failure),
             }
         }
     }
 
     /// Returns the registrar, unless there is nothing to register any more.
     fn registrar(&self) -> Result<Arc<Registrar>> {
-        if self.shared.is_cancelled() {
+        if self.progress.is_cancelled() {
             return Err(Error::cancelled(excerpt(self.service.name())));
         }
         let registrar = self.registrar.upgrade();
@@ -155,7 +155,7 @@ impl Gate {
                 return Some(registrar);
             }
             drop(registrar);
-            self.shared.pause(&*self.clock, left.min(NOTICE_WITHIN));
+            self.progress.pause(&*self.clock, left.min(NOTICE_WITHIN));
         }
     }
 

@@ -32,6 +32,7 @@ mod progress;
 mod reconciler;
 mod registrar;
 mod streak;
+mod task;
 
 pub use handle::Registration;
 pub use pending::PendingRegistration;

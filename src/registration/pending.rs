@@ -1,4 +1,4 @@
-//! Registrations that a health check decides about, as their callers hold them.
+//! The handle of a registration that a health check decides about.
 
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
@@ -11,10 +11,7 @@ use crate::side::Side;
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// Keeps a caller's `Duration::MAX` from overflowing the clock.
-const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
+use std::time::Duration;
 
 /// A registration that waits in the background for its health check, and may go on being checked.
 ///
@@ -25,7 +22,7 @@ pub struct PendingRegistration {
     id: String,
     service: Service,
     registrar: Arc<Registrar>,
-    shared: Arc<Progress>,
+    progress: Arc<Progress>,
 }
 
 impl PendingRegistration {
@@ -43,22 +40,9 @@ impl PendingRegistration {
     /// [`NotConnected`](crate::ErrorKind::NotConnected) when registration was disconnected.
     pub fn wait(&self, timeout: Duration) -> Result<String> {
         Side::Registration.check_process()?;
-        let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
-        let mut state = self.shared.state.lock();
-        loop {
-            if let Some(outcome) = &state.outcome {
-                return outcome.clone().map(|()| self.id.clone());
-            }
-            let changed = &self.shared.changed;
-            if changed.wait_until(&mut state, deadline).timed_out() {
-                let what = format!("{} is not yet registered", excerpt(self.service.name()));
-                let error = Error::timeout(&what, timeout);
-                return Err(match &state.failure {
-                    Some(failure) => error.caused_by(failure.clone()),
-                    None => error,
-                });
-            }
-        }
+        let what = format!("{} is not yet registered", excerpt(self.service.name()));
+        self.progress.wait(timeout, &what)?;
+        Ok(self.id.clone())
     }
 
     /// Returns whether the service is registered now. One that its check has taken out is not.
@@ -76,7 +60,7 @@ impl PendingRegistration {
     /// once; whatever was under way, the service does not stay registered.
     pub fn cancel(&self) {
         if Side::Registration.check_process().is_ok() {
-            self.shared.cancel(self.service.name());
+            self.progress.cancel(self.service.name());
             self.registrar.withdraw(&self.service, &self.id);
         }
     }
@@ -101,13 +85,13 @@ pub(crate) fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<PendingRegistration> {
     Side::Registration.check_process()?;
-    let shared = Arc::new(Progress::default());
+    let progress = Arc::new(Progress::default());
     let examiner = Examiner::new(check, plan.health.map(|health| health.interval))?;
     let gate = Gate {
         registrar: Arc::downgrade(&registrar),
         service: service.clone(),
         id: id.clone(),
-        shared: shared.clone(),
+        progress: progress.clone(),
         clock,
     };
     thread::Builder::new()
@@ -118,7 +102,7 @@ pub(crate) fn start(
         id,
         service,
         registrar,
-        shared,
+        progress,
     })
 }
 
@@ -132,6 +116,7 @@ mod tests {
     use crate::zk::memory::registry;
     use parking_lot::Condvar;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::time::Instant;
 
     const SOON: Duration = Duration::from_secs(10);
 

@@ -1,9 +1,12 @@
-//! The progress of a health-gated registration, shared by its handle and the thread at work on it.
+//! The progress of a pending registration, which its thread notes and whoever holds it waits for.
 
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+/// Keeps a caller's `Duration::MAX` from overflowing the clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The time between two attempts, so that tests need not wait for it.
 pub(crate) trait Clock: Send + Sync {
@@ -22,19 +25,37 @@ impl Clock for SystemClock {
 
 #[derive(Default)]
 pub(crate) struct Progress {
-    pub(super) state: Mutex<State>,
-    pub(super) changed: Condvar,
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub(super) cancelled: bool,
+    cancelled: bool,
     /// Why it is not registered yet, where ZooKeeper is away.
-    pub(super) failure: Option<Error>,
-    pub(super) outcome: Option<Result<()>>,
+    failure: Option<Error>,
+    outcome: Option<Result<()>>,
 }
 
 impl Progress {
+    /// Waits for the outcome.
+    pub(super) fn wait(&self, timeout: Duration, what: &str) -> Result<()> {
+        let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
+        let mut state = self.state.lock();
+        loop {
+            if let Some(outcome) = &state.outcome {
+                return outcome.clone();
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                let error = Error::timeout(what, timeout);
+                return Err(match &state.failure {
+                    Some(failure) => error.caused_by(failure.clone()),
+                    None => error,
+                });
+            }
+        }
+    }
+
     pub(super) fn cancel(&self, name: &str) {
         let mut state = self.state.lock();
         state.cancelled = true;

@@ -3,18 +3,21 @@
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::registration::desired::Desired;
-use crate::registration::entry::{Goal, MIN_REWRITE_INTERVAL, Observed, Task, Written};
+use crate::registration::entry::MIN_REWRITE_INTERVAL;
+use crate::registration::task::{Goal, Task, Written};
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{Answer, Failure, Node, Reply, Request};
+use crate::zk::{Answer, Failure, Node, Request};
 use access::Access;
+use observe::observe;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use steps::{Open, Placed, Stage, Step};
 
 mod access;
+mod observe;
 mod steps;
 
 /// Audit interval: catches what watches miss.
@@ -349,41 +352,6 @@ pub(crate) fn create(
         }
         inbox.wake();
     });
-}
-
-/// Looks at nodes, with a watch, and at the data of those whose status does not tell enough.
-fn observe(
-    generation: &Generation,
-    tasks: Vec<Task>,
-) -> Vec<(Task, Result<Option<Observed>, Failure>)> {
-    let exists = |task: &Task| Request::Exists {
-        path: task.path.clone(),
-        watch: true,
-    };
-    let looked = generation.call_all(tasks.iter().map(exists).collect());
-    let looked = looked.into_iter().map(|looked| looked.map(Reply::status));
-    let looked: Vec<_> = tasks.into_iter().zip(looked).collect();
-    let owner = generation.owner();
-    let unclear = |(task, looked): &&(Task, Result<_, _>)| matches!(looked, Ok(Some(stat)) if task.needs_data(*stat, owner));
-    let paths = looked
-        .iter()
-        .filter(unclear)
-        .map(|(task, _)| task.path.clone());
-    let reads = paths.map(|path| Request::Read { paths: vec![path] });
-    let mut read = generation.call_all(reads.collect()).into_iter();
-    let found = |(task, looked): (Task, Result<_, _>)| {
-        let found = match looked {
-            Ok(Some(stat)) if task.needs_data(stat, owner) => match read.next() {
-                Some(read) => read
-                    .and_then(Reply::node)
-                    .map(|node| node.map(Observed::read)),
-                None => Ok(None),
-            },
-            looked => looked.map(|stat| stat.map(Observed::seen)),
-        };
-        (task, found)
-    };
-    looked.into_iter().map(found).collect()
 }
 
 #[cfg(all(test, interleave))]

@@ -1,7 +1,7 @@
 //! The requests for one task, step by step, each after the answers to the one before.
 
 use crate::model::path;
-use crate::registration::entry::{Goal, Observed, Task};
+use crate::registration::task::{Goal, Observed, Task};
 use crate::zk::{Answer, Failure, Mode, Node, Reply, Request};
 
 /// A task, and what is to be asked for it next.

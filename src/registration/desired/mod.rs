@@ -4,13 +4,15 @@
 use crate::config::WhenSick;
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
-use crate::registration::entry::{Content, Entry, Goal, Task, Written};
+use crate::registration::entry::{Content, Entry};
 use crate::side::Side;
 use crate::sync::{Condvar, Mutex};
 use crate::zk::Failure;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+mod work;
 
 /// One revision of a registration: its path and number.
 pub(crate) type Revision = (String, u64);
@@ -286,153 +288,6 @@ impl Desired {
     pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().closed
     }
-
-    /// Returns those of the paths of which nothing is known.
-    pub(crate) fn without_entry(&self, mut paths: Vec<String>) -> Vec<String> {
-        let state = self.state.lock();
-        paths.retain(|path| !state.entries.contains_key(path));
-        paths
-    }
-
-    pub(crate) fn mark_dirty(&self, path: &str) {
-        if let Some(entry) = self.state.lock().entries.get_mut(path) {
-            entry.dirty = true;
-        }
-    }
-
-    pub(crate) fn mark_all_dirty(&self) {
-        self.state
-            .lock()
-            .entries
-            .values_mut()
-            .for_each(|entry| entry.dirty = true);
-    }
-
-    /// Returns the work on a new registration, for the thread that desires it. `None` where another thread is at work on
-    /// this path, or the node has to be looked at first: then it is the reconciler's.
-    pub(crate) fn start(&self, (path, revision): &Revision, now: Instant) -> Option<Task> {
-        let mut state = self.state.lock();
-        let entry = state.entries.get_mut(path)?;
-        let ours = entry.revision == *revision && entry.dirty && !entry.in_progress;
-        (ours && entry.is_new()).then(|| entry.start(path, now))
-    }
-
-    /// Returns everything that has to be looked at, and when the first that is held back is due.
-    pub(crate) fn tasks(&self, now: Instant) -> (Vec<Task>, Option<Instant>) {
-        let (mut tasks, mut due) = (Vec::new(), None::<Instant>);
-        for (path, entry) in self
-            .state
-            .lock()
-            .entries
-            .iter_mut()
-            .filter(|(_, entry)| entry.dirty && !entry.in_progress)
-        {
-            match entry.held_back_until().filter(|until| *until > now) {
-                Some(until) => due = Some(due.map_or(until, |due| due.min(until))),
-                None => tasks.push(entry.start(path, now)),
-            }
-        }
-        (tasks, due)
-    }
-
-    /// Notes that ZooKeeper holds what the task desired, `written` by us just now as this session and in this version
-    /// of the node.
-    pub(crate) fn confirm(&self, task: &Task, written: Option<(i64, i32)>, now: Instant) {
-        let mut state = self.state.lock();
-        let Some(entry) = state
-            .finish(task)
-            .filter(|entry| entry.since <= task.revision)
-        else {
-            return;
-        };
-        entry.confirmed = entry.confirmed.max(task.revision);
-        entry.meet(now);
-        if task.goal == Goal::Absent {
-            entry.written = None;
-        }
-        if let Some((owner, version)) = written {
-            let (data, at) = (task.data.clone(), now);
-            entry.written = Some(Written {
-                owner,
-                version,
-                data,
-                at,
-            });
-            entry.dirty = true;
-        }
-        if entry.revision == task.revision {
-            entry.failure = None;
-            if entry.withdrawn && !entry.is_in_doubt(now) {
-                state.entries.remove(&task.path);
-            }
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Notes that somebody else has switched our node, which stands as it was `found`. Returns what is left to do.
-    pub(crate) fn adopt(&self, task: &Task, on: bool, found: Written) -> Option<Task> {
-        let mut state = self.state.lock();
-        let (next, now) = (state.next_revision(), found.at);
-        let entry = state.finish(task)?;
-        entry.dirty = true;
-        if task.revision < entry.since || entry.goal() == Goal::Absent {
-            return None;
-        }
-        entry.written = Some(found);
-        entry.switch(next, on);
-        Some(entry.start(&task.path, now))
-    }
-
-    /// Notes that the task could not be done, to be tried again. Returns whether anybody relies on it. `write` is the
-    /// version of the node that a write would lead to.
-    pub(crate) fn failed(
-        &self,
-        task: &Task,
-        failure: &Failure,
-        write: Option<i32>,
-        now: Instant,
-        in_doubt: Duration,
-    ) -> bool {
-        let mut state = self.state.lock();
-        let Some(entry) = state.finish(task) else {
-            return false;
-        };
-        entry.dirty = true;
-        if failure.leaves_doubt() {
-            let write = write.map(|version| task.lost_write(version));
-            entry.lose_write(now + in_doubt, write);
-        }
-        if entry.revision == task.revision {
-            entry.failure = Some(failure.clone());
-        }
-        let acknowledged = entry.acknowledged && entry.goal() == Goal::Present;
-        drop(state);
-        self.changed.notify_all();
-        acknowledged
-    }
-
-    /// Notes that the node of another live session is left standing, until that is gone.
-    pub(crate) fn yield_to_other(&self, task: &Task) {
-        let mut state = self.state.lock();
-        if let Some(entry) = state.finish(task)
-            && entry.revision == task.revision
-        {
-            let why = "a live session of another program keeps registering this id";
-            entry.failure = Some(Failure::Refused(why.into()));
-            entry.confirmed = 0;
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Notes that another session had put its own node in the place of one that was relied upon. Returns whether we
-    /// give way from now on, `None` where nobody has relied on the node yet.
-    pub(crate) fn record_conflict(&self, path: &str, now: Instant) -> Option<bool> {
-        let mut state = self.state.lock();
-        let entry = state.entries.get_mut(path)?;
-        (entry.acknowledged || entry.yields()).then(|| entry.record_conflict(now))
-    }
 }
 
 impl State {
@@ -465,13 +320,6 @@ impl State {
             entry.acknowledged = true;
             entry.previous = None;
         }
-    }
-
-    /// Notes that nobody is at work on this task any more.
-    fn finish(&mut self, task: &Task) -> Option<&mut Entry> {
-        let entry = self.entries.get_mut(&task.path)?;
-        entry.in_progress = false;
-        Some(entry)
     }
 
     fn next_revision(&mut self) -> u64 {

@@ -3,7 +3,7 @@
 //! Whatever happens (a registration, a new session, a node changed by somebody else, an audit that is due), the
 //! thread runs the same comparison: what is desired against what is ours in ZooKeeper. There is no second path.
 
-use crate::config::{DISCONNECT_WITHIN, Settings, WhenSick};
+use crate::config::{DISCONNECT_WITHIN, Settings};
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
@@ -24,6 +24,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+mod changes;
 
 const SIDE: Side = Side::Registration;
 
@@ -134,19 +136,6 @@ impl Registrar {
             .ok_or_else(|| Error::cancelled(excerpt(service.name())))
     }
 
-    /// Returns whether what was registered with this revision still is, be it sick or not.
-    pub(crate) fn has(&self, registration: &Revision) -> bool {
-        self.desired.is_registered(registration)
-    }
-
-    /// Takes a registration out or switches it off while its check fails, and back with `None`. Returns whether it still
-    /// is registered.
-    pub(crate) fn set_sick(&self, registration: &Revision, sick: Option<WhenSick>) -> bool {
-        let is_registered = self.desired.set_sick(registration, sick);
-        self.inbox.wake();
-        is_registered
-    }
-
     /// Waits for a session.
     pub(crate) fn await_session(&self, limit: Duration) -> Result<()> {
         let session = self.supervisor.wait(Instant::now() + limit);
@@ -203,60 +192,6 @@ impl Registrar {
         services.iter().map(content).collect()
     }
 
-    /// Has the registration of the service's id hold what the service says now. Fails where there is none.
-    pub(crate) fn update(&self, service: &Service) -> Result<()> {
-        Side::Registration.check_process()?;
-        let deadline = Instant::now() + self.settings.connection_timeout;
-        let revision = self.begin_update(service, deadline)?;
-        self.inbox.wake();
-        let waited = self.desired.wait(std::slice::from_ref(&revision), deadline);
-        waited.map_err(|(path, outcome)| {
-            self.desired.roll_back(&revision);
-            self.inbox.wake();
-            self.explain(UPDATE, path, outcome)
-        })
-    }
-
-    fn begin_update(&self, service: &Service, deadline: Instant) -> Result<Revision> {
-        service.validate()?;
-        let Some(id) = service.id_or_none() else {
-            let expected = "the id of a registration, which registering has returned";
-            return Err(Error::invalid_service("id", None::<&str>, expected));
-        };
-        let path = self.path_of(service.name(), id);
-        let Some((since, registered)) = self.desired.registered(&path) else {
-            return Err(self.not_registered(service.name(), id));
-        };
-        let content = Content::from(service.in_place_of(&registered)?);
-        let revision = self
-            .desired
-            .update(&(path.clone(), since), content, deadline);
-        let revision = revision.map_err(|outcome| self.explain(UPDATE, &path, outcome))?;
-        revision.ok_or_else(|| self.not_registered(service.name(), id))
-    }
-
-    fn not_registered(&self, name: &str, id: &str) -> Error {
-        if self.is_closed() {
-            return Error::not_connected(SIDE.name());
-        }
-        let expected = format!("one under which {name} is registered by this program");
-        Error::invalid_service("id", id, &expected)
-    }
-
-    /// Switches what was registered here on or off, as `unregister` would find it, and returns whether there is any.
-    pub(crate) fn set_enabled(&self, service: &Service, on: bool) -> Result<bool> {
-        Side::Registration.check_process()?;
-        Service::check_name(service.name())?;
-        let deadline = Instant::now() + self.settings.connection_timeout;
-        let revisions = self
-            .desired
-            .switch(|instance| matches(service, instance), on)?;
-        self.inbox.wake();
-        let waited = self.desired.wait_confirmed(&revisions, deadline);
-        waited.map_err(|(path, outcome)| self.explain(SWITCH, path, outcome))?;
-        Ok(!revisions.is_empty())
-    }
-
     /// Takes out what was registered here under the service's name, and id or port where they are set. With an id
     /// that was not registered here, the node of that id is deleted.
     pub(crate) fn unregister(&self, service: &Service) -> Result<bool> {
@@ -298,11 +233,6 @@ impl Registrar {
 
     pub(crate) fn is_registered(&self, service: &Service, id: &str) -> bool {
         !process::is_forked() && self.desired.is_placed(&self.path_of(service.name(), id))
-    }
-
-    /// Returns whether the instance is registered and switched on.
-    pub(crate) fn is_enabled(&self, service: &Service, id: &str) -> bool {
-        !process::is_forked() && self.desired.is_on(&self.path_of(service.name(), id))
     }
 
     /// Returns whether ZooKeeper answers. There need not be anything registered yet: a program whose health page asks

@@ -1,0 +1,124 @@
+//! One comparison to make for an entry, and what it says of a node that was found.
+
+use crate::model::switch;
+use crate::zk::{Node, Stat};
+use std::sync::Arc;
+use std::time::Instant;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    Present,
+    Absent,
+}
+
+/// A node as we wrote it, or found it.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) owner: i64,
+    pub(crate) version: i32,
+    pub(crate) data: Arc<[u8]>,
+    pub(crate) at: Instant,
+}
+
+/// A write without an answer: the version of the node that it leads to, and its data.
+pub(super) type LostWrite = (i32, Arc<[u8]>);
+
+/// One comparison to make, as things stood when it began.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) path: String,
+    pub(crate) data: Arc<[u8]>,
+    pub(crate) goal: Goal,
+    pub(crate) revision: u64,
+    pub(super) written: Option<Written>,
+    /// Set where ZooKeeper has not yet been seen to agree with this revision.
+    pub(crate) is_pending: bool,
+    pub(super) yields: bool,
+    /// Set where the node can be created without looking first: it was never written, and we yield to nobody.
+    pub(crate) is_new: bool,
+    /// Set while a write that was lost may still be carried out.
+    pub(super) in_doubt: bool,
+    pub(super) lost: Vec<LostWrite>,
+}
+
+/// The state of a node as ZooKeeper reported it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Observed {
+    pub(crate) stat: Stat,
+    /// The data, where the status does not tell enough.
+    pub(crate) data: Option<Vec<u8>>,
+}
+
+impl Observed {
+    pub(crate) fn seen(stat: Stat) -> Observed {
+        Observed { stat, data: None }
+    }
+
+    pub(crate) fn read((data, stat): Node) -> Observed {
+        let data = Some(data);
+        Observed { stat, data }
+    }
+}
+
+impl Task {
+    /// Returns whether the node is as desired, given the session that owns our nodes.
+    pub(crate) fn is_met_by(&self, found: Option<&Observed>, owner: i64) -> bool {
+        match (self.goal, found) {
+            (Goal::Absent, found) => found.is_none(),
+            (Goal::Present, None) => false,
+            (Goal::Present, Some(Observed { stat, data })) => {
+                let same = data.as_ref().is_none_or(|data| **data == *self.data);
+                same && !self.is_pending && stat.owner == owner && self.is_as_written(*stat)
+            }
+        }
+    }
+
+    /// Returns whether nobody has touched the node since we wrote it.
+    fn is_as_written(&self, found: Stat) -> bool {
+        let written = self.written.as_ref();
+        written
+            .is_some_and(|written| (written.owner, written.version) == (found.owner, found.version))
+    }
+
+    /// Returns the version of our node to overwrite, where it stands as we wrote it and something else is desired now.
+    pub(crate) fn overwrites(&self, found: Option<Stat>, owner: i64) -> Option<i32> {
+        let found = found.filter(|found| found.owner == owner && self.is_as_written(*found))?;
+        (self.goal == Goal::Present && self.is_pending).then_some(found.version)
+    }
+
+    /// Returns how somebody else has switched our node, if that is all the difference that the edit made.
+    pub(crate) fn edit(&self, (data, stat): &Node, owner: i64) -> Option<bool> {
+        let written = self.written.as_ref()?;
+        // An earlier write of ours that came late is no edit.
+        let came_late = |(version, lost): &LostWrite| *version == stat.version && **lost == **data;
+        let is_ours = self.is_as_written(*stat) || self.lost.iter().any(came_late);
+        if is_ours || self.is_foreign(stat.owner, owner) {
+            return None;
+        }
+        let lost = self.lost.iter().map(|(_, lost)| lost);
+        let mut known = [&written.data, &self.data].into_iter().chain(lost);
+        known.find_map(|known| switch::edited(known, data))
+    }
+
+    /// Returns what is to be kept of a write of this task that has no answer.
+    pub(crate) fn lost_write(&self, version: i32) -> LostWrite {
+        (version, self.data.clone())
+    }
+
+    /// Returns whether owner and version do not tell enough: an earlier write of ours may have come late.
+    pub(crate) fn needs_data(&self, found: Stat, owner: i64) -> bool {
+        self.in_doubt && self.goal == Goal::Present && found.owner == owner
+    }
+
+    /// Returns whether the node of another program stays in the place of ours, after too many conflicts with it.
+    pub(crate) fn yields_to(&self, found: Stat, owner: i64) -> bool {
+        self.goal == Goal::Present && self.yields && self.is_foreign(found.owner, owner)
+    }
+
+    /// Returns whether this owner is the session of another program: not persistent, and not an earlier session of
+    /// ours.
+    pub(crate) fn is_foreign(&self, owner: i64, ours: i64) -> bool {
+        let before = self.written.as_ref().map(|written| written.owner);
+        owner != 0 && owner != ours && Some(owner) != before
+    }
+}
