@@ -18,7 +18,10 @@ pub(crate) const DRAIN: &str = "SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS";
 pub(crate) const SESSION_TIMEOUT: &str = "PARTY_SESSION_TIMEOUT_MILLIS";
 pub(crate) const CONNECTION_TIMEOUT: &str = "PARTY_CONNECTION_TIMEOUT_MILLIS";
 pub(crate) const ADDRESS: &str = "PARTY_ADDRESS";
-const OF_INTEREST: [&str; 10] = [
+pub(crate) const EJECTION: &str = "PARTY_EJECTION";
+pub(crate) const STRATEGY: &str = "PARTY_STRATEGY";
+pub(crate) const ZONE: &str = "PARTY_ZONE";
+const OF_INTEREST: [&str; 13] = [
     REGISTRATION_CONNECTION_STRING,
     DISCOVERY_CONNECTION_STRING,
     SHARED_CONNECTION_STRINGS[0],
@@ -29,6 +32,9 @@ const OF_INTEREST: [&str; 10] = [
     SESSION_TIMEOUT,
     CONNECTION_TIMEOUT,
     ADDRESS,
+    EJECTION,
+    STRATEGY,
+    ZONE,
 ];
 
 /// The variables this library reads, as they are.
@@ -54,6 +60,12 @@ pub(crate) struct Variables {
     pub(crate) connection_timeout: Option<String>,
     #[serde(rename = "party_address")]
     pub(crate) address: Option<String>,
+    #[serde(rename = "party_ejection")]
+    pub(crate) ejection: Option<String>,
+    #[serde(rename = "party_strategy")]
+    pub(crate) strategy: Option<String>,
+    #[serde(rename = "party_zone")]
+    pub(crate) zone: Option<String>,
 }
 
 impl Variables {

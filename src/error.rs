@@ -216,6 +216,14 @@ impl Error {
         Error::new(ErrorKind::System, "cannot start a background thread").caused_by(cause)
     }
 
+    pub(crate) fn all_tried(name: &str, tried: usize) -> Error {
+        let message = format!(
+            "Unable to find another instance of {}: all {tried} were tried",
+            excerpt(name)
+        );
+        Error::new(ErrorKind::NoInstance, message)
+    }
+
     pub(crate) fn timeout(what: &str, limit: Duration) -> Error {
         Error::new(
             ErrorKind::Timeout,

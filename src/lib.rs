@@ -45,7 +45,7 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 //!
-//! Each call picks one of the live instances at random. The first lookup of a name reads the service from ZooKeeper and
+//! Each lookup picks one of the live instances at random. The first lookup of a name reads the service from ZooKeeper and
 //! begins to watch it; every later one answers from memory, and goes on doing so while ZooKeeper is away. For more than
 //! a URL there is [`discovery::service_provider`], and to hear of changes [`discovery::on_change`]. Parameters that are
 //! kept in a variable are written with [`params!`].
@@ -53,8 +53,31 @@
 //! # Never keep a URL
 //!
 //! A URL is good for one call. Instances come and go, and calls should be spread over all of them. Do not put a URL
-//! into a field, a static, a cache or a client's configuration: ask for a new one each time, also before you retry a
-//! failed call.
+//! into a field, a static, a cache or a client's configuration: ask for a new one each time.
+//!
+//! # Call
+//!
+//! An instance may have died a moment ago. [`discovery::call`] hands a URL to a closure, and if that says so another
+//! one; [`discovery::begin`] does without a closure, and [`discovery::report`] tells of a call that failed to a plain
+//! URL. An instance that refuses connections, or fails more than its siblings, is not picked for a while, see
+//! [`Ejection`]. [`Strategy`] says how one of several is picked.
+//!
+//! ```
+//! use party::{Attempt, Config, Service, discovery, registration};
+//! use std::net::{TcpListener, TcpStream};
+//!
+//! let config = Config::new().connection_string("memory:crate-page-call").environment("dev");
+//! registration::connect_with(config.clone().address("127.0.0.1"))?;
+//! let listener = TcpListener::bind("127.0.0.1:0")?;
+//! registration::register(Service::new("users", listener.local_addr()?.port()))?;
+//!
+//! discovery::connect_with(config)?;
+//! let stream = discovery::call("users", &[], |url| {
+//!     TcpStream::connect(url.trim_start_matches("http://")).map_err(Attempt::Elsewhere)
+//! })?;
+//! # drop(stream);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # Shutdown
 //!
@@ -146,6 +169,9 @@
 //! | `PARTY_SESSION_TIMEOUT_MILLIS` | how long ZooKeeper keeps the nodes of a program it does not hear from, in ms | 15000 |
 //! | `PARTY_CONNECTION_TIMEOUT_MILLIS` | how long a call waits for ZooKeeper, in ms | 15000 |
 //! | `SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS` | the drain time of the guard, in ms | 0 |
+//! | `PARTY_EJECTION` | `off`: instances that calls fail on are picked like any other, see [`Ejection`] | `on` |
+//! | `PARTY_STRATEGY` | the [`Strategy`]: `random`, `round_robin`, `sticky` or `least_loaded` | `random` |
+//! | `PARTY_ZONE` | the zone of this program, whose instances are preferred, see [`Config::zone`] | none |
 //! | `DISCOVERY_OVERRIDE_<NAME>` | the URL that stands for a service; read once, at the first lookup | none |
 //!
 //! Precedence: the program ([`Service::address`], arguments of `connect_to`, setters of [`Config`],
@@ -201,15 +227,17 @@
 //!
 //! Each side is one session with one connection and two threads: `party-zk`, which receives and reconnects, and
 //! `party-register` or `party-discover`. Each listener has one more, `party-listen`, and each registration that lives by
-//! its check has two, `party-health` and `party-check`.
+//! its check has two, `party-health` and `party-check`; the discovery side has
+//! `party-reprobe` while instances are out.
 //!
 //! # Limitations
 //!
 //! - After `SIGKILL`, `abort`, a crash, a power cut, or a panic under `panic = "abort"`, a node stays until the session
 //!   times out. Callers meet refused connections until then.
-//! - A call that failed is not made again on another instance: that is up to you.
+//! - Calls are made by a client of your choice. Nothing is known of one that is neither made through
+//!   [`discovery::call`] or [`discovery::begin`] nor reported.
 //! - TLS and SASL to ZooKeeper are not supported. Schemes such as digest are, see [`Config::auth`].
-//! - There are no metrics, and instances are picked at random only.
+//! - There are no metrics.
 //! - A name once looked up is followed until [`discovery::disconnect`]. Do not look up names that come from outside.
 //! - A session lives on over an outage only as long as the ensemble keeps it. A server that was down starts all its
 //!   sessions anew, but one that is merely cut off, or stopped and goes on, ends those it has not heard of for a
@@ -252,8 +280,11 @@ mod sync;
 mod throttle;
 mod zk;
 
-pub use config::{Config, WhenSick};
-pub use discovery::{Change, Discovery, RejectedInstance, ServiceProvider};
+pub use config::{Config, Ejection, Strategy, WhenSick};
+pub use discovery::{
+    Attempt, Call, CallError, Change, Discovery, EjectedInstance, Outcome, RejectedInstance,
+    ServiceProvider, ServiceProviderBuilder,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{DisconnectGuard, disconnect_on_drop};
 pub use listener::Subscription;

@@ -3,14 +3,23 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// At most one message of a kind in this time.
+/// At most one message of a kind in this time, unless something else is asked for.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Lets one message of a kind pass now and then, and counts the others.
-#[derive(Debug, Default)]
+/// Lets a message of a kind pass now and then, and counts the others.
+#[derive(Debug)]
 pub(crate) struct Throttle {
-    passed: Option<Instant>,
+    most: usize,
+    every: Duration,
+    since: Option<Instant>,
+    passed: usize,
     held_back: usize,
+}
+
+impl Default for Throttle {
+    fn default() -> Throttle {
+        Throttle::new(1, EVERY)
+    }
 }
 
 /// The number of messages of the kind that were held back before one that passes, to be written behind it.
@@ -18,13 +27,27 @@ pub(crate) struct Throttle {
 pub(crate) struct HeldBack(usize);
 
 impl Throttle {
+    /// Lets at most so many messages pass in a time.
+    pub(crate) fn new(most: usize, every: Duration) -> Throttle {
+        Throttle {
+            most,
+            every,
+            since: None,
+            passed: 0,
+            held_back: 0,
+        }
+    }
+
     /// Returns whether a message may be logged, and how many like it were not since the last.
     pub(crate) fn pass(&mut self, now: Instant) -> Option<HeldBack> {
-        if self.passed.is_some_and(|at| now < at + EVERY) {
+        if self.since.is_none_or(|since| now >= since + self.every) {
+            (self.since, self.passed) = (Some(now), 0);
+        }
+        if self.passed == self.most {
             self.held_back += 1;
             return None;
         }
-        self.passed = Some(now);
+        self.passed += 1;
         Some(HeldBack(std::mem::take(&mut self.held_back)))
     }
 }
@@ -55,5 +78,8 @@ mod tests {
         let two = " (2 more like this since the last)";
         assert_eq!(pass(&mut throttle, 10).as_deref(), Some(two));
         assert_eq!(pass(&mut throttle, 20).as_deref(), Some(""));
+        let mut throttle = Throttle::new(2, Duration::from_secs(60));
+        let passed = [0, 1, 2, 59, 60].map(|at| pass(&mut throttle, at).is_some());
+        assert_eq!(passed, [true, true, false, false, true]);
     }
 }

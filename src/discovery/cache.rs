@@ -1,14 +1,14 @@
 //! Holds one followed service: the nodes as they were read, and the snapshot they make.
 
-use crate::discovery::snapshot::{RejectedInstance, Snapshot};
+use crate::discovery::snapshot::{Known, RejectedInstance};
 use crate::excerpt::excerpt;
 use crate::model::{Common, ServiceInstance};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The data of a child, `None` where it is gone, or the reason why it may not be read.
-pub(crate) type Read = Result<Option<Vec<u8>>, String>;
+/// The data of a child and the transaction that created it, `None` where it is gone, or the reason why it may not be read.
+pub(crate) type Read = Result<Option<(Vec<u8>, i64)>, String>;
 
 /// One service, as the updater knows it.
 #[derive(Default)]
@@ -30,17 +30,17 @@ pub(crate) struct Cache {
     pub(crate) unpublished: bool,
     /// Until when the instances that could be picked last are picked, although they are gone.
     pub(crate) grace_until: Option<Instant>,
-    /// The snapshot that the view is to show next.
-    pub(crate) fresh: Option<Arc<Snapshot>>,
+    /// What is known now, for the view to show next.
+    pub(crate) fresh: Option<Arc<Known>>,
 }
 
 impl Cache {
-    /// Makes a new snapshot, where there is something new and everything of it was read. Where nothing can be picked
+    /// Notes what is known now, where there is something new and everything of it was read. Where nothing can be picked
     /// any more, what could be before and is gone still is: until it `lingers` no more, or from now until
     /// `new_grace_until`.
     pub(crate) fn refresh(
         &mut self,
-        before: Option<&Arc<Snapshot>>,
+        before: Option<&Known>,
         grace: Option<Instant>,
         new_grace_until: Instant,
     ) {
@@ -58,23 +58,26 @@ impl Cache {
                 znode: znode.clone(),
                 reason: reason.clone(),
             });
-        let mut snapshot =
-            Snapshot::after(before.map(|before| &**before), listed, rejected.collect());
+        let mut known = Known {
+            listed,
+            rejected: rejected.collect(),
+            gone: Vec::new(),
+        };
         self.grace_until = None;
-        if snapshot.pickable.is_empty() && !grace_is_over {
-            snapshot.pickable = self.gone(before);
+        if known.candidates().next().is_none() && !grace_is_over {
+            known.gone = self.gone(before);
             let grace = grace.unwrap_or(new_grace_until);
-            self.grace_until = (!snapshot.pickable.is_empty()).then_some(grace);
+            self.grace_until = (!known.gone.is_empty()).then_some(grace);
         }
-        self.fresh = Some(Arc::new(snapshot));
+        self.fresh = Some(Arc::new(known));
     }
 
     /// Returns what could be picked before and is gone, or something that cannot be used stands in its place: not what
     /// was switched off.
-    fn gone(&self, before: Option<&Arc<Snapshot>>) -> Vec<Arc<ServiceInstance>> {
+    fn gone(&self, before: Option<&Known>) -> Vec<Arc<ServiceInstance>> {
         // By id: a znode may have another name.
         let listed: HashSet<&str> = self.instances.values().map(|listed| listed.id()).collect();
-        let known = before.into_iter().flat_map(|before| &before.pickable);
+        let known = before.into_iter().flat_map(Known::candidates);
         let gone = known.filter(|instance| !listed.contains(instance.id()));
         gone.cloned().collect()
     }
@@ -94,12 +97,15 @@ impl Cache {
         self.changed.remove(znode);
         self.unpublished = true;
         let size = match &read {
-            Ok(Some(data)) => data.len(),
+            Ok(Some((data, _))) => data.len(),
             _ => 0,
         };
         self.largest = self.largest.max(Some(size));
         let before = self.rejected.remove(znode);
-        let instance = |data: Vec<u8>| ServiceInstance::from_json(name, znode, &data);
+        let instance = |(data, created): (Vec<u8>, i64)| {
+            let read = ServiceInstance::from_json(name, znode, &data);
+            read.map(|instance| instance.created_by(created))
+        };
         match read.and_then(|data| data.map(instance).transpose()) {
             Ok(None) => {
                 self.instances.remove(znode);
@@ -149,22 +155,18 @@ mod tests {
     }
 
     fn apply(cache: &mut Cache, znode: &str, data: Option<&str>) -> Option<String> {
-        let data = data.map(|data| data.as_bytes().to_vec());
+        let data = data.map(|data| (data.as_bytes().to_vec(), 1));
         cache.apply("foo", znode, Ok(data))
     }
 
-    fn snapshot(cache: &mut Cache, before: Option<&Arc<Snapshot>>) -> Arc<Snapshot> {
+    fn known(cache: &mut Cache, before: Option<&Known>) -> Arc<Known> {
         cache.refresh(before, None, Instant::now() + Duration::from_secs(1));
         cache.fresh.take().unwrap()
     }
 
     fn rejected(cache: &mut Cache) -> Vec<String> {
-        let snapshot = snapshot(cache, None);
-        snapshot
-            .rejected
-            .iter()
-            .map(|one| one.to_string())
-            .collect()
+        let known = known(cache, None);
+        known.rejected.iter().map(|one| one.to_string()).collect()
     }
 
     #[test]
@@ -178,8 +180,8 @@ mod tests {
         apply(&mut cache, "b", None);
         assert_eq!(rejected(&mut cache), [""; 0]);
         apply(&mut cache, "c", Some(r#"{"address":"me@h"}"#));
-        let snapshot = snapshot(&mut cache, None);
-        assert_eq!((snapshot.listed.len(), snapshot.rejected.len()), (2, 1));
+        let known = known(&mut cache, None);
+        assert_eq!((known.listed.len(), known.rejected.len()), (2, 1));
         cache.list(["a".to_owned()].into());
         apply(&mut cache, "a", Some(GOOD));
         assert_eq!(rejected(&mut cache), [""; 0]);
@@ -212,10 +214,11 @@ mod tests {
     #[test]
     fn an_instance_with_another_id_than_its_znode_does_not_linger_when_it_is_switched_off() {
         let mut cache = cache(&[("i0000000001", GOOD)]);
-        let before = snapshot(&mut cache, None);
-        assert_eq!(before.pickable.len(), 1);
+        let before = known(&mut cache, None);
+        assert_eq!(before.candidates().count(), 1);
         let off = r#"{"id":"i","address":"h","port":1,"enabled":false}"#;
         apply(&mut cache, "i0000000001", Some(off));
-        assert!(snapshot(&mut cache, Some(&before)).pickable.is_empty());
+        let after = known(&mut cache, Some(&before));
+        assert_eq!(after.candidates().count(), 0);
     }
 }

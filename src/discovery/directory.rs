@@ -5,7 +5,9 @@
 
 use crate::config::{DISCONNECT_WITHIN, Settings};
 use crate::discovery::change::Change;
-use crate::discovery::snapshot::{Snapshot, View};
+use crate::discovery::selection::Selection;
+use crate::discovery::snapshot::{Known, Snapshot, View};
+use crate::discovery::strategy::Identity;
 use crate::discovery::subscriptions::{Interest, Subscriptions};
 use crate::discovery::updater::Updater;
 use crate::error::{Error, Result};
@@ -40,10 +42,11 @@ impl Directory {
         Side::Discovery.check_process()?;
         process::watch_forks();
         let (connector, chroot) = zk::connector(&settings)?;
-        let subscriptions = Arc::new(Subscriptions::new(path::instances(
-            &chroot,
-            &settings.environment,
-        )));
+        let subscriptions = Arc::new(Subscriptions::new(
+            path::instances(&chroot, &settings.environment),
+            Selection::new(&settings.choice, Identity::random()),
+            settings.choice.ejection,
+        ));
         let (inbox, timeout) = (Arc::new(Inbox::default()), settings.session_timeout);
         let supervisor = Supervisor::start(SIDE.name(), connector, timeout, inbox.clone())
             .map_err(Error::no_thread)?;
@@ -62,6 +65,33 @@ impl Directory {
         };
         directory.supervisor.await_first(&directory.settings)?;
         Ok(directory)
+    }
+
+    pub(crate) fn subscriptions(&self) -> &Arc<Subscriptions> {
+        &self.subscriptions
+    }
+
+    /// Returns on how many instances a call is tried.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.settings.choice.attempts
+    }
+
+    /// Waits until the view is another. Returns whether that was before the deadline, if there is one.
+    pub(crate) fn await_change(&self, seen: &Arc<View>, deadline: Option<Instant>) -> bool {
+        let mut state = self.subscriptions.state.lock();
+        while Arc::ptr_eq(&self.subscriptions.view.load(), seen) && !self.subscriptions.is_closed()
+        {
+            match deadline {
+                None => self.subscriptions.loaded.wait(&mut state),
+                Some(deadline) => {
+                    let waited = self.subscriptions.loaded.wait_until(&mut state, deadline);
+                    if waited.timed_out() {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
     }
 
     pub(crate) fn view(&self) -> arc_swap::Guard<Arc<View>> {
@@ -89,11 +119,12 @@ impl Directory {
         self.check_open()?;
         let snapshot = self.snapshot(name)?;
         snapshot.mark_used();
-        let picked = snapshot.pick().cloned();
+        let picked = snapshot.picks.pick().cloned();
         picked.ok_or_else(|| self.no_instance(name, &snapshot))
     }
 
-    fn snapshot(&self, name: &str) -> Result<Arc<Snapshot>> {
+    /// Returns the snapshot of the service, which is followed from now on. Waits for the first.
+    pub(crate) fn snapshot(&self, name: &str) -> Result<Arc<Snapshot>> {
         if let Some(snapshot) = self.view().get(name) {
             return Ok(snapshot.clone());
         }
@@ -101,7 +132,7 @@ impl Directory {
         self.load(name, |interest| interest.pinned = true)
     }
 
-    fn no_instance(&self, name: &str, snapshot: &Snapshot) -> Error {
+    pub(crate) fn no_instance(&self, name: &str, snapshot: &Snapshot) -> Error {
         let lost_for = self.supervisor.lost_since().map(|since| since.elapsed());
         let stale = lost_for.map_or_else(String::new, |lost_for| {
             format!(", as far as is known: the connection to zookeeper was lost {lost_for:.1?} ago")
@@ -167,7 +198,9 @@ impl Directory {
         let limit = self.settings.connection_timeout;
         let deadline = Instant::now() + limit;
         let mut state = self.subscriptions.state.lock();
-        claim(state.services.entry(name.to_owned()).or_default());
+        claim(self.subscriptions.interest(&mut state, name));
+        // A snapshot that is still there may lack instances that were out for an earlier interest.
+        self.subscriptions.pick_anew(&state, name);
         self.inbox.wake();
         loop {
             if self.subscriptions.is_closed() {
@@ -264,7 +297,6 @@ impl Directory {
             return Ok(());
         }
         self.subscriptions.close();
-        self.subscriptions.loaded.notify_all();
         self.inbox.wake();
         if self.supervisor.close(Instant::now() + within) {
             return Ok(());
@@ -278,9 +310,10 @@ fn changes(
     subscriptions: Arc<Subscriptions>,
     name: String,
 ) -> impl FnMut() -> Look<Change> + Send + 'static {
-    let mut known: Option<Arc<Snapshot>> = None;
+    let mut known: Option<Arc<Known>> = None;
     move || {
-        let newest = subscriptions.view.load().get(&name).cloned();
+        let view = subscriptions.view.load();
+        let newest = view.get(&name).map(|snapshot| snapshot.known.clone());
         let change = newest.as_ref().and_then(|newest| {
             let before = known.as_ref().map_or(&[][..], |known| &known.listed);
             let change = Change::between(before, &newest.listed);
@@ -335,7 +368,7 @@ mod tests {
         directory
             .view()
             .get("foo")
-            .map_or(0, |snapshot| snapshot.listed.len())
+            .map_or(0, |snapshot| snapshot.known.listed.len())
     }
 
     #[test]
@@ -395,7 +428,9 @@ mod tests {
         writer.set("/test/instances/foo/1", off, -1).unwrap();
         let is_off = || {
             let view = directory.view();
-            let listed = view.get("foo").map(|snapshot| snapshot.listed.clone());
+            let listed = view
+                .get("foo")
+                .map(|snapshot| snapshot.known.listed.clone());
             listed.is_some_and(|listed| !listed[0].can_be_picked())
         };
         until("it is known to be off", is_off);

@@ -1,11 +1,14 @@
 //! A client of the discovery side, for programs to hold.
 
-use crate::config::{Config, DISCONNECT_WITHIN};
+use crate::config::{Choice, Config, DISCONNECT_WITHIN};
+use crate::discovery::call::{self, Call};
 use crate::discovery::change::Change;
 use crate::discovery::directory::Directory;
+use crate::discovery::outcome::{Attempt, CallError, Outcome};
 use crate::discovery::overrides::Overrides;
-use crate::discovery::provider::ServiceProvider;
+use crate::discovery::provider::{ServiceProvider, ServiceProviderBuilder};
 use crate::discovery::snapshot::View;
+use crate::discovery::source::Source;
 use crate::error::{Error, Result};
 use crate::listener::Subscription;
 use crate::model::{ServiceInstance, suffix};
@@ -46,7 +49,7 @@ pub struct Discovery {
 }
 
 struct Inner {
-    overrides: Overrides,
+    overrides: Arc<Overrides>,
     /// The view of the directory, for lookups to find in one step. Where it is empty, they ask the directory.
     view: Arc<Slot<View>>,
     directory: Slot<Directory>,
@@ -69,7 +72,7 @@ impl Discovery {
     pub(super) fn unconnected() -> Discovery {
         Discovery {
             inner: Arc::new(Inner {
-                overrides: Overrides::from_environment(),
+                overrides: Arc::new(Overrides::from_environment()),
                 view: Arc::new(Slot::empty()),
                 directory: Slot::empty(),
             }),
@@ -141,7 +144,68 @@ impl Discovery {
     /// # Errors
     /// As [`discovery::service_provider`](crate::discovery::service_provider).
     pub fn service_provider(&self, name: &str) -> Result<ServiceProvider> {
-        ServiceProvider::new(self.directory()?, name)
+        ServiceProvider::new(self.directory()?, self.inner.overrides.clone(), name)
+    }
+
+    /// Returns a builder of a provider that picks in a way of its own, see
+    /// [`discovery::provider`](crate::discovery::provider).
+    pub fn provider(&self, name: &str) -> ServiceProviderBuilder {
+        let Inner {
+            directory,
+            overrides,
+            ..
+        } = &*self.inner;
+        ServiceProviderBuilder::new(directory.get(), overrides.clone(), name)
+    }
+
+    /// Makes a call, on one instance after the other until one answers, see
+    /// [`discovery::call`](crate::discovery::call).
+    ///
+    /// # Errors
+    /// As [`discovery::call`](crate::discovery::call).
+    pub fn call<T, E>(
+        &self,
+        name: &str,
+        params: &[(&str, &dyn Display)],
+        mut call: impl FnMut(&str) -> std::result::Result<T, Attempt<E>>,
+    ) -> std::result::Result<T, CallError<E>> {
+        let begun = self.begin(name).map_err(CallError::Discovery)?;
+        call::make(begun, self.attempts(), |begun| {
+            Ok(call(&begun.build_url(params)?))
+        })
+    }
+
+    /// Makes a call for which a URL is not enough, see [`discovery::call_instance`](crate::discovery::call_instance).
+    ///
+    /// # Errors
+    /// As [`discovery::call_instance`](crate::discovery::call_instance).
+    pub fn call_instance<T, E>(
+        &self,
+        name: &str,
+        mut call: impl FnMut(&ServiceInstance) -> std::result::Result<T, Attempt<E>>,
+    ) -> std::result::Result<T, CallError<E>> {
+        let begun = self.begin(name).map_err(CallError::Discovery)?;
+        call::make(begun, self.attempts(), |begun| Ok(call(begun)))
+    }
+
+    /// Begins a call, see [`discovery::begin`](crate::discovery::begin).
+    ///
+    /// # Errors
+    /// As [`discovery::begin`](crate::discovery::begin).
+    pub fn begin(&self, name: &str) -> Result<Call> {
+        match self.inner.overrides.find(name)? {
+            Some(found) => Ok(Call::to_override(name, found, self.attempts())),
+            None => Call::begin(self.source(self.directory()?, name)),
+        }
+    }
+
+    /// Reports how a call went to a URL of this handle, see [`discovery::report`](crate::discovery::report).
+    pub fn report(&self, name: &str, url: &str, outcome: Outcome) -> bool {
+        match (self.inner.overrides.find(name), self.inner.directory.get()) {
+            (Ok(Some(found)), _) => found.leads_to(url),
+            (_, Some(directory)) => self.source(directory, name).report_url(url, outcome),
+            (_, None) => false,
+        }
     }
 
     /// Has `listener` called with each change of a service, see [`discovery::on_change`](crate::discovery::on_change).
@@ -225,7 +289,7 @@ impl Discovery {
             && let Some(snapshot) = view.get(name)
         {
             snapshot.mark_used();
-            if let Some(instance) = snapshot.pick() {
+            if let Some(instance) = snapshot.picks.pick() {
                 return build(instance);
             }
         }
@@ -236,6 +300,19 @@ impl Discovery {
     #[cold]
     fn instance_of_directory(&self, name: &str) -> Result<Arc<ServiceInstance>> {
         self.directory()?.instance(name)
+    }
+
+    fn source(&self, directory: Arc<Directory>, name: &str) -> Source {
+        Source::by_name(directory, self.inner.overrides.clone(), name)
+    }
+
+    /// Returns on how many instances a call is tried.
+    fn attempts(&self) -> u32 {
+        let directory = self.inner.directory.get();
+        directory.map_or_else(
+            || Choice::default().attempts,
+            |directory| directory.attempts(),
+        )
     }
 
     fn directory(&self) -> Result<Arc<Directory>> {

@@ -24,25 +24,38 @@
 use crate::config::Config;
 use crate::error::Result;
 use crate::listener::Subscription;
+use crate::model::ServiceInstance;
 use crate::zk::ConnectionState;
 use once_cell::sync::Lazy;
 
 mod batches;
 mod cache;
+mod call;
 mod change;
 mod directory;
+mod ejection;
 mod handle;
+mod outcome;
 pub(crate) mod overrides;
+mod pool;
+mod prober;
 mod provider;
+mod reports;
+mod selection;
 mod snapshot;
+mod source;
+mod strategy;
 mod subscriptions;
 #[cfg(test)]
 mod testing;
 mod updater;
 
+pub use call::Call;
 pub use change::Change;
 pub use handle::Discovery;
-pub use provider::ServiceProvider;
+pub use outcome::{Attempt, CallError, Outcome};
+pub use provider::{ServiceProvider, ServiceProviderBuilder};
+pub use reports::EjectedInstance;
 pub use snapshot::RejectedInstance;
 
 /// The handle behind the functions of this module.
@@ -121,7 +134,95 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
     DEFAULT.base_url(name, suffix)
 }
 
-/// Follows a service, and returns a provider of its instances. Overrides play no part.
+/// Makes a call: picks an instance, builds a URL to it as [`url`] does, and hands that to `call`, on one instance after
+/// the other until one answers.
+///
+/// An [`Attempt::Elsewhere`] has the call made again, on an instance that it has not tried, at most
+/// [`attempts_per_call`](crate::Config::attempts_per_call) times in all. An [`Attempt::Final`] does not, and `?` makes one
+/// of an error: nothing is repeated that the program does not say may be. A refused connection can go elsewhere always; a
+/// call that may have been carried out, such as one that timed out, only where it does no harm twice.
+///
+/// The library hears how each attempt went. An instance on which calls fail that succeed on others is not picked for a
+/// while; one that refuses connections is not until it accepts one, which this library tries by itself. See
+/// [`Ejection`](crate::Ejection). The last instance of a service and an override are always picked; an override is tried
+/// as often.
+///
+/// # Errors
+/// [`CallError::Discovery`] where nobody could be called, for the reasons of [`url`], and [`CallError::Call`] with the
+/// error of the last attempt.
+///
+/// # Examples
+/// ```
+/// use party::{Attempt, Config, Service, discovery, registration};
+/// use std::{io, net::{TcpListener, TcpStream}};
+///
+/// # let config = Config::new().connection_string("memory:docs-call-fn").environment("dev").address("127.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// registration::register(Service::new("users", listener.local_addr()?.port()))?;
+/// # let closed = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+/// registration::register(Service::new("users", closed))?; // nobody listens there
+/// # discovery::connect_with(config)?;
+///
+/// for _ in 0..100 {
+///     discovery::call("users", &[], |url| {
+///         let authority = url.trim_start_matches("http://");
+///         TcpStream::connect(authority).map_err(Attempt::Elsewhere)
+///     })?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn call<T, E>(
+    name: &str,
+    params: &[(&str, &dyn std::fmt::Display)],
+    call: impl FnMut(&str) -> std::result::Result<T, Attempt<E>>,
+) -> std::result::Result<T, CallError<E>> {
+    DEFAULT.call(name, params, call)
+}
+
+/// Makes a call as [`call`] does, for which a URL is not enough.
+///
+/// Where there is an override, the instance has its host, and the port of its scheme where it names none.
+///
+/// # Errors
+/// As [`call`].
+pub fn call_instance<T, E>(
+    name: &str,
+    call: impl FnMut(&ServiceInstance) -> std::result::Result<T, Attempt<E>>,
+) -> std::result::Result<T, CallError<E>> {
+    DEFAULT.call_instance(name, call)
+}
+
+/// Begins a call as [`call`] does, for programs to which a closure does not come handy: the [`Call`] is the instance to
+/// call, and is told how that went.
+///
+/// # Errors
+/// As [`url`], but for values.
+pub fn begin(name: &str) -> Result<Call> {
+    DEFAULT.begin(name)
+}
+
+/// Reports how a call went to a URL that [`url`] or [`base_url`] built. Returns whether the service has an instance with
+/// its scheme, host and port.
+///
+/// What follows from it is as for [`call`]. Successes need not be reported. An override is never taken out.
+///
+/// # Examples
+/// ```no_run
+/// use party::{Outcome, discovery};
+/// use std::net::TcpStream;
+///
+/// let url = discovery::base_url("users", "")?;
+/// if let Err(error) = TcpStream::connect(url.trim_start_matches("http://")) {
+///     discovery::report("users", &url, Outcome::from(&error));
+/// }
+/// # Ok::<(), party::Error>(())
+/// ```
+pub fn report(name: &str, url: &str, outcome: Outcome) -> bool {
+    DEFAULT.report(name, url, outcome)
+}
+
+/// Follows a service, and returns a provider of its instances, which picks as [`url`] does.
 ///
 /// Returns once the service has been read, at most after the connection timeout.
 ///
@@ -130,6 +231,28 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
 /// that cannot be one, and [`Timeout`](crate::ErrorKind::Timeout).
 pub fn service_provider(name: &str) -> Result<ServiceProvider> {
     DEFAULT.service_provider(name)
+}
+
+/// Returns a builder of a provider that picks in a way of its own.
+///
+/// # Examples
+/// ```
+/// use party::{Config, Service, Strategy, discovery, registration};
+///
+/// # let config = Config::new().connection_string("memory:docs-provider").environment("dev").address("127.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// registration::register(Service::new("users", 8080).metadata("version", "2"))?;
+/// registration::register(Service::new("users", 8081).metadata("version", "1"))?;
+/// # discovery::connect_with(config)?;
+/// let provider = discovery::provider("users")
+///     .strategy(Strategy::RoundRobin)
+///     .filter(|instance| instance.metadata("version").as_deref() == Some("2"))
+///     .build()?;
+/// assert_eq!(provider.url(&[])?, "http://127.0.0.1:8080");
+/// # Ok::<(), party::Error>(())
+/// ```
+pub fn provider(name: &str) -> ServiceProviderBuilder {
+    DEFAULT.provider(name)
 }
 
 /// Has `listener` called with each change of a service, and first with all that is registered.

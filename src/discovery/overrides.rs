@@ -27,6 +27,9 @@ type ByName = HashMap<String, Result<Arc<Override>>>;
 pub(crate) struct Override {
     /// Scheme, host and port, as they were given.
     base: String,
+    host: Box<str>,
+    port: u16,
+    is_secure: bool,
     /// The rest.
     spec: UriSpec,
 }
@@ -34,6 +37,23 @@ pub(crate) struct Override {
 impl Override {
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Returns the instance that the URL stands for, with the port that its scheme has by default.
+    pub(crate) fn instance(&self, name: &str) -> ServiceInstance {
+        let (port, is_secure) = (self.port, self.is_secure);
+        ServiceInstance::new(Fields {
+            address: Some(self.host.clone()),
+            port: (!is_secure).then_some(port),
+            ssl_port: is_secure.then_some(port),
+            uri_spec: Some(self.spec.clone()),
+            ..Fields::new(name, self.base.as_str())
+        })
+    }
+
+    /// Returns whether a URL goes to where this one does.
+    pub(crate) fn leads_to(&self, url: &str) -> bool {
+        self.instance("").is_at(url)
     }
 
     pub(crate) fn url(&self, name: &str, params: Params<'_>) -> Result<String> {
@@ -106,10 +126,10 @@ pub(crate) fn parse(setting: &str, url: &str) -> Result<Override> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid(EXPECTED))?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    if !known || !is_authority(authority) {
-        return Err(invalid(EXPECTED));
-    }
+    let is_secure = scheme.eq_ignore_ascii_case("https");
+    let known = is_secure || scheme.eq_ignore_ascii_case("http");
+    let location = host_and_port(authority).filter(|_| known);
+    let (host, port) = location.ok_or_else(|| invalid(EXPECTED))?;
     let spec = UriSpec::parse(path)
         .map_err(|why| invalid(&format!("{EXPECTED}; the path is no uri spec: {why}")))?;
     // The replacement character is what is left of a variable that was not Unicode.
@@ -118,29 +138,31 @@ pub(crate) fn parse(setting: &str, url: &str) -> Result<Override> {
     }
     Ok(Override {
         base: format!("{scheme}://{authority}"),
+        host: host.into(),
+        port: port.unwrap_or(if is_secure { 443 } else { 80 }),
+        is_secure,
         spec,
     })
 }
 
-fn is_authority(text: &str) -> bool {
+fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     let after = text.rfind(']').unwrap_or(0);
-    let (host, port) = match text.get(after..).and_then(|rest| rest.rfind(':')) {
-        Some(at) => (text.get(..after + at), text.get(after + at + 1..)),
-        None => (Some(text), None),
+    let (host, port) = match text.get(after..)?.rfind(':') {
+        Some(at) => (
+            text.get(..after + at)?,
+            Some(port(text.get(after + at + 1..)?)?),
+        ),
+        None => (text, None),
     };
-    let valid_port = port.is_none_or(is_port);
-    let clear = |host: &&str| host.starts_with('[') || !host.contains(':');
-    valid_port
-        && host
-            .filter(clear)
-            .and_then(crate::model::address_to_register)
-            .is_some()
+    let is_clear = host.starts_with('[') || !host.contains(':');
+    let host = is_clear.then(|| crate::model::address_to_register(host))?;
+    Some((host?, port))
 }
 
-fn is_port(text: &str) -> bool {
+fn port(text: &str) -> Option<u16> {
     // Parsing alone would let `+80` into the URL.
     let digits = text.bytes().all(|b| b.is_ascii_digit());
-    digits && text.parse::<u16>().is_ok_and(|port| port != 0)
+    text.parse().ok().filter(|port| digits && *port != 0)
 }
 
 #[cfg(test)]
@@ -201,6 +223,25 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn an_override_stands_for_an_instance_with_the_port_of_its_scheme() {
+        let instance = |url: &str| parse("test", url).unwrap().instance("foo");
+        let plain = instance("http://localhost/a/{b}");
+        assert_eq!(
+            (plain.address(), plain.port()),
+            (Some("localhost"), Some(80))
+        );
+        assert_eq!(plain.url(&[("b", &1)]).unwrap(), "http://localhost:80/a/1");
+        let secure = instance("https://[::1]:8443");
+        assert_eq!(
+            (secure.address(), secure.ssl_port()),
+            (Some("::1"), Some(8443))
+        );
+        assert_eq!(secure.url(&[]).unwrap(), "https://[::1]:8443");
+        let found = parse("test", "https://h/{x}").unwrap();
+        assert!(found.leads_to("https://h/y") && !found.leads_to("http://h/y"));
     }
 
     #[test]

@@ -1,54 +1,84 @@
-//! Picks instances of one service and lists them: the provider that a caller holds.
+//! Picks instances of one service, in a way of its own where that is asked for.
 
+use crate::config::{Strategy, checked_count};
+use crate::discovery::call::{self, Call};
 use crate::discovery::change::Change;
 use crate::discovery::directory::Directory;
+use crate::discovery::outcome::{Attempt, CallError, Outcome};
+use crate::discovery::overrides::Overrides;
+use crate::discovery::pool::{Filter, Pool};
+use crate::discovery::reports::EjectedInstance;
 use crate::discovery::snapshot::{RejectedInstance, Snapshot};
-use crate::error::Result;
+use crate::discovery::source::{Hold, Source};
+use crate::error::{Error, Result};
 use crate::listener::Subscription;
-use crate::model::{Service, ServiceInstance};
+use crate::model::{Params, ServiceInstance, suffix};
+use crate::side::Side;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// Picks an instance of one service at random.
+/// Picks instances of one service.
 ///
-/// Returned by [`service_provider`](crate::discovery::service_provider). It follows what is registered for as long as
-/// it lives, and answers from memory: no call of it waits for ZooKeeper. Dropping it ends that, unless the service was
-/// looked up by name.
+/// Returned by [`service_provider`](crate::discovery::service_provider) and
+/// [`provider`](crate::discovery::provider). It follows what is registered for as long as it or a clone of it lives, and
+/// answers from memory: no call of it waits for ZooKeeper. Dropping the last ends that, unless the service was looked up
+/// by name.
+///
+/// What is called goes to the override of the service where there is one; [`instance`](ServiceProvider::instance),
+/// [`instances`](ServiceProvider::instances), [`rejected`](ServiceProvider::rejected) and
+/// [`ejected`](ServiceProvider::ejected) say what ZooKeeper holds.
+#[derive(Clone)]
 pub struct ServiceProvider {
-    name: String,
-    directory: Arc<Directory>,
+    source: Source,
 }
 
 impl ServiceProvider {
-    pub(crate) fn new(directory: Arc<Directory>, name: &str) -> Result<ServiceProvider> {
-        Service::check_name(name)?;
-        directory.hold(name)?;
-        Ok(ServiceProvider {
-            name: name.to_owned(),
-            directory,
-        })
+    pub(crate) fn new(
+        directory: Arc<Directory>,
+        overrides: Arc<Overrides>,
+        name: &str,
+    ) -> Result<ServiceProvider> {
+        let hold = Hold::new(directory.clone(), name)?;
+        let mut source = Source::by_name(directory, overrides, name);
+        source.hold = Some(Arc::new(hold));
+        Ok(ServiceProvider { source })
     }
 
     /// Returns the name of the service.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.source.name
     }
 
-    /// Returns one of the instances that can be picked, chosen at random, or `None` where there is none.
+    /// Returns one of the instances that can be picked, or `None` where there is none.
     ///
     /// # Errors
     /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
     pub fn instance(&self) -> Result<Option<Arc<ServiceInstance>>> {
-        self.read(|snapshot| snapshot.pick().cloned())
+        // As short as it can be: this is what a program calls all the time.
+        let source = &self.source;
+        source.directory.check_open()?;
+        let view = source.directory.view();
+        let Some(snapshot) = view.get(&*source.name) else {
+            return Ok(None);
+        };
+        match &source.pool {
+            None => Ok(snapshot.picks.pick().cloned()),
+            Some(pool) => Ok(pool.read(snapshot, |own| own.picks.pick().cloned())),
+        }
     }
 
-    /// Returns all instances that are registered, those that are never picked among them: without an address or port,
-    /// or switched off.
+    /// Returns all instances that are registered and pass the filter, those that are never picked among them: without an
+    /// address or port, or switched off.
     ///
     /// # Errors
     /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
     pub fn instances(&self) -> Result<Vec<Arc<ServiceInstance>>> {
-        self.read(|snapshot| snapshot.listed.clone())
+        let mut listed = self.read(|snapshot| snapshot.known.listed.clone())?;
+        if let Some(pool) = &self.source.pool {
+            listed.retain(|instance| pool.passes(instance));
+        }
+        Ok(listed)
     }
 
     /// Returns the nodes below the service whose data are not used, each with the reason: no JSON, a port that is no
@@ -71,7 +101,144 @@ impl ServiceProvider {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn rejected(&self) -> Result<Vec<RejectedInstance>> {
-        self.read(|snapshot| snapshot.rejected.clone())
+        self.read(|snapshot| snapshot.known.rejected.clone())
+    }
+
+    /// Returns the instances that are registered and not picked at present, since calls to them fail. Empty once
+    /// discovery is disconnected.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// let provider = party::discovery::service_provider("user-sessions")?;
+    /// for ejected in provider.ejected() {
+    ///     println!("{ejected}");
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
+    pub fn ejected(&self) -> Vec<EjectedInstance> {
+        let out = self
+            .read(|snapshot| snapshot.out.clone())
+            .unwrap_or_default();
+        self.source
+            .directory
+            .subscriptions()
+            .ejected(self.name(), &out)
+    }
+
+    /// Builds a URL to one instance, as [`url`](crate::discovery::url) does.
+    ///
+    /// # Errors
+    /// As [`url`](crate::discovery::url).
+    pub fn url(&self, params: Params<'_>) -> Result<String> {
+        match self.source.overrides.find(self.name())? {
+            Some(found) => found.url(self.name(), params),
+            None => self.picked()?.url(params),
+        }
+    }
+
+    /// Returns scheme, address and port of one instance, with `suffix` appended, as
+    /// [`base_url`](crate::discovery::base_url) does.
+    ///
+    /// # Errors
+    /// As [`base_url`](crate::discovery::base_url).
+    pub fn base_url(&self, suffix: &str) -> Result<String> {
+        suffix::check(suffix)?;
+        match self.source.overrides.find(self.name())? {
+            Some(found) => Ok(suffix::append(found.base(), suffix)),
+            None => {
+                let picked = self.picked()?;
+                let base = picked.base_url().unwrap_or_default();
+                Ok(suffix::append(base, suffix))
+            }
+        }
+    }
+
+    /// Makes a call, on one instance after the other, as [`call`](crate::discovery::call) does.
+    ///
+    /// # Errors
+    /// As [`call`](crate::discovery::call).
+    pub fn call<T, E>(
+        &self,
+        params: Params<'_>,
+        mut call: impl FnMut(&str) -> std::result::Result<T, Attempt<E>>,
+    ) -> std::result::Result<T, CallError<E>> {
+        let begun = self.begin().map_err(CallError::Discovery)?;
+        call::make(begun, self.source.directory.attempts(), |begun| {
+            Ok(call(&begun.build_url(params)?))
+        })
+    }
+
+    /// Makes a call for which a URL is not enough, as [`call_instance`](crate::discovery::call_instance) does.
+    ///
+    /// # Errors
+    /// As [`call_instance`](crate::discovery::call_instance).
+    pub fn call_instance<T, E>(
+        &self,
+        mut call: impl FnMut(&ServiceInstance) -> std::result::Result<T, Attempt<E>>,
+    ) -> std::result::Result<T, CallError<E>> {
+        let begun = self.begin().map_err(CallError::Discovery)?;
+        call::make(begun, self.source.directory.attempts(), |begun| {
+            Ok(call(begun))
+        })
+    }
+
+    /// Begins a call, as [`begin`](crate::discovery::begin) does.
+    ///
+    /// # Errors
+    /// As [`begin`](crate::discovery::begin).
+    pub fn begin(&self) -> Result<Call> {
+        match self.source.overrides.find(self.name())? {
+            Some(found) => {
+                let attempts = self.source.directory.attempts();
+                Ok(Call::to_override(self.name(), found, attempts))
+            }
+            None => Call::begin(self.source.clone()),
+        }
+    }
+
+    /// Reports how a call went to a URL of this provider, as [`report`](crate::discovery::report) does.
+    pub fn report(&self, url: &str, outcome: Outcome) -> bool {
+        match self.source.overrides.find(self.name()) {
+            Ok(Some(found)) => found.leads_to(url),
+            _ => self.source.report_url(url, outcome),
+        }
+    }
+
+    /// Waits until at least so many instances can be picked.
+    ///
+    /// # Errors
+    /// [`Timeout`](crate::ErrorKind::Timeout) where fewer can be when the time is over, and
+    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
+    pub fn wait_for(&self, instances: usize, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            let seen = self.source.read(Arc::clone)?;
+            let count = seen
+                .as_ref()
+                .map_or(0, |snapshot| snapshot.picks.instances.len());
+            if count >= instances {
+                return Ok(());
+            }
+            let view = self.source.directory.subscriptions().view.load_full();
+            if !self.source.directory.await_change(&view, deadline) {
+                let what = format!(
+                    "{count} of {instances} instances of {} can be picked",
+                    self.name()
+                );
+                return Err(Error::timeout(&what, timeout));
+            }
+        }
+    }
+
+    fn picked(&self) -> Result<Arc<ServiceInstance>> {
+        let Source {
+            directory, name, ..
+        } = &self.source;
+        let picked = self.source.read(|snapshot| {
+            let picked = snapshot.picks.pick().cloned();
+            picked.ok_or_else(|| directory.no_instance(name, snapshot))
+        })?;
+        picked.unwrap_or_else(|| Err(directory.no_instance(name, &Snapshot::default())))
     }
 
     /// Has `listener` called with each change of the service, see [`discovery::on_change`](crate::discovery::on_change).
@@ -83,30 +250,111 @@ impl ServiceProvider {
         &self,
         listener: impl FnMut(&Change) + Send + 'static,
     ) -> Result<Subscription> {
-        self.directory.check_open()?;
-        self.directory.on_change(&self.name, listener)
+        self.source.directory.check_open()?;
+        self.source.directory.on_change(self.name(), listener)
     }
 
     /// Reads the snapshot of the service, of which there may be none for a moment.
     fn read<T: Default>(&self, read: impl FnOnce(&Snapshot) -> T) -> Result<T> {
-        self.directory.check_open()?;
-        let view = self.directory.view();
-        Ok(view
-            .get(&self.name)
-            .map_or_else(T::default, |snapshot| read(snapshot)))
-    }
-}
-
-impl Drop for ServiceProvider {
-    fn drop(&mut self) {
-        self.directory.release(&self.name);
+        let read = self.source.read(|snapshot| read(snapshot))?;
+        Ok(read.unwrap_or_default())
     }
 }
 
 impl fmt::Debug for ServiceProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServiceProvider")
+            .field("name", &self.source.name)
+            .field("pool", &self.source.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a [`ServiceProvider`] that picks in a way of its own.
+///
+/// Returned by [`provider`](crate::discovery::provider). What is not set here is as the configuration of discovery says.
+#[must_use = "a builder does nothing until it is built"]
+pub struct ServiceProviderBuilder {
+    directory: Option<Arc<Directory>>,
+    overrides: Arc<Overrides>,
+    name: String,
+    strategy: Option<Strategy>,
+    subset: Option<usize>,
+    filter: Option<Filter>,
+}
+
+impl ServiceProviderBuilder {
+    pub(crate) fn new(
+        directory: Option<Arc<Directory>>,
+        overrides: Arc<Overrides>,
+        name: &str,
+    ) -> ServiceProviderBuilder {
+        ServiceProviderBuilder {
+            directory,
+            overrides,
+            name: name.to_owned(),
+            strategy: None,
+            subset: None,
+            filter: None,
+        }
+    }
+
+    /// Sets how one of several instances is picked. Defaults to [`Config::strategy`](crate::Config::strategy).
+    pub fn strategy(mut self, strategy: Strategy) -> ServiceProviderBuilder {
+        self.strategy = Some(strategy);
+        self
+    }
+
+    /// Has only instances picked that a filter passes. Another filter is asked as well, after the first.
+    ///
+    /// It is asked when the instances of the service have changed, on a thread that looks one up, and not for every
+    /// lookup. An instance on which it panics does not pass. Where all that pass are out, because calls to them fail,
+    /// all that pass are picked. Defaults to none.
+    pub fn filter(
+        mut self,
+        filter: impl Fn(&ServiceInstance) -> bool + Send + Sync + 'static,
+    ) -> ServiceProviderBuilder {
+        self.filter = Some(match self.filter.take() {
+            None => Box::new(filter),
+            Some(first) => Box::new(move |instance| first(instance) && filter(instance)),
+        });
+        self
+    }
+
+    /// Sets how many of the instances are called. Defaults to [`Config::subset`](crate::Config::subset).
+    pub fn subset(mut self, instances: usize) -> ServiceProviderBuilder {
+        self.subset = Some(instances);
+        self
+    }
+
+    /// Follows the service, and returns the provider.
+    ///
+    /// # Errors
+    /// As [`service_provider`](crate::discovery::service_provider), and
+    /// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) for a subset of 0.
+    pub fn build(self) -> Result<ServiceProvider> {
+        let subset = self
+            .subset
+            .map(|subset| checked_count("subset", subset))
+            .transpose()?;
+        let directory = self
+            .directory
+            .ok_or_else(|| Error::not_connected(Side::Discovery.name()))?;
+        let mut selection = directory.subscriptions().selection.clone();
+        selection.strategy = self.strategy.unwrap_or(selection.strategy);
+        selection.subset = subset.or(selection.subset);
+        let mut provider = ServiceProvider::new(directory, self.overrides, &self.name)?;
+        provider.source.pool = Some(Arc::new(Pool::new(&self.name, selection, self.filter)));
+        Ok(provider)
+    }
+}
+
+impl fmt::Debug for ServiceProviderBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceProviderBuilder")
             .field("name", &self.name)
+            .field("strategy", &self.strategy)
+            .field("subset", &self.subset)
             .finish_non_exhaustive()
     }
 }
@@ -127,14 +375,19 @@ mod tests {
         )
     }
 
+    fn provider(directory: &Arc<Directory>, name: &str) -> Result<ServiceProvider> {
+        let overrides = Arc::new(Overrides::from_environment());
+        ServiceProvider::new(directory.clone(), overrides, name)
+    }
+
     #[test]
     fn a_service_that_was_looked_up_stays_followed_when_its_last_provider_goes() {
         let (directory, writer) = connected("stays-followed");
         put(&writer, "1", 1);
-        let provider = ServiceProvider::new(directory.clone(), "foo").unwrap();
+        let held = provider(&directory, "foo").unwrap();
         assert!(directory.instance("foo").is_ok());
-        drop(provider);
-        let other = ServiceProvider::new(directory.clone(), "other").unwrap();
+        drop(held);
+        let other = provider(&directory, "other").unwrap();
         assert_eq!(other.instances().unwrap().len(), 0);
         registry("stays-followed").outage(true);
         assert!(directory.instance("foo").is_ok());
@@ -145,9 +398,9 @@ mod tests {
         let (directory, writer) = connected("made-anew");
         put(&writer, "1", 1);
         for round in 0..2000 {
-            let provider = ServiceProvider::new(directory.clone(), "foo").unwrap();
+            let held = provider(&directory, "foo").unwrap();
             for _ in 0..round % 7 {
-                assert!(provider.instance().unwrap().is_some(), "round {round}");
+                assert!(held.instance().unwrap().is_some(), "round {round}");
             }
         }
     }

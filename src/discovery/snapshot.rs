@@ -1,27 +1,39 @@
 //! Snapshots of services: immutable, and all that a lookup reads.
 
+use crate::discovery::ejection::Ejections;
+use crate::discovery::selection::{Key, Picks, Selection};
 use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
-use rand::Rng;
-use rand::rngs::SmallRng;
-use rustc_hash::FxHashMap;
-use std::cell::RefCell;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// All that is known of one service. Never changed: a new one takes its place.
+/// What a lookup of one service reads. Never changed: a new one takes its place.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
+    /// Those that are picked, without those that are out.
+    pub(crate) picks: Picks,
+    /// Those that are out, since calls to them fail.
+    pub(crate) out: Vec<Arc<ServiceInstance>>,
+    /// Whether the next call is to try one of those.
+    pub(crate) has_offers: bool,
+    pub(crate) known: Arc<Known>,
+    /// The revision of what is out.
+    revision: u64,
+    /// Whether the service was ever looked up by name, which has it followed for good.
+    used: Arc<AtomicBool>,
+}
+
+/// What ZooKeeper holds of one service.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
     /// Every instance that is registered.
     pub(crate) listed: Vec<Arc<ServiceInstance>>,
-    /// Those that can be picked: switched on, with an address and a port. For a moment after the last of them went they
-    /// still are, since it may just be replaced.
-    pub(crate) pickable: Vec<Arc<ServiceInstance>>,
-    /// Nodes below the service that are not used.
+    /// What stands below the service and is not used.
     pub(crate) rejected: Vec<RejectedInstance>,
-    /// Set once the service was looked up by name, which has it followed for good.
-    used: Arc<AtomicBool>,
+    /// Those that are picked although they are gone, since the last of them may just be replaced.
+    pub(crate) gone: Vec<Arc<ServiceInstance>>,
 }
 
 /// A node below a service whose data are not used, and why.
@@ -55,31 +67,79 @@ impl fmt::Display for RejectedInstance {
 /// withstand an attack.
 pub(crate) type View = FxHashMap<String, Arc<Snapshot>>;
 
+impl Known {
+    /// Returns those that could be picked, were none of them out: switched on, with an address and a port.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Arc<ServiceInstance>> {
+        let listed = self
+            .listed
+            .iter()
+            .filter(|instance| instance.can_be_picked());
+        listed.chain(&self.gone)
+    }
+}
+
 impl Snapshot {
-    /// Makes the snapshot that follows another.
+    /// Makes the snapshot that follows another, without what is out.
     pub(crate) fn after(
         before: Option<&Snapshot>,
-        listed: Vec<Arc<ServiceInstance>>,
-        rejected: Vec<RejectedInstance>,
+        known: Arc<Known>,
+        selection: &Selection,
+        ejections: &Ejections<Key>,
     ) -> Snapshot {
-        let pickable = listed
-            .iter()
-            .filter(|instance| instance.can_be_picked())
-            .cloned()
-            .collect();
+        let candidates = known.candidates().cloned();
+        let (out, pickable) = match ejections.out().is_empty() {
+            true => (Vec::new(), candidates.collect()),
+            false => candidates.partition(|instance| ejections.is_out(&Key::of(instance))),
+        };
+        let picks = before.map(|before| &before.picks);
         Snapshot {
-            listed,
-            pickable,
-            rejected,
+            picks: selection.select(&known.listed, pickable, picks),
+            out,
+            has_offers: ejections.has_offers(),
+            known,
+            revision: ejections.revision(),
             used: before.map_or_else(Arc::default, |before| before.used.clone()),
         }
     }
 
+    /// Makes a snapshot of those that pass a filter, picked in another way. Where all that pass are out, none of them
+    /// is.
+    pub(crate) fn narrowed(
+        &self,
+        before: Option<&Picks>,
+        selection: &Selection,
+        filter: impl Fn(&ServiceInstance) -> bool,
+    ) -> Snapshot {
+        let passes = |instance: &&Arc<ServiceInstance>| filter(instance);
+        let candidates: Vec<_> = self.known.candidates().filter(passes).collect();
+        let out: FxHashSet<_> = self.out.iter().map(Arc::as_ptr).collect();
+        let is_out = |instance: &Arc<ServiceInstance>| out.contains(&Arc::as_ptr(instance));
+        let (out, pickable): (Vec<_>, Vec<_>) = candidates.into_iter().cloned().partition(is_out);
+        let (out, pickable) = match pickable.is_empty() {
+            true => (Vec::new(), out),
+            false => (out, pickable),
+        };
+        Snapshot {
+            picks: selection.select(&self.known.listed, pickable, before),
+            out,
+            has_offers: self.has_offers,
+            known: self.known.clone(),
+            revision: self.revision,
+            used: self.used.clone(),
+        }
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    #[inline]
     pub(crate) fn is_used(&self) -> bool {
         self.used.load(Ordering::Relaxed)
     }
 
     /// Notes that the service was looked up by name.
+    #[inline]
     pub(crate) fn mark_used(&self) {
         // A load first: a cache line that is only read is shared by all processors.
         if !self.is_used() {
@@ -87,20 +147,10 @@ impl Snapshot {
         }
     }
 
-    /// Picks one of the instances that can be, at random.
-    #[inline]
-    pub(crate) fn pick(&self) -> Option<&Arc<ServiceInstance>> {
-        match self.pickable.as_slice() {
-            [] => None,
-            [only] => Some(only),
-            several => several.get(random_below(several.len())),
-        }
-    }
-
     /// Returns why none can be picked.
     pub(crate) fn why_none(&self) -> String {
-        match self.listed.len() {
-            0 => match self.rejected.as_slice() {
+        match self.known.listed.len() {
+            0 => match self.known.rejected.as_slice() {
                 [] => "none is registered".to_owned(),
                 [first, ..] => format!("none is registered that can be used, such as {first}"),
             },
@@ -108,14 +158,4 @@ impl Snapshot {
             n => format!("all {n} registered are switched off or have no address or port"),
         }
     }
-}
-
-/// Returns a random index below `n`.
-fn random_below(n: usize) -> usize {
-    // Fast is enough, as nothing secret depends on it. A thread that is about to end may have lost its own.
-    thread_local!(static RANDOM: RefCell<SmallRng> = RefCell::new(rand::make_rng()));
-    let drawn = RANDOM.try_with(|own| own.try_borrow_mut().map_or(0, |mut own| own.next_u32()));
-    // Scaled, which is uneven by less than one in a hundred thousand among ten thousand.
-    let scaled = u64::from(drawn.unwrap_or(0)) * n as u64;
-    (scaled >> u32::BITS) as usize
 }

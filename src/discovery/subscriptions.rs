@@ -1,14 +1,22 @@
 //! Shares between callers and the updater: the services to follow, and the view of them.
 
-use crate::discovery::snapshot::View;
+use crate::config::Ejection;
+use crate::discovery::ejection::{Ejections, Tally};
+use crate::discovery::selection::{Key, Selection};
+use crate::discovery::snapshot::{Known, Snapshot, View};
 use crate::listener::Listener;
 use crate::slot::Slot;
+use crate::throttle::Throttle;
 use crate::zk::Failure;
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Warnings of what is out, for each service.
+const WARNINGS_A_MINUTE: usize = 2;
 
 /// The followed services and their view, shared by callers and the updater.
 pub(crate) struct Subscriptions {
@@ -17,6 +25,11 @@ pub(crate) struct Subscriptions {
     /// The services to follow. Held briefly, never across I/O.
     pub(crate) state: Mutex<State>,
     pub(crate) loaded: Condvar,
+    /// How instances are picked where nothing else is asked for.
+    pub(crate) selection: Selection,
+    pub(crate) rule: Ejection,
+    /// Wakes the prober.
+    pub(crate) attention: Condvar,
     closed: AtomicBool,
 }
 
@@ -25,10 +38,11 @@ pub(crate) struct State {
     pub(crate) services: HashMap<String, Interest>,
     /// The slot that shows the view too, where a lookup finds it in one step.
     pub(crate) shown: Option<Arc<Slot<View>>>,
+    /// Set while the thread runs that brings instances back.
+    pub(crate) is_probing: bool,
 }
 
-/// Why a service is followed.
-#[derive(Default)]
+/// Why a service is followed, and how calls to it go.
 pub(crate) struct Interest {
     /// Asked for by name: followed until discovery is disconnected.
     pub(crate) pinned: bool,
@@ -36,10 +50,35 @@ pub(crate) struct Interest {
     pub(crate) holders: usize,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) failure: Option<Failure>,
+    pub(crate) ejections: Ejections<Key>,
+    /// Failures of instances that were picked as all services are.
+    pub(crate) tally: Tally<Key>,
+    pub(crate) warnings: Throttle,
+}
+
+impl Interest {
+    fn new(rule: Ejection) -> Interest {
+        Interest {
+            pinned: false,
+            holders: 0,
+            listeners: Vec::new(),
+            failure: None,
+            ejections: Ejections::new(rule),
+            tally: Tally::default(),
+            warnings: Throttle::new(WARNINGS_A_MINUTE, Duration::from_secs(60)),
+        }
+    }
+
+    /// Takes up which instances could be out.
+    fn sync(&mut self, known: &Known) {
+        let keys = || known.candidates().map(|one| Key::of(one)).collect();
+        let count = known.candidates().count();
+        self.ejections.sync(count, keys, Instant::now());
+    }
 }
 
 impl Subscriptions {
-    pub(crate) fn new(instances: String) -> Subscriptions {
+    pub(crate) fn new(instances: String, selection: Selection, rule: Ejection) -> Subscriptions {
         let view = ArcSwap::from_pointee(View::default());
         let (state, loaded) = (Mutex::default(), Condvar::new());
         Subscriptions {
@@ -47,6 +86,9 @@ impl Subscriptions {
             view,
             state,
             loaded,
+            selection,
+            rule,
+            attention: Condvar::new(),
             closed: AtomicBool::new(false),
         }
     }
@@ -65,6 +107,8 @@ impl Subscriptions {
             .values()
             .flat_map(|interest| &interest.listeners);
         listeners.for_each(|listener| listener.close());
+        self.loaded.notify_all();
+        self.attention.notify_all();
     }
 
     pub(crate) fn hide(&self, state: &mut State) {
@@ -91,12 +135,25 @@ impl Subscriptions {
         }
     }
 
+    /// Returns the interest in a service, which begins with this.
+    pub(crate) fn interest<'a>(&self, state: &'a mut State, name: &str) -> &'a mut Interest {
+        let new = || {
+            let mut interest = Interest::new(self.rule);
+            // One that was followed until just now may still be shown.
+            if let Some(snapshot) = self.view.load().get(name) {
+                interest.sync(&snapshot.known);
+            }
+            interest
+        };
+        state.services.entry(name.to_owned()).or_insert_with(new)
+    }
+
     /// Follows a service without waiting for it, or does so no more.
     #[cfg(test)]
     pub(crate) fn set_subscribed(&self, name: &str, followed: bool) {
         let mut state = self.state.lock();
         if followed {
-            state.services.entry(name.to_owned()).or_default().pinned = true;
+            self.interest(&mut state, name).pinned = true;
         } else {
             state.services.remove(name);
         }
@@ -107,20 +164,65 @@ impl Subscriptions {
         self.state.lock().services.keys().cloned().collect()
     }
 
-    /// Swaps the view and wakes those who wait for a first snapshot. What is followed and left out keeps its snapshot:
-    /// it was followed no more for a moment, and whoever follows it now may have relied on that already.
-    pub(crate) fn publish(&self, mut view: View) {
-        let state = self.state.lock();
-        for (name, snapshot) in self.view.load().iter() {
-            if state.services.contains_key(name) && !view.contains_key(name) {
-                view.insert(name.clone(), snapshot.clone());
-            }
+    /// Takes up what is new, swaps the view and wakes those who wait for a first snapshot. What is neither kept by the
+    /// caller nor followed is left out: who follows a service again may have relied on its snapshot already.
+    pub(crate) fn publish(&self, fresh: Vec<(String, Arc<Known>)>, is_kept: impl Fn(&str) -> bool) {
+        let mut state = self.state.lock();
+        let mut view = View::clone(&self.view.load());
+        view.retain(|name, _| is_kept(name) || state.services.contains_key(name));
+        for (name, known) in fresh {
+            let snapshot = self.snapshot(&mut state, &name, view.get(&name), known);
+            view.insert(name, Arc::new(snapshot));
         }
+        let replaced = self.swap(&state, view);
+        drop(state);
+        // Outside of the lock: a view may be large.
+        drop(replaced);
+        self.loaded.notify_all();
+    }
+
+    fn snapshot(
+        &self,
+        state: &mut State,
+        name: &str,
+        before: Option<&Arc<Snapshot>>,
+        known: Arc<Known>,
+    ) -> Snapshot {
+        let before = before.map(|before| &**before);
+        match state.services.get_mut(name) {
+            Some(interest) => {
+                interest.sync(&known);
+                Snapshot::after(before, known, &self.selection, &interest.ejections)
+            }
+            None => Snapshot::after(before, known, &self.selection, &Ejections::new(self.rule)),
+        }
+    }
+
+    /// Swaps the snapshot of a service whose instances are out, or are back.
+    pub(crate) fn pick_anew(&self, state: &State, name: &str) {
+        let view = self.view.load();
+        let (Some(before), Some(interest)) = (view.get(name), state.services.get(name)) else {
+            return;
+        };
+        if before.revision() == interest.ejections.revision() {
+            return;
+        }
+        let (known, ejections) = (before.known.clone(), &interest.ejections);
+        let snapshot = Snapshot::after(Some(before), known, &self.selection, ejections);
+        let mut view = View::clone(&view);
+        view.insert(name.to_owned(), Arc::new(snapshot));
+        drop(self.swap(state, view));
+        self.loaded.notify_all();
+    }
+
+    /// Swaps the view, under the lock, and marks the listeners for whom there is something new. Returns what it was, to
+    /// be dropped after that.
+    fn swap(&self, state: &State, view: View) -> (Arc<View>, Option<Arc<View>>) {
         let view = Arc::new(view);
         let before = self.view.swap(view.clone());
         for (name, interest) in &state.services {
-            let snapshots = [&before, &view].map(|view| view.get(name).map(Arc::as_ptr));
-            if snapshots[0] != snapshots[1] {
+            let known = |view: &Arc<View>| view.get(name).map(|shown| Arc::as_ptr(&shown.known));
+            if known(&before) != known(&view) {
                 interest
                     .listeners
                     .iter()
@@ -128,11 +230,7 @@ impl Subscriptions {
             }
         }
         let shown = state.shown.as_ref();
-        let replaced = shown.and_then(|slot| slot.replace(view));
-        drop(state);
-        // Outside of the lock: a view may be large.
-        drop((before, replaced));
-        self.loaded.notify_all();
+        (before, shown.and_then(|slot| slot.replace(view)))
     }
 
     pub(crate) fn failed(&self, name: &str, failure: &Failure) {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Params;
 use super::host;
 use super::payload::Payload;
+use super::traits::Traits;
 use super::uri_spec::UriSpec;
 use crate::error::{Error, Result};
 
@@ -16,13 +17,24 @@ use crate::error::{Error, Result};
 ///
 /// Discovery hands these out; they do not change. An address is good for the call at hand: ask for an instance again
 /// before the next one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ServiceInstance {
     fields: Fields,
     /// The address in the form it has in a URL, where that is another one.
     host: Option<Box<str>>,
     /// Made once, since every call of a service begins with it.
     base_url: Option<Box<str>>,
+    /// The metadata that picks go by, found once.
+    traits: Option<Box<Traits>>,
+    /// The transaction that created its node, which tells one registration of an id from the next. 0 where unknown.
+    created: i64,
+}
+
+// Which transaction created the node makes no other instance: it may be registered again with the same data.
+impl PartialEq for ServiceInstance {
+    fn eq(&self, other: &ServiceInstance) -> bool {
+        self.fields == other.fields
+    }
 }
 
 /// The fields of an instance. Kept small: there may be ten thousand of them.
@@ -113,10 +125,30 @@ impl ServiceInstance {
         let host = host.filter(|host| fields.address.as_deref() != Some(host));
         let host = host.map(|host| host.into());
         ServiceInstance {
+            traits: Traits::of(fields.payload.as_ref()),
             fields,
             host,
             base_url,
+            created: 0,
         }
+    }
+
+    /// Notes which transaction created the node.
+    pub(crate) fn created_by(mut self, transaction: i64) -> ServiceInstance {
+        self.created = transaction;
+        self
+    }
+
+    pub(super) fn traits(&self) -> Option<&Traits> {
+        self.traits.as_deref()
+    }
+
+    pub(super) fn payload_text(&self) -> Option<&str> {
+        self.fields.payload.as_ref().map(Payload::text)
+    }
+
+    pub(crate) fn created(&self) -> i64 {
+        self.created
     }
 
     /// Holds in common with other instances what is the same.
@@ -200,9 +232,11 @@ impl ServiceInstance {
         self.base_url.as_deref()
     }
 
-    /// Returns whether the instance can be called: it is switched on and has a base URL.
+    /// Returns whether the instance can be called: it is switched on, by Curator's field and by the `instance_status` of
+    /// Spring Cloud ZooKeeper, which is empty or `UP` then, and it has a base URL.
     pub fn can_be_picked(&self) -> bool {
-        self.is_enabled() && self.base_url.is_some()
+        let is_off = self.traits().is_some_and(|traits| traits.is_out_of_service);
+        self.is_enabled() && !is_off && self.base_url.is_some()
     }
 
     /// Returns the uri spec with the values of its variables, or an empty text where there is no uri spec.

@@ -14,16 +14,13 @@ use crate::excerpt::excerpt;
 
 /// An object, of which the fields with these names are kept. Of several with one name the last counts.
 pub(super) struct Object<'a, const N: usize> {
-    names: [&'static str; N],
+    names: [&'a str; N],
     fields: [Option<&'a RawValue>; N],
 }
 
 impl<'a, const N: usize> Object<'a, N> {
     /// Reads the text of an object.
-    pub(super) fn parse(
-        text: &'a str,
-        names: [&'static str; N],
-    ) -> serde_json::Result<Object<'a, N>> {
+    pub(super) fn parse(text: &'a str, names: [&'a str; N]) -> serde_json::Result<Object<'a, N>> {
         let fields = [None; N];
         serde_json::Deserializer::from_str(text).deserialize_map(Object { names, fields })
     }

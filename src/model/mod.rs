@@ -11,12 +11,16 @@ mod host;
 pub(crate) mod instance;
 mod jackson;
 mod json;
+mod location;
+mod metadata;
 mod params;
 pub(crate) mod path;
 mod payload;
 mod service;
+mod spring;
 pub(crate) mod suffix;
 pub(crate) mod switch;
+mod traits;
 mod uri_spec;
 mod wire;
 

@@ -42,6 +42,11 @@ impl Payload {
         Ok((!payload.is_null()).then_some(payload))
     }
 
+    /// Returns the payload as it is written.
+    pub(super) fn text(&self) -> &str {
+        self.0.get()
+    }
+
     /// Parses the payload, without the name of its class.
     pub(super) fn value(&self) -> Value {
         // It parsed when it was taken.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::instance::{Fields, ServiceInstance};
 use super::payload::Payload;
+use super::spring::Metadata;
 use super::uri_spec::UriSpec;
 use super::{host, path};
 use crate::error::{Error, Result};
@@ -39,6 +40,7 @@ pub struct Service {
     address: Option<String>,
     uri_spec: Option<String>,
     payload: Option<Payload>,
+    metadata: Metadata,
     enabled: bool,
 }
 
@@ -56,6 +58,7 @@ impl Service {
             address: None,
             uri_spec: None,
             payload: None,
+            metadata: Metadata::default(),
             enabled: true,
         }
     }
@@ -100,6 +103,40 @@ impl Service {
     /// whole instance, as JSON, must stay below 1,000,000 bytes.
     pub fn payload(mut self, payload: Value) -> Service {
         self.payload = Payload::new(&payload);
+        self
+    }
+
+    /// Sets one of the texts that travel along by key, which replaces an earlier one.
+    ///
+    /// They are written into the payload, under `metadata`, where Spring Cloud ZooKeeper has its own. A payload of the
+    /// program has to be a map then, or it is refused.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Service {
+        self.metadata.set(key.into(), value.into());
+        self
+    }
+
+    /// Sets how many times as often as one of weight 1 the service is picked: the metadata `weight`.
+    ///
+    /// From 1 on; defaults to 1. Random picks and round robin go by it, and the share of load that
+    /// [`LeastLoaded`](crate::Strategy::LeastLoaded) puts on it.
+    pub fn weight(mut self, weight: u32) -> Service {
+        self.metadata.set_weight(weight);
+        self
+    }
+
+    /// Sets the zone the service is in: the metadata `zone`. Programs in the same one prefer it, see
+    /// [`Config::zone`](crate::Config::zone). Defaults to none.
+    pub fn zone(mut self, zone: impl Into<String>) -> Service {
+        self.metadata.set_zone(zone.into());
+        self
+    }
+
+    /// Has the metadata written in the form that Spring Cloud ZooKeeper reads, which is a class of its own.
+    ///
+    /// Java programs without that class cannot read the instance, so this is for services that only Spring programs and
+    /// readers like this library look up. There can be no payload beside it. Defaults to plain JSON.
+    pub fn for_spring(mut self) -> Service {
+        self.metadata.write_for_spring();
         self
     }
 
@@ -162,7 +199,7 @@ impl Service {
     }
 
     /// Makes the instance without a limit for its size.
-    fn instance(
+    pub(super) fn instance(
         &self,
         id: &str,
         default_address: &str,
@@ -178,7 +215,9 @@ impl Service {
                 .ssl_port
                 .map(|port| checked_port("ssl port", port))
                 .transpose()?,
-            payload: self.payload.clone(),
+            payload: self
+                .metadata
+                .within(self.payload.as_ref(), id, &self.name)?,
             registration_time_utc: i64::try_from(registration_time_utc).ok(),
             uri_spec,
             enabled: self.enabled,
@@ -448,5 +487,57 @@ mod tests {
             !debug.contains("secret") && !debug.contains("password"),
             "{debug}"
         );
+    }
+
+    #[test]
+    fn metadata_are_written_beside_what_else_is_in_the_payload() {
+        let service = Service::new("foo", 80)
+            .weight(3)
+            .zone("eu")
+            .metadata("a", "b");
+        let expected = json!({ "weight": "3", "zone": "eu", "a": "b" });
+        assert_eq!(payload_of(&service), json!({ "metadata": expected }));
+        let payload = json!({ "x": 1, "metadata": { "a": 0, "c": 2 } });
+        let service = Service::new("foo", 80).metadata("a", "b").payload(payload);
+        assert_eq!(
+            payload_of(&service),
+            json!({ "x": 1, "metadata": { "a": "b", "c": 2 } })
+        );
+    }
+
+    #[test]
+    fn metadata_are_written_for_spring_only_where_that_is_asked_for() {
+        let service = Service::new("foo", 80).zone("eu").for_spring();
+        let expected = json!({ "@class": "org.springframework.cloud.zookeeper.discovery.ZookeeperInstance", "id": "i-1", "name": "foo", "metadata": { "zone": "eu" } });
+        assert_eq!(payload_of(&service), expected);
+        assert!(
+            refusal(&service.payload(json!({ "a": 1 })))
+                .contains("payload is a map, expected none")
+        );
+    }
+
+    #[test]
+    fn metadata_that_cannot_be_written_are_refusal() {
+        let service = Service::new("foo", 80).zone("eu");
+        let message = refusal(&service.clone().payload(json!(["secret"])));
+        assert!(
+            message.contains("payload is a list, expected a map"),
+            "{message}"
+        );
+        let message = refusal(&service.payload(json!({ "metadata": "secret" })));
+        assert!(
+            message.contains("metadata of the payload is a single value"),
+            "{message}"
+        );
+        assert!(refusal(&Service::new("foo", 80).weight(0)).contains("weight is 0"));
+    }
+
+    fn payload_of(service: &Service) -> Value {
+        let json = service.instance("i-1", "10.0.0.1", 0).unwrap().to_json();
+        serde_json::from_slice::<Value>(&json).unwrap()["payload"].take()
+    }
+
+    fn refusal(service: &Service) -> String {
+        service.validate().unwrap_err().to_string()
     }
 }

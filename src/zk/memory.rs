@@ -343,7 +343,8 @@ mod tests {
                 b"2".to_vec(),
                 Stat {
                     owner: 0,
-                    version: 2
+                    version: 2,
+                    created: 1,
                 }
             )))
         );

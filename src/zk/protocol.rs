@@ -318,12 +318,17 @@ impl<'a> Record<'a> {
     }
 
     fn stat(&mut self) -> Option<Stat> {
-        let _transactions_and_times = self.take::<32>()?;
+        let created = self.long()?;
+        let _transaction_and_times = self.take::<24>()?;
         let version = self.int()?;
         let _other_versions = self.take::<8>()?;
         let owner = self.long()?;
         let _sizes_and_transaction = self.take::<16>()?;
-        Some(Stat { owner, version })
+        Some(Stat {
+            owner,
+            version,
+            created,
+        })
     }
 }
 
@@ -434,7 +439,12 @@ mod tests {
 
     #[test]
     fn an_answer_has_each_node_or_why_it_cannot_be_read() {
-        let stat = |version, owner| Stat { owner, version };
+        let created = 0x0101_0101_0101_0101;
+        let stat = |version, owner| Stat {
+            owner,
+            version,
+            created,
+        };
         let expected = [
             Ok(None),
             Ok(Some((b"{}".to_vec(), stat(7, -2)))),

@@ -78,6 +78,8 @@ pub(crate) struct Stat {
     pub(crate) owner: i64,
     /// The number of changes of the data since the node was created.
     pub(crate) version: i32,
+    /// The transaction that created the node.
+    pub(crate) created: i64,
 }
 
 /// An engine answers each request with the reply that its documentation names; what another reply would hold is empty.

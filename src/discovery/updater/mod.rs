@@ -2,7 +2,6 @@
 
 use crate::discovery::batches::{Batches, Child};
 use crate::discovery::cache::{Cache, Read};
-use crate::discovery::snapshot::View;
 use crate::discovery::subscriptions::Subscriptions;
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
@@ -260,7 +259,7 @@ impl Updater {
         }
     }
 
-    /// Makes new snapshots of the services that have changed. Returns whether there are any, and when one is due that
+    /// Notes what is known of the services that have changed. Returns whether there are any, and when one is due that
     /// has to wait.
     fn refresh(&mut self, connected: bool, now: Instant) -> (bool, Option<Instant>) {
         let (before, mut changed, mut due) =
@@ -271,7 +270,8 @@ impl Updater {
             let grace = service
                 .grace_until
                 .filter(|until| !connected || *until > now);
-            service.refresh(before.get(name), grace, new_grace_until);
+            let known = before.get(name).map(|snapshot| &*snapshot.known);
+            service.refresh(known, grace, new_grace_until);
             changed |= service.fresh.is_some();
             let until = service.grace_until.filter(|until| *until > now);
             due = due.into_iter().chain(until).min();
@@ -281,15 +281,12 @@ impl Updater {
 
     /// Swaps the view. A service whose first read is not complete is left out, one that was known keeps what it had.
     fn publish(&mut self) {
-        let before = self.subscriptions.view.load();
-        let mut view = View::default();
-        for (name, service) in &mut self.services {
-            let snapshot = service.fresh.take().or_else(|| before.get(name).cloned());
-            if let Some(snapshot) = snapshot {
-                view.insert(name.clone(), snapshot);
-            }
-        }
-        self.subscriptions.publish(view);
+        let services = self.services.iter_mut();
+        let fresh =
+            services.filter_map(|(name, service)| Some((name.clone(), service.fresh.take()?)));
+        let fresh = fresh.collect();
+        self.subscriptions
+            .publish(fresh, |name| self.services.contains_key(name));
     }
 }
 
@@ -312,7 +309,7 @@ fn get_all(
     };
     let read = generation.call_all(batches.iter().map(request).collect());
     let read_of = |node: ReadNode| match node {
-        Ok(node) => Ok(Ok(node.map(|(data, _)| data))),
+        Ok(node) => Ok(Ok(node.map(|(data, stat)| (data, stat.created)))),
         // This node alone: to ask again does not help, and no other is to suffer from it.
         Err(Failure::Refused(why)) => Ok(Err(why)),
         Err(failure) => Err(failure),

@@ -5,6 +5,9 @@
 //! ZooKeeper holds.
 
 use super::Updater;
+use crate::config::{Choice, Ejection};
+use crate::discovery::selection::Selection;
+use crate::discovery::strategy::Identity;
 use crate::discovery::subscriptions::Subscriptions;
 use crate::inbox::Inbox;
 use crate::zk::Mode;
@@ -141,7 +144,11 @@ impl Run {
     fn new() -> Run {
         let registry = Arc::new(Registry::default());
         let other = registry.open(Arc::new(|_| {}));
-        let subscriptions = Arc::new(Subscriptions::new(ROOT.to_owned()));
+        let subscriptions = Arc::new(Subscriptions::new(
+            ROOT.to_owned(),
+            Selection::new(&Choice::default(), Identity::random()),
+            Ejection::default(),
+        ));
         let inbox = Arc::new(Inbox::default());
         let updater = Updater::new(subscriptions.clone(), inbox.clone());
         let overflowing = Arc::default();
@@ -233,7 +240,7 @@ impl Run {
         let view = self.subscriptions.view.load();
         let count = view
             .iter()
-            .map(|(name, snapshot)| (name.clone(), snapshot.pickable.len()));
+            .map(|(name, snapshot)| (name.clone(), snapshot.picks.instances.len()));
         count.collect()
     }
 
@@ -257,7 +264,9 @@ impl Run {
         for name in self.subscriptions.names() {
             let snapshot = view.get(&name);
             prop_assert!(snapshot.is_some(), "{} has no snapshot", name);
-            let listed = snapshot.into_iter().flat_map(|snapshot| &snapshot.listed);
+            let listed = snapshot
+                .into_iter()
+                .flat_map(|snapshot| &snapshot.known.listed);
             let mut listed: BTreeMap<String, u16> = listed
                 .map(|found| (found.id().to_owned(), found.port().unwrap()))
                 .collect();
@@ -274,9 +283,10 @@ impl Run {
                 }
             }
             prop_assert_eq!(&listed, &there, "{}", &name);
-            let pickable = snapshot.map_or(0, |snapshot| snapshot.pickable.len());
+            let pickable = snapshot.map_or(0, |snapshot| snapshot.picks.instances.len());
             prop_assert!(
-                pickable >= listed.len() && (pickable == 0) == snapshot.unwrap().listed.is_empty()
+                pickable >= listed.len()
+                    && (pickable == 0) == snapshot.unwrap().known.listed.is_empty()
             );
         }
         Ok(())

@@ -239,7 +239,11 @@ mod tests {
     }
 
     fn found(data: &[u8], owner: i64) -> Answers {
-        let stat = Stat { owner, version: 3 };
+        let stat = Stat {
+            owner,
+            version: 3,
+            created: 1,
+        };
         vec![Ok(Reply::Nodes(vec![Ok(Some((data.to_vec(), stat)))]))]
     }
 

@@ -36,6 +36,8 @@ pub(super) struct State {
     pub(super) clients: BTreeMap<i64, Client>,
     /// The number of sessions that there have ever been.
     pub(super) sessions: i64,
+    /// How many nodes there have ever been.
+    created: i64,
     pub(super) outbox: Outbox,
     /// The number of requests that have arrived, by their verb.
     pub(super) calls: HashMap<&'static str, usize>,
@@ -100,7 +102,12 @@ impl Faults {
 
 impl State {
     pub(super) fn open(&mut self, signals: Signals) -> i64 {
-        let root = || (Vec::new(), stat(0));
+        let stat = Stat {
+            owner: 0,
+            version: 0,
+            created: 0,
+        };
+        let root = || (Vec::new(), stat);
         self.nodes.entry("/".to_owned()).or_insert_with(root);
         self.sessions += 1;
         let connections = u64::from(!self.faults.keeps_out());
@@ -212,7 +219,13 @@ impl State {
             return Err(Failure::NodeExists);
         }
         let owner = if mode == Mode::Ephemeral { id } else { 0 };
-        let node = (data.to_vec(), stat(owner));
+        self.created += 1;
+        let stat = Stat {
+            owner,
+            version: 0,
+            created: self.created,
+        };
+        let node = (data.to_vec(), stat);
         self.nodes.insert(path.to_owned(), node);
         self.changed(path);
         Ok(Reply::Done)
@@ -341,10 +354,6 @@ pub(super) fn lost() -> Failure {
 
 pub(super) fn no_answer() -> String {
     "memory does not answer".into()
-}
-
-fn stat(owner: i64) -> Stat {
-    Stat { owner, version: 0 }
 }
 
 fn refused(path: &str, why: &str) -> Failure {

@@ -1,14 +1,20 @@
 //! Settings: explicit ones, the environment, and defaults, in this order.
 
 use crate::environment::{
-    ADDRESS, ATTEMPTS, CONNECTION_TIMEOUT, DRAIN, ENVIRONMENT, SESSION_TIMEOUT,
-    SHARED_CONNECTION_STRINGS, Variables,
+    ADDRESS, ATTEMPTS, CONNECTION_TIMEOUT, DRAIN, EJECTION, ENVIRONMENT, SESSION_TIMEOUT,
+    SHARED_CONNECTION_STRINGS, STRATEGY, Variables,
 };
 use crate::error::{Error, Result};
 use crate::model::{self, path};
 use crate::side::Side;
 use std::fmt;
 use std::time::Duration;
+
+mod choice;
+mod picking;
+
+pub(crate) use choice::{Choice, checked_count};
+pub use choice::{Ejection, Strategy};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const DEFAULT_ATTEMPTS: u32 = 10;
@@ -61,6 +67,7 @@ pub struct Config {
     health_interval: Option<Duration>,
     health_thresholds: Option<(u32, u32)>,
     when_sick: WhenSick,
+    choice: choice::Explicit,
 }
 
 impl Config {
@@ -240,6 +247,7 @@ impl Config {
             address: self.resolve_address(variables)?,
             auth: self.auth.clone(),
             in_background: self.in_background,
+            choice: self.resolve_choice(variables)?,
             health: self.resolve_health()?,
         })
     }
@@ -337,6 +345,7 @@ impl fmt::Debug for Config {
             .field("health_interval", &self.health_interval)
             .field("health_thresholds", &self.health_thresholds)
             .field("when_sick", &self.when_sick)
+            .field("choice", &self.choice)
             .finish()
     }
 }
@@ -355,6 +364,7 @@ pub(crate) struct Settings {
     pub(crate) address: Option<String>,
     pub(crate) auth: Vec<(String, Vec<u8>)>,
     pub(crate) in_background: bool,
+    pub(crate) choice: Choice,
     pub(crate) health: Health,
 }
 
@@ -392,17 +402,18 @@ fn either<T>(
             None => Err(Error::invalid_configuration(
                 variable,
                 text,
-                expected_number(variable),
+                expected_of(variable),
             )),
         },
     }
 }
 
-fn expected_number(variable: &str) -> &'static str {
-    if variable == ATTEMPTS {
-        "a number of attempts"
-    } else {
-        "a number of milliseconds"
+fn expected_of(variable: &str) -> &'static str {
+    match variable {
+        ATTEMPTS => "a number of attempts",
+        STRATEGY => choice::STRATEGIES,
+        EJECTION => "on or off",
+        _ => "a number of milliseconds",
     }
 }
 

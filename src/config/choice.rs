@@ -1,0 +1,245 @@
+//! The settings of how instances are picked, and of what becomes of those that calls fail on.
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub(super) const ATTEMPTS: u32 = 3;
+pub(super) const STRATEGIES: &str = "one of random, round_robin, sticky and least_loaded";
+const MAX_SHARE: f64 = 0.5;
+const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
+/// What the program has set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Explicit {
+    pub(super) attempts: Option<u32>,
+    pub(super) ejection: Option<Ejection>,
+    pub(super) strategy: Option<Strategy>,
+    pub(super) zone: Option<String>,
+    pub(super) subset: Option<usize>,
+}
+
+/// How instances are picked.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    pub(crate) attempts: u32,
+    pub(crate) ejection: Ejection,
+    pub(crate) strategy: Strategy,
+    pub(crate) zone: Option<String>,
+    pub(crate) subset: Option<usize>,
+}
+
+impl Default for Choice {
+    fn default() -> Choice {
+        Choice {
+            attempts: ATTEMPTS,
+            ejection: Ejection::default(),
+            strategy: Strategy::default(),
+            zone: None,
+            subset: None,
+        }
+    }
+}
+
+pub(super) fn switch(text: &str) -> Option<Ejection> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "on" => Some(Ejection::default()),
+        "off" => Some(Ejection::off()),
+        _ => None,
+    }
+}
+
+pub(super) fn checked_zone((source, zone): (&'static str, String)) -> Result<String> {
+    match zone.trim() {
+        "" => Err(Error::invalid_configuration(
+            source,
+            zone,
+            "the name of a zone",
+        )),
+        trimmed => Ok(trimmed.to_owned()),
+    }
+}
+
+pub(crate) fn checked_count<T: Default + PartialEq + fmt::Debug>(
+    setter: &str,
+    count: T,
+) -> Result<T> {
+    match count == T::default() {
+        true => Err(Error::invalid_configuration(
+            setter,
+            count,
+            "a number from 1 on",
+        )),
+        false => Ok(count),
+    }
+}
+
+/// The way to pick one of several instances of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// Any of them, each as often as its weight says. The default.
+    #[default]
+    Random,
+    /// One after the other, each as often as its weight says and spread over the round. Every thread makes its own way
+    /// round, so that threads do not wait for each other.
+    RoundRobin,
+    /// The same as before for as long as it can be picked, then another. Programs differ in which one they begin with.
+    /// Weights play no part.
+    Sticky,
+    /// The better of two random ones, by the time that calls to them took lately and by how many are under way. What is
+    /// measured are calls made by [`call`](crate::discovery::call) and [`begin`](crate::discovery::begin); a URL alone is
+    /// picked by what those found.
+    LeastLoaded,
+}
+
+impl Strategy {
+    const ALL: [Strategy; 4] = [
+        Strategy::Random,
+        Strategy::RoundRobin,
+        Strategy::Sticky,
+        Strategy::LeastLoaded,
+    ];
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Strategy::Random => "random",
+            Strategy::RoundRobin => "round_robin",
+            Strategy::Sticky => "sticky",
+            Strategy::LeastLoaded => "least_loaded",
+        })
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = Error;
+
+    /// Reads a name as it is displayed; case does not count, and `-` is as good as `_`.
+    ///
+    /// The error is an [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration).
+    fn from_str(text: &str) -> Result<Strategy> {
+        let folded = text.trim().to_ascii_lowercase().replace('-', "_");
+        let mut all = Strategy::ALL.into_iter();
+        all.find(|strategy| strategy.to_string() == folded)
+            .ok_or_else(|| Error::invalid_configuration("strategy", text, STRATEGIES))
+    }
+}
+
+/// Settings for taking instances out that calls fail on.
+///
+/// Calls report how they went: [`call`](crate::discovery::call), [`begin`](crate::discovery::begin) and
+/// [`report`](crate::discovery::report). An instance that refuses connections is picked no more until a connection that
+/// this library makes by itself, about once a second, succeeds. One that fails or times out much more often than its
+/// siblings is picked no more for 5 s, twice as long each time it happens again soon.
+///
+/// ```
+/// use party::{Config, Ejection};
+/// use std::time::Duration;
+///
+/// let config = Config::new().ejection(Ejection::default().longest(Duration::from_secs(30)));
+/// let never = Config::new().ejection(Ejection::off());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ejection {
+    pub(crate) is_on: bool,
+    pub(crate) max_share: f64,
+    pub(crate) longest: Duration,
+}
+
+impl Default for Ejection {
+    fn default() -> Ejection {
+        Ejection {
+            is_on: true,
+            max_share: MAX_SHARE,
+            longest: LONGEST,
+        }
+    }
+}
+
+impl Ejection {
+    /// Returns settings with which every instance that is registered is picked, whatever is reported of it.
+    pub fn off() -> Ejection {
+        Ejection {
+            is_on: false,
+            ..Ejection::default()
+        }
+    }
+
+    /// Sets the largest part of the instances of a service that may be out at the same time.
+    ///
+    /// From 0 to 1; the last instance is never ejected. Defaults to 0.5.
+    #[must_use]
+    pub fn max_share(mut self, share: f64) -> Ejection {
+        self.max_share = share;
+        self
+    }
+
+    /// Sets the longest time for which an instance is out that fails or times out.
+    ///
+    /// From 1 s to 1 h. Defaults to 60 s. One that refuses connections is out for as long as it does.
+    #[must_use]
+    pub fn longest(mut self, longest: Duration) -> Ejection {
+        self.longest = longest;
+        self
+    }
+
+    pub(super) fn checked(self) -> Result<Ejection> {
+        let invalid = |setter, value: &dyn fmt::Debug, expected: &str| {
+            Err(Error::invalid_configuration(setter, value, expected))
+        };
+        if !(0.0..=1.0).contains(&self.max_share) {
+            return invalid("max_share", &self.max_share, "a number from 0 to 1");
+        }
+        if !LONGEST_RANGE.contains(&self.longest) {
+            let expected = format!(
+                "from {:?} to {:?}",
+                LONGEST_RANGE.start(),
+                LONGEST_RANGE.end()
+            );
+            return invalid("longest", &self.longest, &expected);
+        }
+        Ok(self)
+    }
+
+    /// Returns whether one more of `candidates` may be out where `out` are.
+    pub(crate) fn allows(&self, out: usize, candidates: usize) -> bool {
+        let limit = self.max_share * candidates as f64;
+        self.is_on && out + 1 < candidates && (out + 1) as f64 <= limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strategy_is_read_by_its_name() {
+        for strategy in Strategy::ALL {
+            assert_eq!(strategy.to_string().parse::<Strategy>().unwrap(), strategy);
+        }
+        let folded: Strategy = " Least-Loaded".parse().unwrap();
+        assert_eq!(folded, Strategy::LeastLoaded);
+        assert!("RoundRobin".parse::<Strategy>().is_err());
+    }
+
+    #[test]
+    fn never_more_than_half_go_and_never_the_last() {
+        let most = |ejection: Ejection, candidates| {
+            (0..candidates)
+                .take_while(|out| ejection.allows(*out, candidates))
+                .count()
+        };
+        let half = Ejection::default();
+        let found = [0, 1, 2, 3, 4, 5, 10, 11].map(|candidates| most(half, candidates));
+        assert_eq!(found, [0, 0, 1, 1, 2, 2, 5, 5]);
+        let all = half.max_share(1.0);
+        assert_eq!([1, 2, 5].map(|candidates| most(all, candidates)), [0, 1, 4]);
+        assert_eq!(most(half.max_share(0.0), 9), 0);
+        assert_eq!(most(Ejection::off(), 9), 0);
+    }
+}

@@ -1,0 +1,171 @@
+//! Settings of how instances are picked: what the program sets, and the environment.
+
+use super::choice::{ATTEMPTS, Choice, Ejection, Strategy, checked_count, checked_zone, switch};
+use super::{Config, either};
+use crate::environment::{EJECTION, STRATEGY, Variables, ZONE};
+use crate::error::Result;
+
+impl Config {
+    /// Sets on how many instances [`call`](crate::discovery::call) tries a call at most, the first one included.
+    ///
+    /// From 1 on; defaults to 3. An override, of which there is but one, is tried as often.
+    #[must_use]
+    pub fn attempts_per_call(mut self, attempts: u32) -> Config {
+        self.choice.attempts = Some(attempts);
+        self
+    }
+
+    /// Sets what becomes of instances that calls fail on.
+    ///
+    /// Defaults to `PARTY_EJECTION`, `on` or `off`, else [`Ejection::default`].
+    #[must_use]
+    pub fn ejection(mut self, ejection: Ejection) -> Config {
+        self.choice.ejection = Some(ejection);
+        self
+    }
+
+    /// Sets the way in which one of several instances is picked.
+    ///
+    /// Defaults to `PARTY_STRATEGY`, one of `random`, `round_robin`, `sticky` and `least_loaded`, else
+    /// [`Strategy::Random`]. [`provider`](crate::discovery::provider) has another for one service.
+    #[must_use]
+    pub fn strategy(mut self, strategy: Strategy) -> Config {
+        self.choice.strategy = Some(strategy);
+        self
+    }
+
+    /// Sets the zone this program is in: of a service with instances in the same zone, only those are picked, for as
+    /// long as at least half of them can be.
+    ///
+    /// Case does not count. Defaults to `PARTY_ZONE`, else none, with which all are picked alike. It is not registered:
+    /// see [`Service::zone`](crate::Service::zone).
+    #[must_use]
+    pub fn zone(mut self, zone: impl Into<String>) -> Config {
+        self.choice.zone = Some(zone.into());
+        self
+    }
+
+    /// Sets how many instances of a service this program calls, so that not every program has connections to all of a
+    /// very large one.
+    ///
+    /// Each program has a part of its own, spread evenly over the instances; one that goes is replaced. From 1 on;
+    /// defaults to all.
+    #[must_use]
+    pub fn subset(mut self, instances: usize) -> Config {
+        self.choice.subset = Some(instances);
+        self
+    }
+
+    pub(super) fn resolve_choice(&self, variables: &Variables) -> Result<Choice> {
+        let explicit = &self.choice;
+        let strategy = |text: &str| text.parse().ok();
+        let (strategy_text, ejection_text) = (&variables.strategy, &variables.ejection);
+        let found = either(
+            explicit.strategy,
+            "strategy",
+            STRATEGY,
+            strategy_text,
+            strategy,
+        )?;
+        let strategy = found.map_or_else(Strategy::default, |(_, strategy)| strategy);
+        let found = either(
+            explicit.ejection,
+            "ejection",
+            EJECTION,
+            ejection_text,
+            switch,
+        )?;
+        let ejection = found.map_or_else(Ejection::default, |(_, ejection)| ejection);
+        let text = |text: &str| Some(text.to_owned());
+        let zone = either(explicit.zone.clone(), "zone", ZONE, &variables.zone, text)?;
+        Ok(Choice {
+            attempts: checked_count("attempts_per_call", explicit.attempts.unwrap_or(ATTEMPTS))?,
+            ejection: ejection.checked()?,
+            strategy,
+            zone: zone.map(checked_zone).transpose()?,
+            subset: explicit
+                .subset
+                .map(|subset| checked_count("subset", subset))
+                .transpose()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn resolve(config: Config, variables: &[(&str, &str)]) -> Result<Choice> {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        config.resolve_choice(&Variables::of(variables)?)
+    }
+
+    #[test]
+    fn the_program_wins_over_the_environment() {
+        let variables = [
+            ("PARTY_EJECTION", " OFF"),
+            ("PARTY_STRATEGY", "sticky"),
+            ("PARTY_ZONE", "eu "),
+        ];
+        let found = resolve(Config::new(), &variables).unwrap();
+        assert_eq!(
+            (found.ejection, found.strategy),
+            (Ejection::off(), Strategy::Sticky)
+        );
+        assert_eq!((found.zone.as_deref(), found.attempts), (Some("eu"), 3));
+        let ejection = Ejection::default().longest(Duration::from_secs(9));
+        let config = Config::new()
+            .ejection(ejection)
+            .strategy(Strategy::LeastLoaded);
+        let config = config.zone("us").subset(7).attempts_per_call(2);
+        let found = resolve(config, &variables).unwrap();
+        assert_eq!(
+            (found.ejection, found.strategy),
+            (ejection, Strategy::LeastLoaded)
+        );
+        assert_eq!((found.zone.as_deref(), found.subset), (Some("us"), Some(7)));
+        assert_eq!(found.attempts, 2);
+        let found = resolve(Config::new(), &[("PARTY_EJECTION", "on")]).unwrap();
+        assert_eq!(found.ejection, Ejection::default());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name() {
+        let ejection = Ejection::default();
+        let error = |config, variables: &[_]| resolve(config, variables).unwrap_err().to_string();
+        for (config, expected) in [
+            (Config::new().attempts_per_call(0), "attempts_per_call is 0"),
+            (Config::new().subset(0), "subset is 0"),
+            (Config::new().zone(" "), "zone is "),
+            (
+                Config::new().ejection(ejection.max_share(1.1)),
+                "max_share is 1.1",
+            ),
+            (
+                Config::new().ejection(ejection.max_share(f64::NAN)),
+                "max_share is NaN",
+            ),
+            (
+                Config::new().ejection(ejection.longest(Duration::ZERO)),
+                "longest is 0ns",
+            ),
+        ] {
+            let error = error(config, &[]);
+            assert!(error.starts_with(expected), "{error}");
+        }
+        for (variable, expected) in [
+            ("PARTY_EJECTION", "expected on or off"),
+            ("PARTY_STRATEGY", "expected one of random, "),
+            ("PARTY_ZONE", "expected the name of a zone"),
+        ] {
+            let error = error(Config::new(), &[(variable, "")]);
+            assert!(
+                error.starts_with(variable) && error.contains(expected),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Counts failures of the instances that are picked in one way, to compare them with each other.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Instant;
+
+/// Failures count for this many seconds.
+const WINDOW: usize = 10;
+
+/// Failures by the second in which they happened, each divided by the weight of its instance: those with more calls have
+/// more failures.
+type Counts = [f64; WINDOW];
+
+/// What is held against an instance already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Good,
+    /// It was out, and no call has tried it since.
+    OnProbation,
+    /// It was out, and this call tries it.
+    OnTrial,
+}
+
+impl Standing {
+    /// Returns the failures it takes at least.
+    fn first(self) -> f64 {
+        match self {
+            Standing::Good => 5.0,
+            Standing::OnProbation => 2.0,
+            Standing::OnTrial => 1.0,
+        }
+    }
+
+    /// Returns the failures of siblings to compare with, of those that were counted: one in good standing is given what
+    /// chance may have kept from them.
+    fn expected(self, counted: f64) -> f64 {
+        match self {
+            Standing::Good => counted + counted.sqrt() + 1.0,
+            _ => counted,
+        }
+    }
+}
+
+/// The recent failures of instances that are picked evenly, by their weights.
+///
+/// Picks being even, counts of siblings are comparable without counting successes, so a lookup need not be noted
+/// anywhere.
+#[derive(Debug)]
+pub(crate) struct Tally<K> {
+    start: Option<Instant>,
+    second: u64,
+    counts: HashMap<K, Counts>,
+    total: Counts,
+}
+
+impl<K> Default for Tally<K> {
+    fn default() -> Tally<K> {
+        Tally {
+            start: None,
+            second: 0,
+            counts: HashMap::new(),
+            total: Counts::default(),
+        }
+    }
+}
+
+impl<K: Hash + Eq + Clone> Tally<K> {
+    /// Notes a failure.
+    pub(crate) fn add(&mut self, key: &K, weight: u32, now: Instant) {
+        self.advance(now);
+        let (slot, share) = (self.slot(), 1.0 / f64::from(weight.max(1)));
+        self.counts.entry(key.clone()).or_default()[slot] += share;
+        self.total[slot] += share;
+    }
+
+    /// Forgets the failures of one instance.
+    pub(crate) fn clear(&mut self, key: &K) {
+        if let Some(counts) = self.counts.remove(key) {
+            let both = self.total.iter_mut().zip(counts);
+            both.for_each(|(total, count)| *total = (*total - count).max(0.0));
+        }
+    }
+
+    /// Returns whether an instance fails more often than chance explains where its `siblings` are no better.
+    pub(crate) fn stands_out(
+        &self,
+        key: &K,
+        weight: u32,
+        siblings: usize,
+        standing: Standing,
+    ) -> bool {
+        let own: f64 = self.counts.get(key).map_or(0.0, sum);
+        let others = standing.expected((sum(&self.total) - own).max(0.0));
+        if siblings == 0 {
+            return false;
+        }
+        let weight = f64::from(weight.max(1));
+        let (count, mean) = (own * weight, others / siblings as f64 * weight);
+        // Sums of fractions: half a failure is none.
+        count + 0.5 > standing.first() && count > 2.0 * mean + 3.0 * mean.sqrt()
+    }
+
+    fn slot(&self) -> usize {
+        (self.second % WINDOW as u64) as usize
+    }
+
+    /// Forgets what is older than the window.
+    fn advance(&mut self, now: Instant) {
+        let start = *self.start.get_or_insert(now);
+        let second = now.saturating_duration_since(start).as_secs();
+        let passed = second.saturating_sub(self.second).min(WINDOW as u64);
+        for _ in 0..passed {
+            self.second += 1;
+            let slot = self.slot();
+            self.total[slot] = 0.0;
+            self.counts.retain(|_, counts| {
+                counts[slot] = 0.0;
+                sum(counts) > 0.0
+            });
+        }
+        self.second = self.second.max(second);
+    }
+}
+
+fn sum(counts: &Counts) -> f64 {
+    counts.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn add(tally: &mut Tally<u32>, key: u32, weight: u32, times: u32, now: Instant) {
+        (0..times).for_each(|_| tally.add(&key, weight, now));
+    }
+
+    #[test]
+    fn failures_count_for_ten_seconds() {
+        let (mut tally, start) = (Tally::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        add(&mut tally, 1, 1, 5, start);
+        assert!(tally.stands_out(&1, 1, 4, Standing::Good));
+        add(&mut tally, 1, 1, 1, at(9));
+        add(&mut tally, 1, 1, 1, at(11));
+        assert!(!tally.stands_out(&1, 1, 4, Standing::Good), "two are left");
+        assert!(tally.stands_out(&1, 1, 4, Standing::OnProbation));
+        add(&mut tally, 1, 1, 1, at(30));
+        assert!(!tally.stands_out(&1, 1, 4, Standing::OnProbation));
+        assert!(tally.stands_out(&1, 1, 4, Standing::OnTrial));
+        add(&mut tally, 2, 1, 1, at(1000));
+        assert_eq!(tally.counts.len(), 1, "what is old takes no memory");
+    }
+
+    #[test]
+    fn an_instance_is_no_worse_than_siblings_that_fail_as_often() {
+        let (mut tally, now) = (Tally::default(), Instant::now());
+        (1..5).for_each(|sibling| add(&mut tally, sibling, 1, 50, now));
+        add(&mut tally, 0, 1, 129, now);
+        assert!(!tally.stands_out(&0, 1, 4, Standing::Good));
+        add(&mut tally, 0, 1, 1, now);
+        let why = "130 > 2 * 53.8 + 3 * 7.3, and 53.8 is (200 + 14.1 + 1) / 4";
+        assert!(tally.stands_out(&0, 1, 4, Standing::Good), "{why}");
+        tally.clear(&0);
+        assert!(!tally.stands_out(&0, 1, 4, Standing::Good));
+        let lone = Tally::default();
+        assert!(
+            !lone.stands_out(&0, 1, 0, Standing::OnTrial),
+            "an only child"
+        );
+    }
+
+    #[test]
+    fn an_instance_with_ten_times_the_weight_may_fail_ten_times_as_often() {
+        let (mut tally, now) = (Tally::default(), Instant::now());
+        (1..5).for_each(|sibling| add(&mut tally, sibling, 1, 5, now));
+        add(&mut tally, 0, 10, 151, now);
+        assert!(!tally.stands_out(&0, 10, 4, Standing::Good));
+        add(&mut tally, 0, 10, 1, now);
+        let why = "152 > 2 * 63.7 + 3 * 8, and 6.37 is (20 + 4.5 + 1) / 4";
+        assert!(tally.stands_out(&0, 10, 4, Standing::Good), "{why}");
+    }
+}

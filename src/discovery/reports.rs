@@ -1,0 +1,190 @@
+//! Takes up how calls went, and publishes what follows from that.
+
+use crate::discovery::ejection::{Failed, Out, Tally};
+use crate::discovery::outcome::Outcome;
+use crate::discovery::prober;
+use crate::discovery::selection::Key;
+use crate::discovery::strategy::chance;
+use crate::discovery::subscriptions::{Interest, State, Subscriptions};
+use crate::excerpt::excerpt;
+use crate::model::ServiceInstance;
+use crate::process;
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How a call to an instance went.
+pub(crate) struct Report<'a> {
+    pub(crate) instance: &'a ServiceInstance,
+    /// `None` where the call failed in a way that says nothing against the instance.
+    pub(crate) outcome: Option<Outcome>,
+    /// The others that could have been picked instead.
+    pub(crate) siblings: usize,
+    /// The failures to compare with, where they are not those of all that look the service up by name.
+    pub(crate) tally: Option<&'a Mutex<Tally<Key>>>,
+}
+
+/// An instance that is registered and not picked, since calls to it fail.
+///
+/// Returned by [`ServiceProvider::ejected`](crate::ServiceProvider::ejected).
+#[derive(Clone, Debug)]
+pub struct EjectedInstance {
+    instance: Arc<ServiceInstance>,
+    out: Out,
+}
+
+impl EjectedInstance {
+    pub(crate) fn new(instance: Arc<ServiceInstance>, out: Out) -> EjectedInstance {
+        EjectedInstance { instance, out }
+    }
+
+    /// Returns the instance.
+    pub fn instance(&self) -> &Arc<ServiceInstance> {
+        &self.instance
+    }
+
+    /// Returns the outcome of the call after which it was no longer picked.
+    pub fn reason(&self) -> Outcome {
+        self.out.why
+    }
+
+    /// Returns since when it is not picked.
+    pub fn since(&self) -> Instant {
+        self.out.since
+    }
+
+    /// Returns when a call is to try it again, `None` where it first has to accept a connection of this library.
+    pub fn until(&self) -> Option<Instant> {
+        self.out.until()
+    }
+}
+
+impl fmt::Display for EjectedInstance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = excerpt(self.instance.id());
+        let url = excerpt(self.instance.base_url().unwrap_or_default());
+        write!(f, "{id} at {url} is not picked: ")?;
+        match (self.reason(), self.until()) {
+            (Outcome::Refused, _) | (_, None) => {
+                f.write_str("it refuses connections, until it accepts one")
+            }
+            (why, Some(until)) => {
+                let left = until.saturating_duration_since(Instant::now());
+                let why = match why {
+                    Outcome::TimedOut => "time out",
+                    _ => "fail",
+                };
+                write!(f, "more calls to it {why} than to others, for {left:.1?}")
+            }
+        }
+    }
+}
+
+impl Subscriptions {
+    /// Takes up how a call went.
+    pub(crate) fn report(self: &Arc<Self>, name: &str, report: &Report<'_>) {
+        // A lock may be held for ever in a child of the process.
+        if !self.rule.is_on || process::is_forked() {
+            return;
+        }
+        let (mut state, now) = (self.state.lock(), Instant::now());
+        let is_bad = report.outcome != Some(Outcome::Succeeded);
+        // Nothing is taken out that nobody would bring back.
+        if !state.services.contains_key(name) || (is_bad && !prober::attend(self, &mut state)) {
+            return;
+        }
+        let services = &mut state.services;
+        let changed = services
+            .get_mut(name)
+            .is_some_and(|service| service.take_up(report, now));
+        if changed {
+            self.warn(&mut state, name, report.instance, now);
+            self.pick_anew(&state, name);
+        }
+    }
+
+    /// Returns an instance that the call at hand is to try, since it was out for long enough.
+    pub(crate) fn take_trial(&self, name: &str) -> Option<Arc<ServiceInstance>> {
+        let mut state = self.state.lock();
+        let key = state
+            .services
+            .get_mut(name)?
+            .ejections
+            .take_trial(Instant::now())?;
+        let out = self.view.load().get(name)?.out.clone();
+        self.pick_anew(&state, name);
+        drop(state);
+        out.into_iter().find(|instance| Key::of(instance) == key)
+    }
+
+    /// Returns those of the instances that are out, and why.
+    pub(crate) fn ejected(&self, name: &str, out: &[Arc<ServiceInstance>]) -> Vec<EjectedInstance> {
+        if out.is_empty() {
+            return Vec::new();
+        }
+        let state = self.state.lock();
+        let Some(service) = state.services.get(name) else {
+            return Vec::new();
+        };
+        let ejected = |instance: &Arc<ServiceInstance>| {
+            let out = *service.ejections.out().get(&Key::of(instance))?;
+            Some(EjectedInstance::new(instance.clone(), out))
+        };
+        out.iter().filter_map(ejected).collect()
+    }
+
+    /// Says who is out, why and until when.
+    pub(crate) fn warn(
+        &self,
+        state: &mut State,
+        name: &str,
+        instance: &ServiceInstance,
+        now: Instant,
+    ) {
+        let Some(service) = state.services.get_mut(name) else {
+            return;
+        };
+        let Some(out) = service.ejections.out().get(&Key::of(instance)) else {
+            log::debug!("{name}: {} is picked again", excerpt(instance.id()));
+            return;
+        };
+        let ejected = EjectedInstance::new(Arc::new(instance.clone()), *out);
+        let count = service.ejections.out().len();
+        match service.warnings.pass(now) {
+            Some(more) => log::warn!("{name}: {ejected}; {count} of its instances are out{more}"),
+            None => log::debug!("{name}: {ejected}; {count} of its instances are out"),
+        }
+    }
+}
+
+impl Interest {
+    /// Returns whether a report changed what is out.
+    fn take_up(&mut self, report: &Report<'_>, now: Instant) -> bool {
+        let mut own = report.tally.map(Mutex::lock);
+        let tally = own.as_deref_mut().unwrap_or(&mut self.tally);
+        let (key, ejections) = (&Key::of(report.instance), &mut self.ejections);
+        match report.outcome {
+            Some(Outcome::Succeeded) => {
+                tally.clear(key);
+                ejections.recovered(key, now)
+            }
+            Some(Outcome::Refused) => ejections.refused(key, now, &mut chance),
+            Some(why) => {
+                let failure = Failed {
+                    key,
+                    why,
+                    weight: report.instance.weight(),
+                    siblings: report.siblings,
+                };
+                let changed = ejections.failed(failure, tally, now, &mut chance);
+                ejections.suspect(key, now);
+                changed
+            }
+            None => {
+                ejections.suspect(key, now);
+                ejections.recovered(key, now)
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Narrows the instances that can be picked to those that are, and prepares how.
+
+use crate::config::{Choice, Strategy};
+use crate::discovery::strategy::{Alias, Cycle, Identity, LeastLoaded, Load, Picker};
+use crate::model::ServiceInstance;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// How one of several instances is picked: by zone and subset first, then by a strategy.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    pub(crate) strategy: Strategy,
+    pub(crate) zone: Option<String>,
+    pub(crate) subset: Option<usize>,
+    identity: Identity,
+}
+
+/// Instances, and how one of them is picked.
+#[derive(Debug)]
+pub(crate) struct Picks {
+    pub(crate) instances: Vec<Arc<ServiceInstance>>,
+    pub(crate) picker: Picker,
+}
+
+/// Tells one registration of an instance from the next, and not one version of its data from the next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    id: Box<str>,
+    created: i64,
+}
+
+impl Key {
+    pub(crate) fn of(instance: &ServiceInstance) -> Key {
+        Key {
+            id: instance.id().into(),
+            created: instance.created(),
+        }
+    }
+}
+
+impl Default for Picks {
+    fn default() -> Picks {
+        Picks {
+            instances: Vec::new(),
+            picker: Picker::Even,
+        }
+    }
+}
+
+impl Picks {
+    /// Returns one of the instances.
+    #[inline]
+    pub(crate) fn pick(&self) -> Option<&Arc<ServiceInstance>> {
+        match self.instances.as_slice() {
+            [] => None,
+            [only] => Some(only),
+            several => several.get(self.picker.pick(several.len())),
+        }
+    }
+
+    /// Returns what calls to an instance measured, where that is what picks go by.
+    pub(crate) fn load(&self, instance: &Arc<ServiceInstance>) -> Option<&Arc<Load>> {
+        let Picker::LeastLoaded(loads) = &self.picker else {
+            return None;
+        };
+        let mut instances = self.instances.iter();
+        loads.load(instances.position(|known| Arc::ptr_eq(known, instance))?)
+    }
+}
+
+impl Selection {
+    pub(crate) fn new(choice: &Choice, identity: Identity) -> Selection {
+        Selection {
+            strategy: choice.strategy,
+            zone: choice.zone.clone(),
+            subset: choice.subset,
+            identity,
+        }
+    }
+
+    /// Selects among instances that can be picked, of those that are listed. `before` is what was selected last, which
+    /// a strategy may go on from.
+    pub(crate) fn select(
+        &self,
+        listed: &[Arc<ServiceInstance>],
+        pickable: Vec<Arc<ServiceInstance>>,
+        before: Option<&Picks>,
+    ) -> Picks {
+        let mut instances = self.in_zone(listed, pickable);
+        if let Some(count) = self.subset {
+            instances = self
+                .identity
+                .subset(instances, count, |instance| instance.id());
+        }
+        let picker = self.picker(&instances, before);
+        Picks { instances, picker }
+    }
+
+    /// Keeps to the own zone, unless fewer than half of it can be picked.
+    fn in_zone(
+        &self,
+        listed: &[Arc<ServiceInstance>],
+        pickable: Vec<Arc<ServiceInstance>>,
+    ) -> Vec<Arc<ServiceInstance>> {
+        let Some(own) = &self.zone else {
+            return pickable;
+        };
+        let is_own = |instance: &&Arc<ServiceInstance>| {
+            let zone = instance.zone();
+            zone.is_some_and(|zone| zone.to_lowercase() == own.to_lowercase())
+        };
+        let near: Vec<_> = pickable.iter().filter(is_own).cloned().collect();
+        let all = listed.iter().filter(is_own).count();
+        match !near.is_empty() && near.len() * 2 >= all {
+            true => near,
+            false => pickable,
+        }
+    }
+
+    fn picker(&self, instances: &[Arc<ServiceInstance>], before: Option<&Picks>) -> Picker {
+        let weights = || instances.iter().map(|instance| instance.weight());
+        match self.strategy {
+            Strategy::RoundRobin => {
+                let before = before.and_then(|before| match &before.picker {
+                    Picker::Cycle(cycle) => Some(cycle),
+                    _ => None,
+                });
+                Picker::Cycle(Cycle::new(&weights().collect::<Vec<u32>>(), before))
+            }
+            Strategy::Sticky => Picker::Fixed(self.same(instances, before)),
+            Strategy::LeastLoaded => {
+                let loads = loads(before);
+                let load = |instance: &Arc<ServiceInstance>| {
+                    let known = loads.get(&Key::of(instance));
+                    known.cloned().unwrap_or_else(|| Arc::new(Load::new()))
+                };
+                Picker::LeastLoaded(LeastLoaded::new(instances.iter().map(load).zip(weights())))
+            }
+            _ if weights().all(|weight| weight == 1) => Picker::Even,
+            _ => Picker::Weighted(Alias::new(&weights().collect::<Vec<u32>>())),
+        }
+    }
+
+    /// Returns the index of the one that was picked before, else of the first one by rank.
+    fn same(&self, instances: &[Arc<ServiceInstance>], before: Option<&Picks>) -> usize {
+        let before = before
+            .and_then(Picks::pick)
+            .map(|instance| Key::of(instance));
+        let same = |before: Key| instances.iter().position(|one| Key::of(one) == before);
+        let first = || {
+            let all = instances.iter().enumerate();
+            all.max_by_key(|(_, instance)| self.identity.rank(instance.id()))
+        };
+        let first = || first().map_or(0, |(index, _)| index);
+        before.and_then(same).unwrap_or_else(first)
+    }
+}
+
+fn loads(before: Option<&Picks>) -> FxHashMap<Key, Arc<Load>> {
+    let Some((before, Picker::LeastLoaded(loads))) = before.map(|before| (before, &before.picker))
+    else {
+        return FxHashMap::default();
+    };
+    let known = before.instances.iter().enumerate();
+    let load = |(index, instance): (usize, &Arc<ServiceInstance>)| {
+        Some((Key::of(instance), loads.load(index)?.clone()))
+    };
+    known.filter_map(load).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn instance(id: &str, zone: &str, weight: u32) -> Arc<ServiceInstance> {
+        let payload = json!({ "metadata": { "zone": zone, "weight": weight } });
+        let data = json!({ "id": id, "address": "h", "port": 1, "payload": payload });
+        let read = ServiceInstance::from_json("foo", id, data.to_string().as_bytes());
+        Arc::new(read.unwrap())
+    }
+
+    fn selection(strategy: Strategy) -> Selection {
+        let choice = Choice {
+            strategy,
+            ..Choice::default()
+        };
+        Selection::new(&choice, Identity::random())
+    }
+
+    fn ids(picks: &Picks) -> Vec<&str> {
+        picks
+            .instances
+            .iter()
+            .map(|instance| instance.id())
+            .collect()
+    }
+
+    #[test]
+    fn the_own_zone_is_preferred_while_half_of_it_can_be_picked() {
+        let zones = ["EU", "eu", "eu", "eu", "us"];
+        let all = ["1", "2", "3", "4", "5"].iter().zip(zones);
+        let all: Vec<_> = all.map(|(id, zone)| instance(id, zone, 1)).collect();
+        let selection = Selection {
+            zone: Some("eU".into()),
+            ..selection(Strategy::Random)
+        };
+        let pickable = |from: usize| selection.select(&all, all[from..].to_vec(), None);
+        assert_eq!(ids(&pickable(0)), ["1", "2", "3", "4"]);
+        assert_eq!(ids(&pickable(2)), ["3", "4"]);
+        assert_eq!(
+            ids(&pickable(3)),
+            ["4", "5"],
+            "one of four is less than half"
+        );
+        assert_eq!(ids(&selection.select(&all, vec![], None)), [""; 0]);
+        let other = Selection {
+            zone: Some("asia".into()),
+            ..selection
+        };
+        assert_eq!(ids(&other.select(&all, all.clone(), None)).len(), 5);
+    }
+
+    #[test]
+    fn a_sticky_pick_stays_while_it_can_be_picked_and_then_goes_on_to_another() {
+        let selection = selection(Strategy::Sticky);
+        let all: Vec<_> = (0..9).map(|id| instance(&id.to_string(), "", 1)).collect();
+        let first = selection.select(&all, all[..4].to_vec(), None);
+        let stuck = first.pick().unwrap();
+        let more = selection.select(&all, all.clone(), Some(&first));
+        assert_eq!(more.pick(), Some(stuck));
+        let mut left = all.clone();
+        left.retain(|instance| instance != stuck);
+        let fewer = selection.select(&all, left, Some(&more));
+        assert_ne!(fewer.pick(), Some(stuck));
+        let back = selection.select(&all, all.clone(), Some(&fewer));
+        assert_eq!(back.pick(), fewer.pick());
+    }
+
+    #[test]
+    fn weights_count_only_where_they_differ_from_one() {
+        let even = [instance("1", "", 1), instance("2", "", 1)];
+        let picker = |of: &[Arc<ServiceInstance>], strategy| selection(strategy).picker(of, None);
+        assert!(matches!(picker(&even, Strategy::Random), Picker::Even));
+        let uneven = [instance("1", "", 1), instance("2", "", 3)];
+        assert!(matches!(
+            picker(&uneven, Strategy::Random),
+            Picker::Weighted(_)
+        ));
+        let Picker::Cycle(cycle) = picker(&uneven, Strategy::RoundRobin) else {
+            panic!("no round");
+        };
+        let second = (0..400).filter(|_| cycle.next() == 1).count();
+        assert_eq!(second, 300);
+    }
+
+    #[test]
+    fn a_load_stays_with_its_instance_and_goes_with_its_registration() {
+        let selection = selection(Strategy::LeastLoaded);
+        let all = [instance("1", "", 1), instance("2", "", 1)];
+        let before = selection.select(&all, all.to_vec(), None);
+        let again = [instance("2", "", 5), instance("1", "", 1)];
+        let again = again.map(Arc::unwrap_or_clone);
+        let [two, one] = again;
+        let after = [Arc::new(two), Arc::new(one.created_by(7))];
+        let picks = selection.select(&after, after.to_vec(), Some(&before));
+        let same = |new: usize, old: usize| {
+            let new = picks.load(&picks.instances[new]).unwrap();
+            Arc::ptr_eq(new, before.load(&all[old]).unwrap())
+        };
+        assert!(same(0, 1) && !same(1, 0));
+    }
+}

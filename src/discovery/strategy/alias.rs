@@ -1,0 +1,84 @@
+//! A random pick by weight, in the same time for any number of them.
+
+use super::random::below;
+
+/// A table of as many columns as there are weights: each column has its own index up to a limit, and another above it.
+#[derive(Debug)]
+pub(crate) struct Alias {
+    columns: Vec<Column>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Column {
+    limit: u32,
+    other: u32,
+}
+
+impl Alias {
+    /// Makes the table of weights, of which there is at least one.
+    pub(crate) fn new(weights: &[u32]) -> Alias {
+        let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        let mean = sum / weights.len().max(1) as f64;
+        // Full is one: what a column lacks to that is taken from one that has more.
+        let mut fill: Vec<f64> = weights
+            .iter()
+            .map(|weight| f64::from(*weight) / mean)
+            .collect();
+        let (mut light, mut heavy): (Vec<usize>, Vec<usize>) =
+            (0..fill.len()).partition(|index| fill[*index] < 1.0);
+        let full = |index: usize| Column {
+            limit: u32::MAX,
+            other: index as u32,
+        };
+        let mut columns: Vec<Column> = (0..fill.len()).map(full).collect();
+        while let (Some(small), Some(large)) = (light.pop(), heavy.last().copied()) {
+            let limit = (fill[small] * f64::from(u32::MAX)) as u32;
+            let other = large as u32;
+            columns[small] = Column { limit, other };
+            fill[large] -= 1.0 - fill[small];
+            if fill[large] < 1.0 {
+                light.extend(heavy.pop());
+            }
+        }
+        Alias { columns }
+    }
+
+    pub(crate) fn pick(&self, random: u64) -> usize {
+        let index = below((random >> u32::BITS) as u32, self.columns.len());
+        match self.columns.get(index) {
+            Some(column) if random as u32 > column.limit => column.other as usize,
+            _ => index,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::{imbalance, random};
+    use super::*;
+
+    #[test]
+    fn each_is_picked_as_often_as_its_weight_says() {
+        let weights = [1, 2, 3, 10, 1, 84, 7];
+        let alias = Alias::new(&weights);
+        let mut picked = [0_u32; 7];
+        (0..400_000).for_each(|_| picked[alias.pick(random())] += 1);
+        let shares = picked.iter().zip(weights);
+        let shares = shares.map(|(times, weight)| f64::from(*times) / f64::from(weight));
+        // The rarest is picked 3,700 times, give or take 60.
+        assert!(imbalance(shares) < 1.1, "{picked:?}");
+    }
+
+    #[test]
+    fn extreme_weights_leave_no_index_out_of_reach() {
+        for weights in [vec![1], vec![1, 1], vec![u32::MAX, 1], vec![u32::MAX; 3]] {
+            let alias = Alias::new(&weights);
+            for random in [0, u64::MAX, u64::from(u32::MAX), u64::MAX << 32] {
+                assert!(alias.pick(random) < weights.len(), "{weights:?}");
+            }
+        }
+        let alias = Alias::new(&[1000, 1]);
+        let rare = (0..100_000).filter(|_| alias.pick(random()) == 1).count();
+        assert!((30..300).contains(&rare), "{rare} of about 100");
+    }
+}

@@ -1,0 +1,66 @@
+//! The ways to pick one of several instances.
+//!
+//! All that can be prepared is prepared with the snapshot. A pick then takes no lock and no clock, and writes nothing that
+//! another thread reads, but for the position of round robin, of which threads have one each.
+
+mod alias;
+mod cycle;
+mod least_loaded;
+mod random;
+mod rendezvous;
+
+pub(crate) use alias::Alias;
+pub(crate) use cycle::Cycle;
+pub(crate) use least_loaded::{LeastLoaded, Load};
+pub(crate) use random::{below, chance, random};
+pub(crate) use rendezvous::Identity;
+
+use random::random_below;
+
+/// Picks one of several by index.
+#[derive(Debug)]
+pub(crate) enum Picker {
+    /// Any of them.
+    Even,
+    Weighted(Alias),
+    Cycle(Cycle),
+    /// Always this one.
+    Fixed(usize),
+    LeastLoaded(LeastLoaded),
+}
+
+impl Picker {
+    /// Returns the index of one of `count`.
+    #[inline]
+    pub(crate) fn pick(&self, count: usize) -> usize {
+        match self {
+            Picker::Even => random_below(count),
+            other => other.pick_otherwise(count),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pick_otherwise(&self, count: usize) -> usize {
+        match self {
+            Picker::Even => random_below(count),
+            Picker::Weighted(alias) => alias.pick(random()),
+            Picker::Cycle(cycle) => cycle.next(),
+            Picker::Fixed(index) => *index,
+            Picker::LeastLoaded(loads) => loads.pick(random()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_even_pick_reaches_all_and_nothing_else() {
+        let mut seen = [0; 7];
+        (0..7000).for_each(|_| seen[Picker::Even.pick(7)] += 1);
+        assert!(seen.iter().all(|times| *times > 500), "{seen:?}");
+        assert_eq!(below(u32::MAX, 7), 6);
+    }
+}

@@ -1,0 +1,109 @@
+//! Ranks instances for one program, each program in an order of its own.
+
+use rustc_hash::FxHasher;
+use std::hash::Hasher;
+
+/// What tells this program from the others that call the same services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity(u64);
+
+impl Identity {
+    /// Makes an identity that no other program has.
+    pub(crate) fn random() -> Identity {
+        Identity(super::random::random())
+    }
+
+    /// Returns the rank of an instance: higher comes first. It does not depend on which other instances there are, so
+    /// that one that comes or goes moves nobody else.
+    pub(crate) fn rank(self, id: &str) -> u64 {
+        let mut hasher = FxHasher::default();
+        hasher.write(id.as_bytes());
+        mixed(hasher.finish() ^ mixed(self.0))
+    }
+
+    /// Returns those of the highest ranks, at most `count` and at least one, in the order in which they were.
+    pub(crate) fn subset<T>(
+        self,
+        mut all: Vec<T>,
+        count: usize,
+        id: impl Fn(&T) -> &str,
+    ) -> Vec<T> {
+        let count = count.max(1);
+        if all.len() <= count {
+            return all;
+        }
+        let mut ranks: Vec<u64> = all.iter().map(|one| self.rank(id(one))).collect();
+        let cut = all.len() - count;
+        let (_, lowest, _) = ranks.select_nth_unstable(cut);
+        let lowest = *lowest;
+        all.retain(|one| self.rank(id(one)) >= lowest);
+        // Two of the same rank are as good as never there.
+        all.truncate(count);
+        all
+    }
+}
+
+/// Spreads every bit over all of them.
+fn mixed(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::imbalance;
+    use super::*;
+
+    fn ids(count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("instance-{n}")).collect()
+    }
+
+    fn subset(program: u64, ids: Vec<String>, count: usize) -> Vec<String> {
+        Identity(program).subset(ids, count, |id| id)
+    }
+
+    #[test]
+    fn a_hundred_programs_spread_over_a_hundred_instances_by_twenty() {
+        let mut worst = 0.0_f64;
+        let mut mean = 0.0;
+        for round in 0..20 {
+            let mut load = std::collections::HashMap::new();
+            for program in 0..100 {
+                let picked = subset(round * 1000 + program, ids(100), 20);
+                assert_eq!(picked.len(), 20);
+                picked
+                    .into_iter()
+                    .for_each(|id| *load.entry(id).or_insert(0.0) += 1.0);
+            }
+            assert_eq!(load.len(), 100);
+            let uneven = imbalance(load.into_values().collect::<Vec<f64>>().into_iter());
+            (worst, mean) = (worst.max(uneven), mean + uneven / 20.0);
+        }
+        assert!(mean <= 1.55 && worst < 1.9, "{mean} {worst}");
+    }
+
+    #[test]
+    fn one_that_leaves_is_replaced_and_nobody_else_moves() {
+        let before = subset(7, ids(50), 10);
+        let mut left = ids(50);
+        left.retain(|id| *id != before[3]);
+        let after = subset(7, left, 10);
+        assert_eq!(after.len(), 10);
+        assert_eq!(after.iter().filter(|id| before.contains(id)).count(), 9);
+        assert_eq!(subset(7, ids(5), 10), ids(5));
+        assert_eq!(subset(7, ids(5), 0).len(), 1);
+    }
+
+    #[test]
+    fn programs_differ_in_what_they_rank_first() {
+        let first = |program: u64| {
+            let mut ids = ids(10);
+            ids.sort_by_key(|id| Identity(program).rank(id));
+            ids.pop()
+        };
+        let different: std::collections::HashSet<_> = (0..200).map(first).collect();
+        assert_eq!(different.len(), 10);
+        assert_ne!(Identity::random(), Identity::random());
+    }
+}
