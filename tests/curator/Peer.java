@@ -27,6 +27,7 @@ import org.apache.curator.x.discovery.ServiceType;
 import org.apache.curator.x.discovery.UriSpec;
 import org.apache.curator.x.discovery.details.JsonInstanceSerializer;
 import org.apache.curator.x.discovery.details.ServiceCacheListener;
+import org.springframework.cloud.zookeeper.discovery.ZookeeperInstance;
 
 /**
  * Curator's service discovery, driven by lines of JSON.
@@ -117,6 +118,10 @@ public final class Peer {
           return JSON.getNodeFactory().textNode(new String(bytes, StandardCharsets.UTF_8));
         case "read_strictly":
           return readStrictly(text(command, "data"));
+        case "read_for_spring":
+          return readForSpring(text(command, "data"));
+        case "write_for_spring":
+          return writeForSpring(command);
         case "close":
           close();
           return null;
@@ -197,6 +202,27 @@ public final class Peer {
       Map<String, Object> values = new HashMap<>();
       command.get("values").fields().forEachRemaining(entry -> values.put(entry.getKey(), entry.getValue().asText()));
       return JSON.getNodeFactory().textNode(found.buildUriSpec(values));
+    }
+
+    /** Reads as Spring Cloud ZooKeeper does. */
+    private static JsonNode readForSpring(String data) throws Exception {
+      JsonInstanceSerializer<ZookeeperInstance> serializer = new JsonInstanceSerializer<>(ZookeeperInstance.class);
+      // The class is looked at only here, as in whoever asks for the metadata.
+      ZookeeperInstance payload = serializer.deserialize(data.getBytes(StandardCharsets.UTF_8)).getPayload();
+      return JSON.valueToTree(payload);
+    }
+
+    /** Writes as Spring Cloud ZooKeeper does. */
+    private static JsonNode writeForSpring(JsonNode command) throws Exception {
+      String id = text(command, "id");
+      String name = text(command, "name");
+      Map<String, String> metadata = new HashMap<>();
+      command.get("metadata").fields().forEachRemaining(entry -> metadata.put(entry.getKey(), entry.getValue().asText()));
+      ServiceInstance<ZookeeperInstance> instance = ServiceInstance.<ZookeeperInstance>builder()
+          .name(name).id(id).address("10.0.0.1").port(5000)
+          .payload(new ZookeeperInstance(id, name, metadata)).build();
+      byte[] bytes = new JsonInstanceSerializer<>(ZookeeperInstance.class).serialize(instance);
+      return JSON.getNodeFactory().textNode(new String(bytes, StandardCharsets.UTF_8));
     }
 
     /** Reads as Curator did when instances had nine fields: what it does not know is an error. */

@@ -11,6 +11,7 @@ mod golden;
 mod living;
 mod peer;
 mod reading;
+mod spring;
 #[path = "../zookeeper/support/mod.rs"]
 mod support;
 mod writing;
