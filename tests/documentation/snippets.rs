@@ -25,6 +25,7 @@ mod readme {
         let _alone = alone();
         register()?;
         discover()?;
+        call();
         overridden()?;
         disconnect()
     }
@@ -56,6 +57,23 @@ mod readme {
         assert_eq!(url, "http://10.0.0.1:8080/1.x/users/42");
         assert_eq!(base, "http://10.0.0.1:8080/any/path");
         Ok(())
+    }
+
+    /// Nobody is there, so it is no test of what is called.
+    fn call() {
+        fn call() -> Result<(), Box<dyn std::error::Error>> {
+            use party::{Attempt, discovery};
+
+            let user = discovery::call("users", &[("id", &42)], |url| {
+                ureq::get(url).call().map_err(Attempt::Elsewhere)
+            })?;
+
+            drop(user);
+            Ok(())
+        }
+        discovery::set_override("users", "http://127.0.0.1:1").unwrap();
+        assert!(call().is_err());
+        discovery::clear_override("users");
     }
 
     fn overridden() -> party::Result<()> {
@@ -300,5 +318,41 @@ mod faq {
                 Ok(())
             })
         }
+    }
+}
+
+mod calls {
+    use party::{Attempt, Outcome, discovery};
+    use std::io;
+
+    fn http_get(url: &str) -> io::Result<String> {
+        Err(io::Error::other(url))
+    }
+
+    #[test]
+    fn a_call_is_made_or_reported() {
+        let _alone = super::alone();
+        discovery::set_override("users", "http://localhost:1/{id}").unwrap();
+        assert_eq!(
+            format!("{:#}", call().unwrap_err()),
+            "the call failed: http://localhost:1/42"
+        );
+        report().unwrap();
+        discovery::clear_override("users");
+    }
+
+    fn call() -> Result<String, party::CallError<io::Error>> {
+        let user = discovery::call("users", &[("id", &42)], |url| {
+            http_get(url).map_err(Attempt::Elsewhere)
+        })?;
+        Ok(user)
+    }
+
+    fn report() -> party::Result<()> {
+        let url = discovery::url("users", &[("id", &42)])?;
+        if let Err(error) = http_get(&url) {
+            discovery::report("users", &url, Outcome::from(&error));
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,154 @@
+//! What a pick costs, and how evenly picks are spread.
+
+#[path = "../memory/mod.rs"]
+mod memory;
+#[allow(dead_code, reason = "shared with another benchmark")]
+#[path = "../server/rows.rs"]
+mod rows;
+
+use crate::table::Table;
+use party::{Service, ServiceProvider, Strategy, discovery, registration};
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::time::Duration;
+
+const INSTANCES: usize = 1000;
+const SOON: Duration = Duration::from_secs(10);
+
+pub(crate) fn measure(table: &mut Table, names: &[&str]) {
+    if !names.is_empty() && !names.contains(&"picks") {
+        return;
+    }
+    memory::connect("picks");
+    register("even", INSTANCES, |_| 1);
+    register("weighted", INSTANCES, |id| 1 + id as u32 % 10);
+    for (title, service, strategy, bound) in [
+        ("Random", "even", Strategy::Random, 80.0),
+        ("RoundRobin", "even", Strategy::RoundRobin, 80.0),
+        ("Random by weight", "weighted", Strategy::Random, 95.0),
+        (
+            "RoundRobin by weight",
+            "weighted",
+            Strategy::RoundRobin,
+            95.0,
+        ),
+        ("LeastLoaded", "even", Strategy::LeastLoaded, 110.0),
+    ] {
+        cost(table, title, service, strategy, bound);
+    }
+    spread(table);
+    subsets(table);
+}
+
+fn register(name: &str, count: usize, weight: impl Fn(usize) -> u32) {
+    let service = |id: usize| {
+        let service = Service::new(name, 8080)
+            .id(id.to_string())
+            .weight(weight(id));
+        service.uri_spec("/1.x/{territory}/users/{userid}")
+    };
+    registration::register_all((0..count).map(service)).unwrap();
+}
+
+fn built(name: &str, count: usize, strategy: Strategy) -> ServiceProvider {
+    let provider = discovery::provider(name)
+        .strategy(strategy)
+        .build()
+        .unwrap();
+    provider.wait_for(count, SOON).unwrap();
+    provider
+}
+
+/// What `url` costs, with the strategy as the configuration of discovery sets it.
+fn cost(table: &mut Table, title: &str, service: &str, strategy: Strategy, bound: f64) {
+    discovery::connect_with(memory::config("picks").strategy(strategy)).unwrap();
+    discovery::service_provider(service)
+        .unwrap()
+        .wait_for(INSTANCES, SOON)
+        .unwrap();
+    // Something to go by.
+    (0..INSTANCES).for_each(|_| discovery::begin(service).unwrap().succeeded());
+    let url = || {
+        let params: [(&str, &dyn std::fmt::Display); 2] = [("territory", &"GB"), ("userid", &42)];
+        black_box(discovery::url(black_box(service), black_box(&params)).unwrap());
+    };
+    let (alone, two) = (rows::per_call(1, url), rows::per_call(2, url));
+    let scales = 2.0 * alone / two;
+    let figure = format!("`url`, `{title}`, 1,000 instances; throughput of two threads over one");
+    let holds = alone <= bound && scales >= 1.9;
+    table.row(
+        &figure,
+        &format!("{alone:.0} ns; {scales:.2}"),
+        None,
+        &format!("≤ {bound:.0} ns; ≥ 1.90"),
+        holds,
+    );
+}
+
+/// Returns how often each instance is picked.
+fn picked(provider: &ServiceProvider, times: usize) -> HashMap<String, f64> {
+    let mut picked = HashMap::new();
+    for _ in 0..times {
+        let instance = provider.instance().unwrap().unwrap();
+        *picked.entry(instance.id().to_owned()).or_insert(0.0) += 1.0;
+    }
+    picked
+}
+
+fn imbalance(shares: &[f64]) -> f64 {
+    let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+    shares.iter().copied().fold(0.0, f64::max) / mean
+}
+
+fn spread(table: &mut Table) {
+    let times = 100 * INSTANCES;
+    let even: Vec<f64> = picked(&built("even", INSTANCES, Strategy::RoundRobin), times)
+        .into_values()
+        .collect();
+    let weighted = picked(&built("weighted", INSTANCES, Strategy::RoundRobin), times);
+    let weight = |id: &String| 1.0 + (id.parse::<usize>().unwrap() % 10) as f64;
+    let weighted: Vec<f64> = weighted
+        .iter()
+        .map(|(id, times)| times / weight(id))
+        .collect();
+    let (even, weighted) = (imbalance(&even), imbalance(&weighted));
+    let ours = format!("{even:.2}; {weighted:.2}");
+    let figure = "round robin, 100,000 picks of 1,000 instances, most over mean: even; by weight";
+    table.row(
+        figure,
+        &ours,
+        None,
+        "1.00; ≤ 1.05",
+        even < 1.005 && weighted <= 1.05,
+    );
+}
+
+fn subsets(table: &mut Table) {
+    register("many", 100, |_| 1);
+    let mut programs = HashMap::new();
+    for _ in 0..100 {
+        discovery::connect_with(
+            memory::config("picks")
+                .subset(20)
+                .strategy(Strategy::RoundRobin),
+        )
+        .unwrap();
+        let provider = discovery::service_provider("many").unwrap();
+        provider.wait_for(20, SOON).unwrap();
+        let own = picked(&provider, 20);
+        assert_eq!(own.len(), 20);
+        own.into_keys()
+            .for_each(|id| *programs.entry(id).or_insert(0.0) += 1.0);
+    }
+    let programs: Vec<f64> = programs.into_values().collect();
+    let uneven = imbalance(&programs);
+    let figure =
+        "subsets of 20 of 100 instances, 100 programs: programs of one instance, most over mean";
+    table.row(
+        figure,
+        &format!("{uneven:.2}"),
+        None,
+        "≤ 1.5",
+        uneven <= 1.5,
+    );
+}
