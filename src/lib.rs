@@ -288,6 +288,6 @@ pub use discovery::{
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{DisconnectGuard, disconnect_on_drop};
 pub use listener::Subscription;
-pub use model::{Service, ServiceInstance, ServiceType, UriSpec};
+pub use model::{Service, ServiceInstance, ServiceInstanceBuilder, ServiceType, UriSpec};
 pub use registration::{PendingRegistration, Registration};
 pub use zk::ConnectionState;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Display};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -203,6 +204,17 @@ impl ServiceInstance {
     /// Returns when the instance was registered, in milliseconds since 1970, by the clock of who registered it.
     pub fn registration_time_utc(&self) -> Option<i64> {
         self.fields.registration_time_utc
+    }
+
+    /// Returns when the instance was registered, by the clock of who registered it. `None` where nothing is known, or no
+    /// time that this machine can express.
+    pub fn registered_at(&self) -> Option<SystemTime> {
+        let millis = self.registration_time_utc()?;
+        let since = Duration::from_millis(millis.unsigned_abs());
+        match millis {
+            0.. => UNIX_EPOCH.checked_add(since),
+            _ => UNIX_EPOCH.checked_sub(since),
+        }
     }
 
     /// Returns how long the instance stays in ZooKeeper.

@@ -4,6 +4,8 @@
 //! is what a program registers. A [`ServiceInstance`] is what stands in ZooKeeper and what discovery hands out; its
 //! bytes are those of Apache Curator's x-discovery. A [`UriSpec`] is the template of the path below an instance.
 
+mod builder;
+mod exchange;
 mod expansion;
 #[cfg(test)]
 pub(crate) mod golden;
@@ -24,6 +26,7 @@ mod traits;
 mod uri_spec;
 mod wire;
 
+pub use builder::ServiceInstanceBuilder;
 pub(crate) use host::EXPECTED as ADDRESS_EXPECTED;
 pub(crate) use instance::{Common, Fields};
 pub use instance::{ServiceInstance, ServiceType};

@@ -33,9 +33,9 @@ const SIZE_LIMIT: usize = 1_000_000;
 #[must_use = "a service does nothing until it is registered"]
 pub struct Service {
     name: String,
-    // Ports are kept as given and checked on registering, so that building a service cannot fail.
-    port: i64,
-    ssl_port: Option<i64>,
+    // Ports are checked on registering, so that building a service cannot fail.
+    port: Option<u16>,
+    ssl_port: Option<u16>,
     id: Option<String>,
     address: Option<String>,
     uri_spec: Option<String>,
@@ -48,11 +48,11 @@ impl Service {
     /// Makes a service from its name and its port.
     ///
     /// The name can be anything that ZooKeeper takes for the name of a node: not empty, no `/`, no control
-    /// characters. The port is a number from 1 to 65535, of any type that fits into an `i64`.
-    pub fn new(name: impl Into<String>, port: impl Into<i64>) -> Service {
+    /// characters. The port is a number from 1 to 65535.
+    pub fn new(name: impl Into<String>, port: u16) -> Service {
         Service {
             name: name.into(),
-            port: port.into(),
+            port: Some(port),
             ssl_port: None,
             id: None,
             address: None,
@@ -61,6 +61,26 @@ impl Service {
             metadata: Metadata::default(),
             enabled: true,
         }
+    }
+
+    /// Makes a service that has a port for encrypted connections only, from 1 to 65535.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let service = Service::secure("user-sessions", 8443).id("1").address("10.0.0.1");
+    /// let instance = ServiceInstance::builder(service).build()?;
+    /// assert_eq!(instance.base_url(), Some("https://10.0.0.1:8443"));
+    /// # Ok::<(), party::Error>(())
+    /// ```
+    pub fn secure(name: impl Into<String>, ssl_port: u16) -> Service {
+        Service {
+            port: None,
+            ..Service::new(name, 0)
+        }
+        .ssl_port(ssl_port)
     }
 
     /// Sets the template of the path below the address, such as `/users/{userid}`.
@@ -91,8 +111,8 @@ impl Service {
     /// Sets the port for encrypted connections, from 1 to 65535. Where there is one, URLs are https and have it.
     ///
     /// Defaults to none.
-    pub fn ssl_port(mut self, ssl_port: impl Into<i64>) -> Service {
-        self.ssl_port = Some(ssl_port.into());
+    pub fn ssl_port(mut self, ssl_port: u16) -> Service {
+        self.ssl_port = Some(ssl_port);
         self
     }
 
@@ -148,6 +168,46 @@ impl Service {
         self
     }
 
+    /// Returns the name.
+    pub fn get_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the port, `None` for a [`secure`](Service::secure) service.
+    pub fn get_port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Returns the port for encrypted connections, where there is one.
+    pub fn get_ssl_port(&self) -> Option<u16> {
+        self.ssl_port
+    }
+
+    /// Returns the id that was set. Without one, registering finds one and returns it.
+    pub fn get_id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Returns the address that was set.
+    pub fn get_address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// Returns the template of the path that was set.
+    pub fn get_uri_spec(&self) -> Option<&str> {
+        self.uri_spec.as_deref()
+    }
+
+    /// Returns the payload that was set, without metadata.
+    pub fn get_payload(&self) -> Option<Value> {
+        self.payload.as_ref().map(Payload::value)
+    }
+
+    /// Returns whether it can be picked.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -160,9 +220,19 @@ impl Service {
         self.address.as_deref()
     }
 
-    /// Returns the port where it is one; 0, for example, is none.
-    pub(crate) fn port_or_none(&self) -> Option<u16> {
-        to_port(self.port)
+    /// Returns the port where it is one: 0 is none.
+    fn port_or_none(&self) -> Option<u16> {
+        self.port.filter(|port| *port != 0)
+    }
+
+    /// Returns whether an instance has the port of this service, where it has one: else the one for encrypted
+    /// connections.
+    pub(crate) fn has_port_of(&self, instance: &ServiceInstance) -> bool {
+        match (self.port_or_none(), self.ssl_port) {
+            (None, None) => true,
+            (None, ssl_port) => instance.port().is_none() && instance.ssl_port() == ssl_port,
+            (port, _) => instance.port() == port,
+        }
     }
 
     /// Checks that a text can be the name of a service.
@@ -210,7 +280,10 @@ impl Service {
         let uri_spec = self.uri_spec.as_deref().map(checked_spec).transpose()?;
         Ok(ServiceInstance::new(Fields {
             address: Some(checked_address(address)?.into()),
-            port: Some(checked_port("port", self.port)?),
+            port: self
+                .port
+                .map(|port| checked_port("port", port))
+                .transpose()?,
             ssl_port: self
                 .ssl_port
                 .map(|port| checked_port("ssl port", port))
@@ -244,12 +317,15 @@ impl Service {
     }
 }
 
-fn to_port(port: i64) -> Option<u16> {
-    u16::try_from(port).ok().filter(|port| *port != 0)
-}
-
-fn checked_port(field: &str, port: i64) -> Result<u16> {
-    to_port(port).ok_or_else(|| Error::invalid_service(field, port, "a number from 1 to 65535"))
+fn checked_port(field: &str, port: u16) -> Result<u16> {
+    match port {
+        0 => Err(Error::invalid_service(
+            field,
+            port,
+            "a number from 1 to 65535",
+        )),
+        port => Ok(port),
+    }
 }
 
 fn checked_segment<'a>(field: &str, text: &'a str) -> Result<&'a str> {
@@ -336,19 +412,6 @@ mod tests {
     }
 
     #[test]
-    fn ports_of_many_types_are_taken() {
-        for service in [
-            Service::new("foo", 80_u16).ssl_port(443_u16),
-            Service::new("foo", 80_u8).ssl_port(443_i16),
-            Service::new("foo", 80_i32).ssl_port(443_u32),
-            Service::new(String::from("foo"), 80_i64).ssl_port(443),
-        ] {
-            assert_eq!(made(&service).port(), Some(80));
-            assert_eq!(made(&service).ssl_port(), Some(443));
-        }
-    }
-
-    #[test]
     fn the_first_and_the_last_port_are_ports() {
         for port in [1_u16, 65535] {
             let service = Service::new("foo", port).ssl_port(port);
@@ -359,14 +422,50 @@ mod tests {
 
     #[test]
     fn a_port_that_is_no_port_is_refused() {
-        for port in [0, -5, 65536, i64::MIN, i64::MAX] {
-            let message = refused(Service::new("foo", port));
-            let why = format!("is {port}, expected a number from 1 to 65535");
-            assert_eq!(message, format!("invalid service: port {why}"));
-            let message = refused(Service::new("foo", 80).ssl_port(port));
+        let why = "is 0, expected a number from 1 to 65535";
+        let message = refused(Service::new("foo", 0));
+        assert_eq!(message, format!("invalid service: port {why}"));
+        for service in [
+            Service::new("foo", 80).ssl_port(0),
+            Service::secure("foo", 0),
+        ] {
+            let message = refused(service);
             assert_eq!(message, format!("invalid service: ssl port {why}"));
-            assert_eq!(Service::new("foo", port).port_or_none(), None);
         }
+        assert_eq!(Service::new("foo", 0).port_or_none(), None);
+    }
+
+    #[test]
+    fn a_service_may_have_a_port_for_encrypted_connections_alone() {
+        let instance = made(&Service::secure("foo", 8443));
+        assert_eq!((instance.port(), instance.ssl_port()), (None, Some(8443)));
+        assert_eq!(instance.base_url(), Some("https://10.0.0.1:8443"));
+    }
+
+    #[test]
+    fn what_was_set_can_be_asked_for() {
+        let service = Service::new("foo", 80).ssl_port(443).id("1").address("h");
+        let service = service.uri_spec("/a").payload(json!(1)).enabled(false);
+        assert_eq!((service.get_name(), service.get_port()), ("foo", Some(80)));
+        assert_eq!(
+            (service.get_ssl_port(), service.get_id()),
+            (Some(443), Some("1"))
+        );
+        assert_eq!(service.get_address(), Some("h"));
+        assert_eq!(service.get_uri_spec(), Some("/a"));
+        assert_eq!(
+            (service.get_payload(), service.is_enabled()),
+            (Some(json!(1)), false)
+        );
+    }
+
+    #[test]
+    fn a_service_without_an_id_is_known_by_its_port() {
+        let [plain, secure] = [Service::new("foo", 1), Service::secure("foo", 1)];
+        let [plain_one, secure_one] = [&plain, &secure].map(made);
+        assert!(plain.has_port_of(&plain_one) && secure.has_port_of(&secure_one));
+        assert!(!plain.has_port_of(&secure_one) && !secure.has_port_of(&plain_one));
+        assert!(Service::new("foo", 0).has_port_of(&plain_one));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::excerpt::excerpt;
 /// An instance with Curator's names, in Curator's order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Wire<'a> {
+pub(super) struct Wire<'a> {
     name: &'a str,
     id: &'a str,
     address: Option<&'a str>,
@@ -32,11 +32,10 @@ struct Wire<'a> {
     enabled: Option<bool>,
 }
 
-impl ServiceInstance {
-    /// Returns the bytes that Curator would write.
-    pub(crate) fn to_json(&self) -> Vec<u8> {
-        let fields = self.fields();
-        let wire = Wire {
+impl Wire<'_> {
+    pub(super) fn of(instance: &ServiceInstance) -> Wire<'_> {
+        let fields = instance.fields();
+        Wire {
             name: &fields.name,
             id: &fields.id,
             address: fields.address.as_deref(),
@@ -47,8 +46,14 @@ impl ServiceInstance {
             service_type: fields.service_type.wire_name(),
             uri_spec: fields.uri_spec.as_ref(),
             enabled: (!fields.enabled).then_some(false),
-        };
-        jackson::to_vec(&wire)
+        }
+    }
+}
+
+impl ServiceInstance {
+    /// Returns the bytes that Curator would write.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        jackson::to_vec(&Wire::of(self))
     }
 
     /// Reads what somebody wrote to the node `znode` of the service `name`, as leniently as Curator.

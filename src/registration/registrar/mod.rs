@@ -346,9 +346,7 @@ fn described(services: &[(Service, String)]) -> String {
 fn matches(service: &Service, instance: &ServiceInstance) -> bool {
     let same_one = match service.id_or_none() {
         Some(id) => instance.id() == id,
-        None => service
-            .port_or_none()
-            .is_none_or(|port| instance.port() == Some(port)),
+        None => service.has_port_of(instance),
     };
     same_one && instance.name() == service.name()
 }
