@@ -292,7 +292,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_secs(30);
     const SHORT: Duration = Duration::from_millis(300);
 
     fn waited(limit: Duration, counts: Vec<Count>) -> Duration {
@@ -313,7 +313,9 @@ mod tests {
         let serving = thread::spawn(move || {
             for left in [1, 0, 1, 0] {
                 let before = counted.load(Ordering::Relaxed);
+                let limit = Instant::now() + LONG;
                 while counted.load(Ordering::Relaxed) < before + 3 {
+                    assert!(Instant::now() < limit, "it is not counted any more");
                     thread::sleep(Duration::from_millis(1));
                 }
                 requests.store(left, Ordering::Relaxed);

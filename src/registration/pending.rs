@@ -340,6 +340,23 @@ mod tests {
     }
 
     #[test]
+    fn in_the_background_a_zookeeper_that_does_not_answer_uses_up_no_attempt() {
+        let registrar = registrar("silent");
+        registry("silent").freeze(true);
+        let (asked, check) = (Arc::new(AtomicU32::new(0)), |asked: Arc<AtomicU32>| {
+            move || asked.fetch_add(1, Ordering::Relaxed) < u32::MAX
+        });
+        let pending = in_background(&registrar, check(asked.clone()));
+        until("more than two attempts are made", || {
+            asked.load(Ordering::Relaxed) > 4
+        });
+        let error = pending.wait(Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        registry("silent").freeze(false);
+        assert_eq!(pending.wait(SOON).unwrap(), "1");
+    }
+
+    #[test]
     fn what_waits_for_zookeeper_can_be_cancelled_at_once() {
         let registrar = registrar("patient-cancel");
         registry("patient-cancel").outage(true);
