@@ -74,6 +74,12 @@ impl Pool {
         read(&own)
     }
 
+    /// Picks an instance. Kept out of line, so that who has no pool does not pay for it.
+    #[inline(never)]
+    pub(crate) fn instance(&self, from: &Arc<Snapshot>) -> Option<Arc<ServiceInstance>> {
+        self.read(from, |own| own.picks.pick().cloned())
+    }
+
     /// Returns whether an instance passes the filter. One on which the filter panics does not.
     pub(crate) fn passes(&self, instance: &ServiceInstance) -> bool {
         let Some(filter) = &self.filter else {

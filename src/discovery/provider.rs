@@ -64,7 +64,7 @@ impl ServiceProvider {
         };
         match &source.pool {
             None => Ok(snapshot.picks.pick().cloned()),
-            Some(pool) => Ok(pool.read(snapshot, |own| own.picks.pick().cloned())),
+            Some(pool) => Ok(pool.instance(snapshot)),
         }
     }
 
