@@ -20,13 +20,13 @@ const ROWS: [(&str, Row); 10] = [
     ("kill-one", kill_one),
     ("kill-report", kill_one_and_report),
     ("kill-three", kill_three),
+    ("kill-most", kill_most),
     ("kill-all", kill_all),
     ("stop", stop),
     ("sick", sick),
     ("noise", noise),
     ("slow", slow),
     ("rolling", rolling),
-    ("kill-most", kill_most),
 ];
 
 pub(crate) fn measure(table: &mut Table, connection: &str, names: &[&str]) {

@@ -5,7 +5,8 @@ use party_testing::pages::replace_table;
 use std::collections::BTreeSet;
 use std::fs;
 
-const WRITTEN: [(&str, &str); 2] = [
+const WRITTEN: [(&str, &str); 3] = [
+    ("docs/calls.md", "scripts/calls"),
     ("docs/reliability.md", "scripts/faults"),
     ("docs/performance.md", "scripts/bench"),
 ];
