@@ -76,7 +76,7 @@ pub fn http(url: impl Into<String>) -> impl FnMut() -> bool + Send + 'static {
     move || target.as_ref().is_some_and(Target::is_healthy)
 }
 
-/// What a URL says.
+/// The parts of a URL.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
     /// Host and port as the URL has them, for the server.

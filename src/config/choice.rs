@@ -12,7 +12,7 @@ const MAX_SHARE: f64 = 0.5;
 const LONGEST: Duration = Duration::from_secs(60);
 const LONGEST_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
-/// What the program has set.
+/// The settings of the program.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Explicit {
     pub(super) attempts: Option<u32>,
@@ -22,7 +22,7 @@ pub(super) struct Explicit {
     pub(super) subset: Option<usize>,
 }
 
-/// How instances are picked.
+/// The way instances are picked.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice {
     pub(crate) attempts: u32,

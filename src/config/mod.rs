@@ -28,7 +28,7 @@ const SHORTEST_HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest wait for the end of a session.
 pub(crate) const DISCONNECT_WITHIN: Duration = Duration::from_secs(1);
 
-/// What becomes of an instance while its health check fails, see
+/// The fate of an instance while its health check fails, see
 /// [`register_while_healthy`](crate::registration::register_while_healthy).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -368,7 +368,7 @@ pub(crate) struct Settings {
     pub(crate) health: Health,
 }
 
-/// How a registration lives by its check.
+/// The terms on which a registration lives by its check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Health {
     /// The time between two checks, and the longest that one may take.

@@ -30,7 +30,7 @@ pub(crate) struct Cache {
     pub(crate) unpublished: bool,
     /// Until when the instances that could be picked last are picked, although they are gone.
     pub(crate) grace_until: Option<Instant>,
-    /// What is known now, for the view to show next.
+    /// The present knowledge, for the view to show next.
     pub(crate) fresh: Option<Arc<Known>>,
 }
 

@@ -43,7 +43,7 @@ struct Job {
     service: String,
     key: Key,
     instance: Option<Arc<ServiceInstance>>,
-    /// Whether a call just failed, and not a connection of ours a second ago.
+    /// Set where a call just failed, and not a connection of ours a second ago.
     is_suspect: bool,
 }
 

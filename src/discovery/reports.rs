@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How a call to an instance went.
+/// The outcome of a call to an instance.
 pub(crate) struct Report<'a> {
     pub(crate) instance: &'a ServiceInstance,
     /// `None` where the call failed in a way that says nothing against the instance.

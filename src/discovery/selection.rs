@@ -6,7 +6,7 @@ use crate::model::ServiceInstance;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// How one of several instances is picked: by zone and subset first, then by a strategy.
+/// The way one of several instances is picked: by zone and subset first, then by a strategy.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
     pub(crate) strategy: Strategy,

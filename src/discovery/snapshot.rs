@@ -9,28 +9,28 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a lookup of one service reads. Never changed: a new one takes its place.
+/// The state of one service that a lookup reads. Never changed: a new one takes its place.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     /// Those that are picked, without those that are out.
     pub(crate) picks: Picks,
     /// Those that are out, since calls to them fail.
     pub(crate) out: Vec<Arc<ServiceInstance>>,
-    /// Whether the next call is to try one of those.
+    /// Set where the next call is to try one of those.
     pub(crate) has_offers: bool,
     pub(crate) known: Arc<Known>,
     /// The revision of what is out.
     revision: u64,
-    /// Whether the service was ever looked up by name, which has it followed for good.
+    /// Set once the service was looked up by name, which has it followed for good.
     used: Arc<AtomicBool>,
 }
 
-/// What ZooKeeper holds of one service.
+/// The nodes of one service in ZooKeeper.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// Every instance that is registered.
     pub(crate) listed: Vec<Arc<ServiceInstance>>,
-    /// What stands below the service and is not used.
+    /// The nodes below the service that are not used.
     pub(crate) rejected: Vec<RejectedInstance>,
     /// Those that are picked although they are gone, since the last of them may just be replaced.
     pub(crate) gone: Vec<Arc<ServiceInstance>>,

@@ -53,7 +53,7 @@ pub(crate) struct Picked {
     /// The others that could have been picked instead.
     pub(crate) siblings: usize,
     pub(crate) load: Option<Arc<Load>>,
-    /// Whether it was out, and this call tries it.
+    /// Set where it was out, and this call tries it.
     pub(crate) is_trial: bool,
 }
 

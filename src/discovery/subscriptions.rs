@@ -25,7 +25,7 @@ pub(crate) struct Subscriptions {
     /// The services to follow. Held briefly, never across I/O.
     pub(crate) state: Mutex<State>,
     pub(crate) loaded: Condvar,
-    /// How instances are picked where nothing else is asked for.
+    /// The way instances are picked where nothing else is asked for.
     pub(crate) selection: Selection,
     pub(crate) rule: Ejection,
     /// Wakes the prober.

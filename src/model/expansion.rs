@@ -17,7 +17,7 @@ type Classes = [u8; 256];
 const DOT: u8 = 1;
 const ENCODED: u8 = 2;
 const CONTROL: u8 = 4;
-/// What every byte is: without it there is none.
+/// The mark of every byte: without it there is none.
 const SOME: u8 = 8;
 
 // What stays in each part of a URL beside letters and digits: RFC 3986, but in a query without what separates one pair

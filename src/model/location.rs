@@ -2,7 +2,7 @@
 
 use super::instance::ServiceInstance;
 
-/// What ends the host and port of a URL.
+/// The characters that end the host and port of a URL.
 const ENDS: [char; 4] = ['/', '\\', '?', '#'];
 
 impl ServiceInstance {

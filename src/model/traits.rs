@@ -15,7 +15,7 @@ const UP: &str = "UP";
 pub(super) struct Traits {
     pub(super) weight: u32,
     pub(super) zone: Option<Box<str>>,
-    /// Whether the instance is not to be picked, in the way in which Spring Cloud ZooKeeper says so.
+    /// Set where the instance is not to be picked, in the way in which Spring Cloud ZooKeeper says so.
     pub(super) is_out_of_service: bool,
 }
 

@@ -50,13 +50,13 @@ pub(crate) struct Entry {
     pub(crate) since: u64,
     /// The revision with which the program last said what is registered.
     pub(crate) stated: u64,
-    /// What the program registers.
+    /// The instance that the program registers.
     pub(crate) program: Content,
     /// The same as it is to be written, switched on or off.
     pub(crate) content: Content,
-    /// What it was switched to since it was registered, by the program or by an edit of its node.
+    /// The switch it was given since it was registered, by the program or by an edit of its node.
     switched: Option<bool>,
-    /// What its failing health check leads to.
+    /// The consequence of its failing health check.
     sick: Option<WhenSick>,
     pub(crate) withdrawn: bool,
     /// The last revision for which ZooKeeper was seen to agree.

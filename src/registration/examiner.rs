@@ -27,7 +27,7 @@ impl Drop for Elsewhere {
     }
 }
 
-/// Where questions and verdicts are left.
+/// The place where questions and verdicts are left.
 #[derive(Default)]
 struct Desk {
     state: Mutex<State>,

@@ -18,17 +18,17 @@ pub(super) const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 /// At most so much later does the thread notice that there is nothing to do any more.
 const NOTICE_WITHIN: Duration = Duration::from_secs(1);
 
-/// How long it is tried, and what follows.
+/// The number of attempts, and what follows.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) attempts: u32,
-    /// Whether a ZooKeeper that is away is waited for without end: it does not use up an attempt then.
+    /// Set where a ZooKeeper that is away is waited for without end: it does not use up an attempt then.
     pub(crate) is_patient: bool,
     /// Set where the check goes on once the service is registered.
     pub(crate) health: Option<Health>,
 }
 
-/// What one health thread works on.
+/// The work of one health thread.
 pub(super) struct Gate {
     /// Not held: the registrar goes with whoever has connected it.
     pub(super) registrar: Weak<Registrar>,

@@ -10,7 +10,7 @@ pub(super) struct Streak {
     against: u32,
 }
 
-/// What a verdict leads to, after so many in a row.
+/// The consequence of a verdict, after so many in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Out(u32),

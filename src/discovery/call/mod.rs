@@ -46,12 +46,12 @@ pub struct Call {
     /// Those that were tried before.
     tried: Vec<Arc<ServiceInstance>>,
     begun: Instant,
-    /// Whether the thread panicked before it began.
+    /// Set where the thread panicked before it began.
     was_panicking: bool,
     is_over: bool,
 }
 
-/// Where a call goes.
+/// The target of a call.
 enum Target {
     Instance(Picked, Source),
     /// The URL that stands for all instances, and how often it may still be tried.

@@ -32,12 +32,12 @@ impl Out {
     }
 }
 
-/// What an instance did before.
+/// The past of an instance.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Past {
     pub(super) times: u32,
     pub(super) returned: Option<Instant>,
-    /// Whether a call has succeeded since.
+    /// Set once a call has succeeded since.
     pub(super) proven: bool,
     pub(super) probed: Option<Instant>,
 }

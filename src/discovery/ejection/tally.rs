@@ -11,7 +11,7 @@ const WINDOW: usize = 10;
 /// more failures.
 type Counts = [f64; WINDOW];
 
-/// What is held against an instance already.
+/// The reports held against an instance so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Good,

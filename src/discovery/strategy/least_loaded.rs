@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// What was measured counts for about this long: a slow instance is tried again.
+/// Measurements count for about this long: a slow instance is tried again.
 const DECAY: Duration = Duration::from_secs(10);
 /// Time between two updates of the costs of all, of which a pick reads the last.
 const UPDATE: Duration = Duration::from_millis(100);
@@ -14,7 +14,7 @@ const FAILURE: Duration = Duration::from_secs(5);
 /// The cost of one of which nothing is known and that is being tried: as good as infinite.
 const UNKNOWN: f32 = 1e9;
 
-/// What calls to one instance measured. It lives for as long as the instance.
+/// The measurements of calls to one instance. It lives for as long as the instance.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Load {

@@ -5,7 +5,7 @@ use crate::zk::generation::Generation;
 use crate::zk::{Reply, Request};
 use std::collections::HashSet;
 
-/// What is known of who may change the services of our nodes.
+/// The knowledge of who may change the services of our nodes.
 #[derive(Debug, Default)]
 pub(super) struct Access {
     /// Set where there is something to warn of: with credentials, and until there was a warning.

@@ -29,7 +29,7 @@ mod changes;
 
 const SIDE: Side = Side::Registration;
 
-/// What is done with a registration, for messages.
+/// The thing that is done to a registration, for messages.
 type Doing = (&'static str, &'static str);
 const REGISTER: Doing = ("register", "registering");
 const UPDATE: Doing = ("update", "updating");
