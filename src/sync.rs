@@ -68,7 +68,7 @@ mod scheduled {
 #[cfg(test)]
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     use std::time::{Duration, Instant};
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(2));

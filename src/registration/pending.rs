@@ -113,6 +113,7 @@ mod tests {
     use crate::error::ErrorKind;
     use crate::registration::gate::BETWEEN_ATTEMPTS;
     use crate::registration::progress::{State, SystemClock};
+    use crate::sync::until;
     use crate::zk::memory::registry;
     use parking_lot::Condvar;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -192,14 +193,6 @@ mod tests {
         let pending = started(registrar, check, plan, Arc::new(SystemClock));
         assert_eq!(pending.wait(SOON).unwrap(), "1");
         pending
-    }
-
-    fn until(what: &str, mut done: impl FnMut() -> bool) {
-        let deadline = Instant::now() + SOON;
-        while !done() {
-            assert!(Instant::now() < deadline, "never: {what}");
-            thread::sleep(Duration::from_millis(2));
-        }
     }
 
     fn node(name: &str) -> Option<String> {

@@ -9,6 +9,7 @@ use super::{Answer, Request};
 use crate::config::{Config, Settings};
 use crate::inbox::Inbox;
 use crate::side::Side;
+use crate::sync::until;
 use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -206,14 +207,6 @@ impl Running {
 
     pub(super) fn send(&self, request: Request) -> Receiver<Answer> {
         send(&self.generation(), request)
-    }
-}
-
-fn until(what: &str, is_reached: impl Fn() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_reached() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::park_timeout(Duration::from_millis(1));
     }
 }
 

@@ -9,18 +9,29 @@ use crate::error::ErrorKind;
 use crate::model::ServiceInstance;
 use crate::model::path;
 use crate::side::Side;
+use crate::sync::until;
 use crate::zk::Mode;
 use crate::zk::memory::{Session, registry};
 use parking_lot::Mutex;
-use party_testing::{free_port, until};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
+
+/// Returns a port on which nobody listens, below those that the system gives out by itself.
+fn free_port() -> u16 {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id();
+    let next = || 10_000 + ((first + TAKEN.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
+    let mut ports = std::iter::repeat_with(next).take(20_000);
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.unwrap()
+}
 
 /// A service of instances that listen, or do not, and a program that calls it.
 struct World {
@@ -124,7 +135,7 @@ fn out(provider: &ServiceProvider) -> Vec<String> {
 
 /// Has an instance fail until it is out.
 fn fail_until_out(provider: &ServiceProvider, id: &str) {
-    until("it is out", SOON, || {
+    until("it is out", || {
         let call = provider.begin().unwrap();
         match call.id() == id {
             true => call.failed(Outcome::Failed),
@@ -139,7 +150,7 @@ fn a_call_that_meets_a_dead_instance_is_made_elsewhere_and_nobody_meets_it_again
     let world = World::of("dead", 4, 1);
     let provider = world.knowing(5);
     let met = Mutex::new(0);
-    until("the dead one is out", SOON, || {
+    until("the dead one is out", || {
         let called = provider.call(&[], |url| connect(url).inspect_err(|_| *met.lock() += 1));
         called.unwrap();
         world.accept();
@@ -180,12 +191,12 @@ fn an_instance_that_refused_is_back_when_it_accepts_a_connection_of_ours() {
         !provider.report("http://127.0.0.1:1", Outcome::Refused),
         "nobody is there"
     );
-    until("it listens again", SOON, || {
+    until("it listens again", || {
         world.listeners.extend(TcpListener::bind(address));
         world.listeners.len() == 2
     });
-    until("it is back", SOON, || provider.ejected().is_empty());
-    until("no thread is left", SOON, || {
+    until("it is back", || provider.ejected().is_empty());
+    until("no thread is left", || {
         !world.directory.subscriptions().state.lock().is_probing
     });
 }
@@ -277,7 +288,7 @@ fn an_instance_that_fails_beside_well_siblings_is_out_and_tried_again_by_one_cal
     assert!(provider.ejected()[0].until().is_some());
     assert!((0..100).all(|_| provider.instance().unwrap().unwrap().id() != ids[0]));
     let mut tries = 0;
-    until("it was tried, and failed again", SOON, || {
+    until("it was tried, and failed again", || {
         let call = provider.begin().unwrap();
         let it = call.id() == ids[0];
         tries += usize::from(it);
@@ -289,7 +300,7 @@ fn an_instance_that_fails_beside_well_siblings_is_out_and_tried_again_by_one_cal
     });
     assert_eq!(out(&provider), [ids[0].as_str()]);
     assert_eq!(provider.ejected()[0].reason(), Outcome::TimedOut);
-    until("it is tried, and back", SOON, || {
+    until("it is tried, and back", || {
         provider.begin().unwrap().succeeded();
         provider.ejected().is_empty()
     });
@@ -307,7 +318,7 @@ fn an_update_keeps_an_instance_out_and_a_new_registration_brings_it_back() {
         .replace('}', r#","payload":"new"}"#);
     world.writer.set(&node(&id), data.as_bytes(), -1).unwrap();
     let payload = |one: &Arc<ServiceInstance>| one.id() == id && one.payload().is_some();
-    until("the update is known", SOON, || {
+    until("the update is known", || {
         provider.instances().unwrap().iter().any(payload)
     });
     assert_eq!(out(&provider), [id.as_str()]);
@@ -316,7 +327,7 @@ fn an_update_keeps_an_instance_out_and_a_new_registration_brings_it_back() {
         .writer
         .create(&node(&id), data.as_bytes(), Mode::Ephemeral)
         .unwrap();
-    until("it is back", SOON, || {
+    until("it is back", || {
         provider.ejected().is_empty() && provider.instances().unwrap().len() == 3
     });
     provider.wait_for(3, SOON).unwrap();
@@ -332,7 +343,7 @@ fn half_of_a_service_may_be_out_and_calls_find_the_living() {
         provider.call(&[], connect).unwrap();
         world.accept();
     }
-    until("as many are out as may be", SOON, || {
+    until("as many are out as may be", || {
         provider.call(&[], connect).unwrap();
         world.accept();
         provider.ejected().len() == 2
@@ -354,11 +365,9 @@ fn the_last_instance_is_called_while_it_may_just_be_replaced() {
     ));
     assert_eq!(out(&provider), [""; 0], "it is the last");
     world.writer.delete(&node(&id), -1).unwrap();
-    until("it is gone", SOON, || {
-        provider.instances().unwrap().is_empty()
-    });
+    until("it is gone", || provider.instances().unwrap().is_empty());
     assert_eq!(provider.begin().unwrap().id(), id);
-    until("the time is over", SOON, || provider.begin().is_err());
+    until("the time is over", || provider.begin().is_err());
     let error = provider.call(&[], connect).unwrap_err();
     assert!(matches!(error, CallError::Discovery(error) if error.kind() == ErrorKind::NoInstance));
 }
@@ -372,7 +381,7 @@ fn a_call_that_panics_counts_as_failed_and_one_that_is_dropped_as_succeeded() {
         drop(provider.begin().unwrap());
     }
     assert_eq!(out(&provider), [""; 0]);
-    until("it is out", SOON, || {
+    until("it is out", || {
         let called = thread::scope(|scope| {
             let call = || {
                 provider.call_instance(|instance| -> std::result::Result<(), Attempt<io::Error>> {
@@ -462,9 +471,7 @@ fn a_provider_picks_in_a_way_of_its_own() {
     assert_eq!(provider.instances().unwrap().len(), 3);
     assert_eq!(world.provider().instances().unwrap().len(), 6);
     world.writer.delete(&node(&ids[0]), -1).unwrap();
-    until("one left", SOON, || {
-        provider.instances().unwrap().len() == 2
-    });
+    until("one left", || provider.instances().unwrap().len() == 2);
     let left = (0..9).map(|_| provider.instance().unwrap().unwrap().id().to_owned());
     assert_eq!(left.collect::<BTreeSet<_>>().len(), 2);
     let error = provider.wait_for(3, Duration::from_millis(20)).unwrap_err();
