@@ -12,7 +12,7 @@ pub(crate) const THREADS: usize = 4;
 /// The time that the program allows for an answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How calls are made.
+/// The way calls are made.
 #[derive(Clone, Copy)]
 pub(crate) enum How<'a> {
     Call,

@@ -9,7 +9,7 @@ pub(crate) struct Curator {
     stdout: BufReader<ChildStdout>,
 }
 
-/// How its calls went since it was asked last.
+/// The outcomes of its calls since it was asked last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) calls: u64,

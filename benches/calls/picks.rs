@@ -1,4 +1,4 @@
-//! What a pick costs, and how evenly picks are spread.
+//! The cost of a pick, and how evenly picks are spread.
 
 #[path = "../memory/mod.rs"]
 mod memory;

@@ -182,7 +182,7 @@ pub fn call<T, E>(
 
 /// Makes a call as [`call`] does, for which a URL is not enough.
 ///
-/// Where there is an override, the instance has its host, and the port of its scheme where it names none.
+/// With an override, the instance has its host, and the port of its scheme where it names none.
 ///
 /// # Errors
 /// As [`call`].
@@ -205,7 +205,7 @@ pub fn begin(name: &str) -> Result<Call> {
 /// Reports how a call went to a URL that [`url`] or [`base_url`] built. Returns whether the service has an instance with
 /// its scheme, host and port.
 ///
-/// What follows from it is as for [`call`]. Successes need not be reported. An override is never taken out.
+/// The consequences are as for [`call`]. Successes need not be reported. An override is never taken out.
 ///
 /// # Examples
 /// ```no_run

@@ -109,7 +109,7 @@ impl Call {
 
     /// Ends the call, which failed, and begins it again on an instance that it has not tried.
     ///
-    /// Where there is an override, it is that again, [`attempts_per_call`](crate::Config::attempts_per_call) times in
+    /// With an override, it is that again, [`attempts_per_call`](crate::Config::attempts_per_call) times in
     /// all.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ struct Fleet<'a> {
     rate: f64,
     seconds: f64,
     fault: Fault<'a>,
-    /// Whether calls are made through the library, or with URLs of it and reports.
+    /// Set where calls are made through the library, or with URLs of it and reports.
     through_calls: bool,
     seed: u64,
 }
