@@ -268,9 +268,6 @@ impl Directory {
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        if process::is_forked() {
-            return ConnectionState::Unconnected;
-        }
         self.supervisor.state()
     }
 

@@ -247,8 +247,7 @@ impl ServiceInstance {
     /// Returns whether the instance can be called: it is switched on, by Curator's field and by the `instance_status` of
     /// Spring Cloud ZooKeeper, which is empty or `UP` then, and it has a base URL.
     pub fn can_be_picked(&self) -> bool {
-        let is_off = self.traits().is_some_and(|traits| traits.is_out_of_service);
-        self.is_enabled() && !is_off && self.base_url.is_some()
+        self.is_on() && self.base_url.is_some()
     }
 
     /// Returns the uri spec with the values of its variables, or an empty text where there is no uri spec.

@@ -5,11 +5,9 @@
 
 use super::instance::ServiceInstance;
 use super::payload::Payload;
+use super::traits::{METADATA, STATUS, UP};
 use serde_json::{Map, Value};
 
-const METADATA: &str = "metadata";
-const STATUS: &str = "instance_status";
-const UP: &str = "UP";
 const OUT_OF_SERVICE: &str = "OUT_OF_SERVICE";
 
 impl ServiceInstance {
@@ -64,26 +62,10 @@ struct Switches {
 fn switches(instance: &ServiceInstance) -> Switches {
     Switches {
         enabled: instance.is_enabled(),
-        up: !is_out_of_service(instance.payload().as_ref()),
+        up: instance
+            .traits()
+            .is_none_or(|traits| !traits.is_out_of_service),
     }
-}
-
-/// Returns whether a payload says, in Spring's way, that its instance is not to be picked.
-pub(super) fn is_out_of_service(payload: Option<&Value>) -> bool {
-    let within = |value: &Value| {
-        value
-            .get(STATUS)
-            .filter(|status| !status.is_null())
-            .cloned()
-    };
-    let status = payload.and_then(|payload| {
-        let metadata = payload.get(METADATA).and_then(within);
-        metadata.or_else(|| within(payload))
-    });
-    status.is_some_and(|status| {
-        let text = status.as_str();
-        text.is_some_and(|text| !text.trim().is_empty() && !text.eq_ignore_ascii_case(UP))
-    })
 }
 
 fn without_switches(instance: &ServiceInstance) -> ServiceInstance {

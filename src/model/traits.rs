@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 pub(super) const METADATA: &str = "metadata";
 pub(super) const WEIGHT: &str = "weight";
 pub(super) const ZONE: &str = "zone";
-const STATUS: &str = "instance_status";
-const UP: &str = "UP";
+pub(super) const STATUS: &str = "instance_status";
+pub(super) const UP: &str = "UP";
 
 /// The metadata that picks go by, of an instance that has any.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use crate::error::{Error, Result as PartyResult};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::{Listener, Listeners, Look, Subscription};
+use crate::process;
 use crate::throttle::Throttle;
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
@@ -192,7 +193,11 @@ impl Supervisor {
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        self.shared.status.lock().state()
+        // Before the lock: whoever held it may not be in a forked process.
+        match process::is_forked() {
+            true => ConnectionState::Unconnected,
+            false => self.shared.status.lock().state(),
+        }
     }
 
     /// Has `call` told each new state, and first the present one, until this is closed.

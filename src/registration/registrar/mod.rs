@@ -82,9 +82,6 @@ impl Registrar {
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        if process::is_forked() {
-            return ConnectionState::Unconnected;
-        }
         self.supervisor.state()
     }
 
