@@ -99,7 +99,7 @@ impl Discovery {
     ///
     /// # Errors
     /// As [`discovery::url`](crate::discovery::url).
-    #[inline]
+    #[inline(always)]
     pub fn url(&self, name: &str, params: &[(&str, &dyn Display)]) -> Result<String> {
         match self.inner.overrides.find(name)? {
             Some(found) => found.url(name, params),
@@ -126,7 +126,7 @@ impl Discovery {
     ///
     /// # Errors
     /// As [`discovery::base_url`](crate::discovery::base_url).
-    #[inline]
+    #[inline(always)]
     pub fn base_url(&self, name: &str, suffix: &str) -> Result<String> {
         suffix::check(suffix)?;
         match self.inner.overrides.find(name)? {
@@ -277,6 +277,7 @@ impl Discovery {
     }
 
     /// Builds something of one live instance of the service.
+    #[inline(always)]
     fn with_instance(
         &self,
         name: &str,
@@ -303,7 +304,7 @@ impl Discovery {
     }
 
     fn source(&self, directory: Arc<Directory>, name: &str) -> Source {
-        Source::by_name(directory, self.inner.overrides.clone(), name)
+        Source::by_name(directory, self.inner.overrides.clone(), name.into())
     }
 
     /// Returns on how many instances a call is tried.

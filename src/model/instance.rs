@@ -284,6 +284,7 @@ impl ServiceInstance {
     ///
     /// Those of [`build_uri_spec`](ServiceInstance::build_uri_spec), and
     /// [`NoInstance`](crate::ErrorKind::NoInstance) where a base URL is needed and there is none.
+    #[inline]
     pub fn url(&self, params: &[(&str, &dyn Display)]) -> Result<String> {
         let spec = match self.uri_spec() {
             // It brings its own host and port, so it does not matter whether there is a base URL.
@@ -298,7 +299,7 @@ impl ServiceInstance {
         let Some(spec) = spec else {
             return Ok(url);
         };
-        self.expand(spec, params, &mut url)?;
+        self.expand_path(spec, params, &mut url)?;
         // Behind `:5000`, a value of `1` would make port 50001, and `@host` another host.
         if !spec.is_rooted() {
             let first = url.as_bytes().get(base.len());
@@ -313,6 +314,11 @@ impl ServiceInstance {
         if spec.is_whole_url() {
             return self.expand_whole_url(spec, params, out);
         }
+        self.expand_path(spec, params, out)
+    }
+
+    #[inline(always)]
+    fn expand_path(&self, spec: &UriSpec, params: Params<'_>, out: &mut String) -> Result<()> {
         spec.build_into(self.name(), out, |variable| {
             given(params, variable).or_else(|| self.predefined(variable))
         })
