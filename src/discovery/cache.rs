@@ -18,7 +18,7 @@ pub(crate) struct Cache {
     /// The generation in which it is watched, 0 for none.
     pub(crate) watched: u64,
     /// By the name of the znode: what it held when that could last be used.
-    instances: BTreeMap<String, Arc<ServiceInstance>>,
+    instances: BTreeMap<Box<str>, Arc<ServiceInstance>>,
     common: Common,
     /// By the name of the znode: why what it holds cannot be used.
     rejected: BTreeMap<String, String>,
@@ -84,7 +84,8 @@ impl Cache {
 
     /// Takes up which children there are. All of them are to be read.
     pub(crate) fn list(&mut self, children: BTreeSet<String>) {
-        self.instances.retain(|znode, _| children.contains(znode));
+        self.instances
+            .retain(|znode, _| children.contains(&**znode));
         self.rejected.retain(|znode, _| children.contains(znode));
         // What was large once may be gone. What still is makes itself known again.
         self.largest = self.largest.map(|largest| largest / 2);
@@ -113,7 +114,7 @@ impl Cache {
             }
             Ok(Some(mut instance)) => {
                 instance.share(&mut self.common);
-                self.instances.insert(znode.to_owned(), Arc::new(instance));
+                self.instances.insert(znode.into(), Arc::new(instance));
                 None
             }
             Err(reason) => {

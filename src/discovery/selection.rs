@@ -92,6 +92,8 @@ impl Selection {
                 .identity
                 .subset(instances, count, |instance| instance.id());
         }
+        // There may be ten thousand, and they stay for long.
+        instances.shrink_to_fit();
         let picker = self.picker(&instances, before);
         Picks { instances, picker }
     }

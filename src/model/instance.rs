@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct ServiceInstance {
     fields: Fields,
-    /// The address in the form it has in a URL, where that is another one.
-    host: Option<Box<str>>,
+    /// The address in the form it has in a URL, where that is another one: of so few that a pointer is all it may take.
+    host: Option<Box<Box<str>>>,
     /// Made once, since every call of a service begins with it.
     base_url: Option<Box<str>>,
     /// The metadata that picks go by, found once.
@@ -124,7 +124,7 @@ impl ServiceInstance {
             format!("{scheme}://{host}:{port}").into()
         });
         let host = host.filter(|host| fields.address.as_deref() != Some(host));
-        let host = host.map(|host| host.into());
+        let host = host.map(|host| Box::new(host.into()));
         ServiceInstance {
             traits: Traits::of(fields.payload.as_ref()),
             fields,
