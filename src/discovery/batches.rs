@@ -1,6 +1,7 @@
 //! Divides the nodes to read into requests.
 
 use crate::discovery::cache::Cache;
+use crate::discovery::name::Name;
 
 /// Maximum nodes per request: more are hardly faster.
 const MAX_NODES: usize = 32;
@@ -8,7 +9,7 @@ const MAX_NODES: usize = 32;
 const MAX_BYTES: usize = 256 << 10;
 
 /// A node to read, by the name of its service and its own.
-pub(crate) type Child = (String, String);
+pub(crate) type Child = (Name, String);
 
 /// Divides what is to be read into requests of many nodes each.
 pub(crate) struct Batches {
@@ -28,7 +29,7 @@ impl Batches {
     /// is one node alone, which tells how large the others may be.
     pub(crate) fn of<'a>(
         &self,
-        services: impl Iterator<Item = (&'a String, &'a Cache)>,
+        services: impl Iterator<Item = (&'a Name, &'a Cache)>,
     ) -> Vec<Vec<Child>> {
         let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (name, service) in services {
@@ -73,7 +74,7 @@ mod tests {
 
     /// Returns the number of nodes in each batch.
     fn sizes(batches: &Batches, services: &[Cache]) -> Vec<usize> {
-        let name = "foo".to_owned();
+        let name = "foo".into();
         let services = services.iter().map(|service| (&name, service));
         batches.of(services).iter().map(Vec::len).collect()
     }

@@ -5,6 +5,7 @@
 
 use crate::config::{DISCONNECT_WITHIN, Settings};
 use crate::discovery::change::Change;
+use crate::discovery::name::Name;
 use crate::discovery::selection::Selection;
 use crate::discovery::snapshot::{Known, Snapshot, View};
 use crate::discovery::strategy::Identity;
@@ -140,11 +141,14 @@ impl Directory {
         Error::no_instance(name, &format!("{}{stale}", snapshot.why_none()))
     }
 
-    /// Follows the service until [`release`](Directory::release), and waits for its first snapshot.
-    pub(crate) fn hold(&self, name: &str) -> Result<()> {
+    /// Follows the service until [`release`](Directory::release), and waits for its first snapshot. Returns the name as the
+    /// view has it, which a lookup tells from others by its address.
+    pub(crate) fn hold(&self, name: &str) -> Result<Name> {
         self.load(name, |interest| interest.holders += 1)
-            .map(drop)
-            .inspect_err(|_| self.release(name))
+            .inspect_err(|_| self.release(name))?;
+        let view = self.view();
+        let shown = view.get_key_value(name);
+        Ok(shown.map_or_else(|| name.into(), |(name, _)| name.clone()))
     }
 
     pub(crate) fn release(&self, name: &str) {
@@ -176,17 +180,17 @@ impl Directory {
         mut call: impl FnMut(&Change) + Send + 'static,
     ) -> Result<Subscription> {
         Service::check_name(name)?;
-        self.hold(name)?;
+        let name = self.hold(name)?;
         let listener = Arc::new(Listener::default());
-        self.subscriptions.listen(name, &listener);
-        let (leaving, left) = (self.clone(), (name.to_owned(), listener.clone()));
+        self.subscriptions.listen(&name, &listener);
+        let (leaving, left) = (self.clone(), (name.clone(), listener.clone()));
         let leave = move || {
             leaving.subscriptions.leave(&left.0, &left.1);
             leaving.release(&left.0);
         };
         Subscription::start(
             listener,
-            changes(self.subscriptions.clone(), name.to_owned()),
+            changes(self.subscriptions.clone(), name.clone()),
             move |change| call(&change),
             format!("a listener to the changes of {name}"),
             leave,
@@ -305,7 +309,7 @@ impl Directory {
 /// Returns what finds the change of a service since it was called before.
 fn changes(
     subscriptions: Arc<Subscriptions>,
-    name: String,
+    name: Name,
 ) -> impl FnMut() -> Look<Change> + Send + 'static {
     let mut known: Option<Arc<Known>> = None;
     move || {

@@ -35,6 +35,7 @@ mod change;
 mod directory;
 mod ejection;
 mod handle;
+mod name;
 mod outcome;
 pub(crate) mod overrides;
 mod pool;

@@ -1,6 +1,7 @@
 //! The thread that brings instances back: it connects to those that refused a connection, and looks after those whose
 //! time is over. There is at most one for a directory, and none while there is nothing to do.
 
+use crate::discovery::name::Name;
 use crate::discovery::selection::Key;
 use crate::discovery::strategy::chance;
 use crate::discovery::subscriptions::{State, Subscriptions};
@@ -40,7 +41,7 @@ pub(crate) fn attend(subscriptions: &Arc<Subscriptions>, state: &mut State) -> b
 
 /// A connection to be made.
 struct Job {
-    service: String,
+    service: Name,
     key: Key,
     instance: Option<Arc<ServiceInstance>>,
     /// Set where a call just failed, and not a connection of ours a second ago.

@@ -40,7 +40,7 @@ impl ServiceProvider {
         name: &str,
     ) -> Result<ServiceProvider> {
         let hold = Hold::new(directory.clone(), name)?;
-        let mut source = Source::by_name(directory, overrides, name);
+        let mut source = Source::by_name(directory, overrides, hold.name.clone());
         source.hold = Some(Arc::new(hold));
         Ok(ServiceProvider { source })
     }
@@ -59,7 +59,7 @@ impl ServiceProvider {
         let source = &self.source;
         source.directory.check_open()?;
         let view = source.directory.view();
-        let Some(snapshot) = view.get(&*source.name) else {
+        let Some(snapshot) = view.get(&source.name) else {
             return Ok(None);
         };
         match &source.pool {

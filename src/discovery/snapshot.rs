@@ -1,6 +1,7 @@
 //! Snapshots of services: immutable, and all that a lookup reads.
 
 use crate::discovery::ejection::Ejections;
+use crate::discovery::name::Name;
 use crate::discovery::selection::{Key, Picks, Selection};
 use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
@@ -65,7 +66,7 @@ impl fmt::Display for RejectedInstance {
 
 /// The snapshots of all services that are followed. Its keys are names that this program looks up, so its hash need not
 /// withstand an attack.
-pub(crate) type View = FxHashMap<String, Arc<Snapshot>>;
+pub(crate) type View = FxHashMap<Name, Arc<Snapshot>>;
 
 impl Known {
     /// Returns those that could be picked, were none of them out: switched on, with an address and a port.

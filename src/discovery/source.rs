@@ -2,6 +2,7 @@
 
 use crate::config::Strategy;
 use crate::discovery::directory::Directory;
+use crate::discovery::name::Name;
 use crate::discovery::outcome::Outcome;
 use crate::discovery::overrides::Overrides;
 use crate::discovery::pool::Pool;
@@ -20,7 +21,7 @@ const DRAWS: usize = 3;
 pub(crate) struct Source {
     pub(crate) directory: Arc<Directory>,
     pub(crate) overrides: Arc<Overrides>,
-    pub(crate) name: Arc<str>,
+    pub(crate) name: Name,
     pub(crate) pool: Option<Arc<Pool>>,
     /// Keeps the service followed, where it is not looked up by name.
     pub(crate) hold: Option<Arc<Hold>>,
@@ -29,14 +30,13 @@ pub(crate) struct Source {
 /// Has a service followed for as long as it lives.
 pub(crate) struct Hold {
     directory: Arc<Directory>,
-    name: Arc<str>,
+    pub(crate) name: Name,
 }
 
 impl Hold {
     pub(crate) fn new(directory: Arc<Directory>, name: &str) -> Result<Hold> {
         Service::check_name(name)?;
-        directory.hold(name)?;
-        let name = name.into();
+        let name = directory.hold(name)?;
         Ok(Hold { directory, name })
     }
 }
@@ -62,12 +62,12 @@ impl Source {
     pub(crate) fn by_name(
         directory: Arc<Directory>,
         overrides: Arc<Overrides>,
-        name: &str,
+        name: Name,
     ) -> Source {
         Source {
             directory,
             overrides,
-            name: name.into(),
+            name,
             pool: None,
             hold: None,
         }

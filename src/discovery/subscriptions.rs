@@ -2,6 +2,7 @@
 
 use crate::config::Ejection;
 use crate::discovery::ejection::{Ejections, Tally};
+use crate::discovery::name::Name;
 use crate::discovery::selection::{Key, Selection};
 use crate::discovery::snapshot::{Known, Snapshot, View};
 use crate::listener::Listener;
@@ -35,7 +36,7 @@ pub(crate) struct Subscriptions {
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) services: HashMap<String, Interest>,
+    pub(crate) services: HashMap<Name, Interest>,
     /// The slot that shows the view too, where a lookup finds it in one step.
     pub(crate) shown: Option<Arc<Slot<View>>>,
     /// Set while the thread runs that brings instances back.
@@ -145,7 +146,7 @@ impl Subscriptions {
             }
             interest
         };
-        state.services.entry(name.to_owned()).or_insert_with(new)
+        state.services.entry(name.into()).or_insert_with(new)
     }
 
     /// Follows a service without waiting for it, or does so no more.
@@ -160,13 +161,13 @@ impl Subscriptions {
     }
 
     /// Returns the names of the services to follow.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<Name> {
         self.state.lock().services.keys().cloned().collect()
     }
 
     /// Takes up what is new, swaps the view and wakes those who wait for a first snapshot. What is neither kept by the
     /// caller nor followed is left out: who follows a service again may have relied on its snapshot already.
-    pub(crate) fn publish(&self, fresh: Vec<(String, Arc<Known>)>, is_kept: impl Fn(&str) -> bool) {
+    pub(crate) fn publish(&self, fresh: Vec<(Name, Arc<Known>)>, is_kept: impl Fn(&str) -> bool) {
         let mut state = self.state.lock();
         let mut view = View::clone(&self.view.load());
         view.retain(|name, _| is_kept(name) || state.services.contains_key(name));
@@ -210,7 +211,9 @@ impl Subscriptions {
         let (known, ejections) = (before.known.clone(), &interest.ejections);
         let snapshot = Snapshot::after(Some(before), known, &self.selection, ejections);
         let mut view = View::clone(&view);
-        view.insert(name.to_owned(), Arc::new(snapshot));
+        if let Some(shown) = view.get_mut(name) {
+            *shown = Arc::new(snapshot);
+        }
         drop(self.swap(state, view));
         self.loaded.notify_all();
     }

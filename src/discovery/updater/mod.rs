@@ -2,6 +2,7 @@
 
 use crate::discovery::batches::{Batches, Child};
 use crate::discovery::cache::{Cache, Read};
+use crate::discovery::name::Name;
 use crate::discovery::subscriptions::Subscriptions;
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
@@ -26,9 +27,9 @@ const RECONNECT_GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct Updater {
     subscriptions: Arc<Subscriptions>,
     inbox: Arc<Inbox>,
-    services: HashMap<String, Cache>,
+    services: HashMap<Name, Cache>,
     /// Services that are followed no more, and still watched.
-    forgotten: Vec<String>,
+    forgotten: Vec<Name>,
     batches: Batches,
     /// The generation that was last seen, and when the time after it in which others come back ends.
     seen: u64,
@@ -125,8 +126,8 @@ impl Updater {
 
     /// Begins with what is newly followed and forgets what no longer is. Returns whether anything was forgotten.
     fn adjust(&mut self) -> bool {
-        let names: BTreeSet<String> = self.subscriptions.names().into_iter().collect();
-        let is_forgotten = |name: &String, _: &mut Cache| !names.contains(name);
+        let names: BTreeSet<Name> = self.subscriptions.names().into_iter().collect();
+        let is_forgotten = |name: &Name, _: &mut Cache| !names.contains(name);
         let forgotten: Vec<_> = self.services.extract_if(is_forgotten).collect();
         let any = !forgotten.is_empty();
         let watched = forgotten
@@ -142,7 +143,7 @@ impl Updater {
     /// Leaves no watch behind on services that are followed no more. Where it fails there is no connection any more, and
     /// with that no watch.
     fn unwatch(&mut self, generation: &Generation) {
-        let path = |name: &String| path::service(&self.subscriptions.instances, name);
+        let path = |name: &Name| path::service(&self.subscriptions.instances, name);
         let forgotten = self
             .forgotten
             .iter()
@@ -158,7 +159,7 @@ impl Updater {
         self.forgotten.clear();
     }
 
-    fn unread_in(&self, generation: &Generation) -> Vec<String> {
+    fn unread_in(&self, generation: &Generation) -> Vec<Name> {
         let unread = self
             .services
             .iter()

@@ -6,6 +6,7 @@
 
 use super::Updater;
 use crate::config::{Choice, Ejection};
+use crate::discovery::name::Name;
 use crate::discovery::selection::Selection;
 use crate::discovery::strategy::Identity;
 use crate::discovery::subscriptions::Subscriptions;
@@ -236,7 +237,7 @@ impl Run {
         self.generation = self.session.generation(self.generations);
     }
 
-    fn pickable(&self) -> BTreeMap<String, usize> {
+    fn pickable(&self) -> BTreeMap<Name, usize> {
         let view = self.subscriptions.view.load();
         let count = view
             .iter()
