@@ -229,8 +229,6 @@ fn noise(table: &mut Table, connection: &str) {
 
 fn slow(table: &mut Table, connection: &str) {
     let mut fleet = Fleet::start(connection, "slow");
-    fleet.tell(0, "delay 50");
-    let mut curator = Curator::start(connection, "slow", PAUSE);
     let p99 = |strategy| {
         let provider = discovery::provider("slow").strategy(strategy);
         let provider = provider.build().unwrap();
@@ -238,8 +236,13 @@ fn slow(table: &mut Table, connection: &str) {
         let how = How::Provider(&provider);
         during("slow", how, PAUSE, || sleep(FAULT)).p99()
     };
+    let healthy = p99(Strategy::LeastLoaded);
+    fleet.tell(0, "delay 50");
     let (random, least) = (p99(Strategy::Random), p99(Strategy::LeastLoaded));
-    let ours = format!("{random:.1?} → {least:.1?}");
+    // One after the other: what is measured is the choice, not eight threads on the processors of a small machine.
+    let mut curator = Curator::start(connection, "slow", PAUSE);
+    sleep(FAULT);
+    let ours = format!("{random:.1?} → {least:.1?}; {healthy:.1?} while none is slow");
     let curator = format!("{:.1?}", curator.seen().p99);
     let figure = "one of five takes 50 ms, p99 of `call`: `Random` → `LeastLoaded`";
     let holds = least <= Duration::from_millis(2);
