@@ -89,9 +89,17 @@ impl Subscriptions {
             return;
         }
         let (mut state, now) = (self.state.lock(), Instant::now());
+        // One that has left meanwhile is not picked anyway, and would count among those that are out until others come.
+        let is_listed = self.view.load().get(name).is_some_and(|snapshot| {
+            let mut candidates = snapshot.known.candidates();
+            candidates.any(|one| one.is_same(report.instance))
+        });
+        if !is_listed || !state.services.contains_key(name) {
+            return;
+        }
         let is_bad = report.outcome != Some(Outcome::Succeeded);
         // Nothing is taken out that nobody would bring back.
-        if !state.services.contains_key(name) || (is_bad && !prober::attend(self, &mut state)) {
+        if is_bad && !prober::attend(self, &mut state) {
             return;
         }
         let services = &mut state.services;

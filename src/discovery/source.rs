@@ -96,12 +96,7 @@ impl Source {
         if let Picker::LeastLoaded(loads) = &picks.picker {
             loads.update(now);
         }
-        let is_new = |one: &&Arc<ServiceInstance>| {
-            let same = |tried: &Arc<ServiceInstance>| {
-                tried.id() == one.id() && tried.created() == one.created()
-            };
-            !tried.iter().any(same)
-        };
+        let is_new = |one: &&Arc<ServiceInstance>| !tried.iter().any(|tried| tried.is_same(one));
         let draws = std::iter::repeat_with(|| picks.pick())
             .take(DRAWS)
             .flatten();

@@ -152,6 +152,11 @@ impl ServiceInstance {
         self.created
     }
 
+    /// Returns whether the other one is the same registration, if with other data.
+    pub(crate) fn is_same(&self, other: &ServiceInstance) -> bool {
+        self.created == other.created && self.id() == other.id()
+    }
+
     /// Holds in common with other instances what is the same.
     pub(crate) fn share(&mut self, common: &mut Common) {
         let name = common.name.get_or_insert_with(|| self.fields.name.clone());

@@ -202,6 +202,25 @@ fn an_instance_that_refused_is_back_when_it_accepts_a_connection_of_ours() {
 }
 
 #[test]
+fn a_call_that_ends_after_its_instance_has_left_takes_nothing_out() {
+    let world = World::of("left", 3, 0);
+    let leaving = world.put_dead();
+    let provider = world.knowing(4);
+    let begun = std::iter::repeat_with(|| provider.begin().unwrap());
+    let mut begun = begun.filter(|call| call.id() == leaving);
+    let calls = [Outcome::Refused, Outcome::Failed].map(|outcome| (begun.next().unwrap(), outcome));
+    world.writer.delete(&node(&leaving), -1).unwrap();
+    until("it has left", || provider.instances().unwrap().len() == 3);
+    for (call, outcome) in calls {
+        call.failed(outcome);
+        let state = world.directory.subscriptions().state.lock();
+        let ejections = &state.services["foo"].ejections;
+        assert!(ejections.out().is_empty(), "no other could be out then");
+        assert!(!state.is_probing, "there is nothing to connect to");
+    }
+}
+
+#[test]
 fn what_is_final_is_not_repeated() {
     let world = World::of("final", 3, 0);
     let provider = world.knowing(3);
