@@ -27,13 +27,16 @@ use crate::client::{Client, Error, Event, EventKind, Session};
 use crate::{eventually, until};
 use record::{Listing, Record};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to accept a connection and to grant a session.
+/// How long a server may take to accept a connection and to grant a session: the first times, and after so many. One that
+/// just starts takes up greetings that it never answers.
+const FIRST_HANDSHAKES: (u32, Duration) = (10, Duration::from_millis(100));
 const HANDSHAKE: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(20);
 /// How long a server may leave a request unanswered.
@@ -199,8 +202,19 @@ struct Watcher {
 
 impl Watcher {
     fn run(&self) {
+        let mut unanswered = 0;
         while !self.over() {
-            if let Some(client) = self.connect() {
+            let handshake = match FIRST_HANDSHAKES {
+                (first, short) if unanswered < first => short,
+                _ => HANDSHAKE,
+            };
+            let connected = self.connect(handshake);
+            let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+            unanswered = match &connected {
+                Err(error) if !is_refused(error) => unanswered + 1,
+                _ => 0,
+            };
+            if let Ok(client) = connected {
                 // Whatever it was that went wrong, the answer is a new connection.
                 let _ = self.follow(&client);
                 self.record().in_touch = false;
@@ -210,15 +224,18 @@ impl Watcher {
         }
     }
 
-    fn connect(&self) -> Option<Client> {
-        let open = |address: &String| {
-            let session = Session::new(SESSION_TIMEOUT);
-            Client::open(address, session, HANDSHAKE).ok()
-        };
-        let addresses = self.addresses.iter().take_while(|_| !self.over());
-        let mut client = addresses.filter_map(open).next()?;
+    /// Connects to the first server that grants a session, or returns the error of the last.
+    fn connect(&self, handshake: Duration) -> io::Result<Client> {
+        let mut connected = Err(io::ErrorKind::NotConnected.into());
+        for address in self.addresses.iter().take_while(|_| !self.over()) {
+            connected = Client::open(address, Session::new(SESSION_TIMEOUT), handshake);
+            if connected.is_ok() {
+                break;
+            }
+        }
+        let mut client = connected?;
         client.set_limit(PATIENCE);
-        Some(client)
+        Ok(client)
     }
 
     fn leave(&self, client: Client) {
