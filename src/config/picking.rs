@@ -1,7 +1,8 @@
 //! Settings of how instances are picked: what the program sets, and the environment.
 
+use super::Config;
 use super::choice::{ATTEMPTS, Choice, Ejection, Strategy, checked_count, checked_zone, switch};
-use super::{Config, either};
+use super::settings::either;
 use crate::environment::{EJECTION, STRATEGY, Variables, ZONE};
 use crate::error::Result;
 
