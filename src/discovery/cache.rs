@@ -3,12 +3,13 @@
 use crate::discovery::snapshot::{Known, RejectedInstance};
 use crate::excerpt::excerpt;
 use crate::model::{Common, ServiceInstance};
+use crate::zk::Failure;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// The data of a child and the transaction that created it, `None` where it is gone, or the reason why it may not be read.
-pub(crate) type Read = Result<Option<(Vec<u8>, i64)>, String>;
+pub(crate) type Read = Result<Option<(Vec<u8>, i64)>, Failure>;
 
 /// One service, as the updater knows it.
 #[derive(Default)]
@@ -105,8 +106,10 @@ impl Cache {
         let before = self.rejected.remove(znode);
         let instance = |(data, created): (Vec<u8>, i64)| {
             let read = ServiceInstance::from_json(name, znode, &data);
-            read.map(|instance| instance.created_by(created))
+            let read = read.map(|instance| instance.created_by(created));
+            read.map_err(|unusable| unusable.to_string())
         };
+        let read = read.map_err(|failure| failure.to_string());
         match read.and_then(|data| data.map(instance).transpose()) {
             Ok(None) => {
                 self.instances.remove(znode);

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::fmt;
 use std::sync::Arc;
 
 use super::host;
@@ -58,12 +59,12 @@ impl ServiceInstance {
 
     /// Reads what somebody wrote to the node `znode` of the service `name`, as leniently as Curator.
     ///
-    /// The error is a phrase that says what is wrong, without anything of the payload.
+    /// The error has nothing of the payload.
     pub(crate) fn from_json(
         name: &str,
         znode: &str,
         data: &[u8],
-    ) -> Result<ServiceInstance, String> {
+    ) -> Result<ServiceInstance, Unusable> {
         let json = parse(data)?;
         Ok(ServiceInstance::new(Fields {
             // What a writer left out, the path tells.
@@ -79,6 +80,36 @@ impl ServiceInstance {
             uri_spec: uri_spec(&json)?,
             enabled: read(&json, "enabled", "true or false", boolean)?.unwrap_or(true),
         }))
+    }
+}
+
+/// The reason why what a node holds is no instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    Empty,
+    NotJson(String),
+    /// Another kind of JSON.
+    NotObject(&'static str),
+    /// What is found in a field, and what was expected there.
+    Field(&'static str, String, &'static str),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unusable::Empty => f.write_str("the data is empty"),
+            Unusable::NotJson(why) => write!(f, "the data is not JSON: {why}"),
+            Unusable::NotObject(kind) => write!(f, "the data is {kind}, expected an object"),
+            Unusable::Field(field, found, expected) => {
+                write!(f, "{field} is {found}, expected {expected}")
+            }
+        }
+    }
+}
+
+impl From<serde_json::Error> for Unusable {
+    fn from(error: serde_json::Error) -> Unusable {
+        Unusable::NotJson(error.to_string())
     }
 }
 
@@ -101,55 +132,50 @@ const SERVICE_TYPE: &str = "one of DYNAMIC, STATIC, PERMANENT and DYNAMIC_SEQUEN
 /// The fields of an instance.
 type Known<'a> = Object<'a, 10>;
 
-fn parse(data: &[u8]) -> Result<Known<'_>, String> {
+fn parse(data: &[u8]) -> Result<Known<'_>, Unusable> {
     if data.is_empty() {
-        return Err("the data is empty".to_owned());
+        return Err(Unusable::Empty);
     }
-    let raw: &RawValue = serde_json::from_slice(data).map_err(not_json)?;
+    let raw: &RawValue = serde_json::from_slice(data)?;
     match kind(raw) {
-        "an object" => Object::parse(raw.get(), FIELDS).map_err(not_json),
-        other => Err(format!("the data is {other}, expected an object")),
+        "an object" => Ok(Object::parse(raw.get(), FIELDS)?),
+        other => Err(Unusable::NotObject(other)),
     }
-}
-
-fn not_json(error: serde_json::Error) -> String {
-    format!("the data is not JSON: {error}")
 }
 
 fn read<T>(
     json: &Known<'_>,
-    field: &str,
-    expected: &str,
+    field: &'static str,
+    expected: &'static str,
     convert: impl Fn(&Value) -> Option<T>,
-) -> Result<Option<T>, String> {
+) -> Result<Option<T>, Unusable> {
     let Some(raw) = json.get(field) else {
         return Ok(None);
     };
-    let value = scalar(raw).map_err(not_json)?;
+    let value = scalar(raw)?;
     match value.as_ref().and_then(convert) {
         Some(converted) => Ok(Some(converted)),
-        None => Err(format!("{field} is {}, expected {expected}", shown(raw))),
+        None => Err(Unusable::Field(field, shown(raw), expected)),
     }
 }
 
-fn payload(json: &Known<'_>) -> Result<Option<Payload>, String> {
+fn payload(json: &Known<'_>) -> Result<Option<Payload>, Unusable> {
     let payload = json.get("payload").map(Payload::from_wire);
-    Ok(payload.transpose().map_err(not_json)?.flatten())
+    Ok(payload.transpose()?.flatten())
 }
 
-fn uri_spec(json: &Known<'_>) -> Result<Option<UriSpec>, String> {
-    let Some(raw) = json.get("uriSpec") else {
+fn uri_spec(json: &Known<'_>) -> Result<Option<UriSpec>, Unusable> {
+    const FIELD: &str = "uriSpec";
+    let Some(raw) = json.get(FIELD) else {
         return Ok(None);
     };
-    let spec = UriSpec::from_wire(raw)
-        .map_err(|why| format!("uriSpec is {}, expected {why}", shown(raw)))?;
-    match spec.check() {
-        Ok(()) => Ok(Some(spec)),
-        Err(why) => {
-            let spec = spec.to_string();
-            Err(format!("uriSpec is {:?}, expected {why}", excerpt(&spec)))
-        }
-    }
+    let spec = UriSpec::from_wire(raw);
+    let spec = spec.map_err(|expected| Unusable::Field(FIELD, shown(raw), expected))?;
+    let checked = spec.check().map_err(|expected| {
+        let found = format!("{:?}", excerpt(&spec.to_string()));
+        Unusable::Field(FIELD, found, expected)
+    });
+    checked.map(|()| Some(spec))
 }
 
 // These conversions are among those Jackson makes by default.
@@ -229,7 +255,8 @@ mod tests {
     }
 
     fn read_text(data: &str) -> Result<ServiceInstance, String> {
-        ServiceInstance::from_json("service", "znode", data.as_bytes())
+        let read = ServiceInstance::from_json("service", "znode", data.as_bytes());
+        read.map_err(|unusable| unusable.to_string())
     }
 
     /// Reads an instance that has one field.
@@ -624,7 +651,9 @@ mod tests {
             let error = read_text(data).unwrap_err();
             assert!(error.starts_with("the data is not JSON: "), "{error}");
         }
-        let bytes = ServiceInstance::from_json("s", "z", b"{\"name\":\"\xff\"}").unwrap_err();
+        let bytes = ServiceInstance::from_json("s", "z", b"{\"name\":\"\xff\"}")
+            .unwrap_err()
+            .to_string();
         assert!(bytes.starts_with("the data is not JSON: "), "{bytes}");
         let deep = "[".repeat(1_000_000);
         assert!(read_text(&deep).is_err());

@@ -312,7 +312,7 @@ fn get_all(
     let read_of = |node: ReadNode| match node {
         Ok(node) => Ok(Ok(node.map(|(data, stat)| (data, stat.created)))),
         // This node alone: to ask again does not help, and no other is to suffer from it.
-        Err(Failure::Refused(why)) => Ok(Err(why)),
+        Err(failure @ Failure::Refused(_)) => Ok(Err(failure)),
         Err(failure) => Err(failure),
     };
     let read = read.into_iter().zip(batches);
