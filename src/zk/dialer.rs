@@ -1,6 +1,6 @@
 //! Finds a server that serves: all addresses of all names, in no particular order, several at a time.
 
-use super::error::phrase;
+use super::error::Failure;
 use super::resolver::{Address, Resolver};
 use super::transport::Transport;
 use std::collections::VecDeque;
@@ -42,7 +42,7 @@ pub(super) struct Server {
 }
 
 /// An address, and whether a server serves there.
-pub(super) type Probed = (Address, Result<Server, String>);
+pub(super) type Probed = (Address, Result<Server, Failure>);
 
 impl Dialer {
     /// `connection_timeout` is the time that callers wait.
@@ -92,7 +92,10 @@ fn probes(addresses: Vec<Address>, until: Instant) -> impl Iterator<Item = Probe
             }
             if Instant::now() >= until {
                 silent.append(&mut waiting);
-                return Some((silent.pop_front()?, Err("does not answer".into())));
+                return Some((
+                    silent.pop_front()?,
+                    Err(Failure::Lost("does not answer".into())),
+                ));
             }
             if pause == AGAIN {
                 waiting.append(&mut silent);
@@ -110,23 +113,23 @@ fn start(address: &Address, until: Instant, report: &Sender<Probed>) {
     };
     let thread = thread::Builder::new().name("party-probe".into());
     if let Err(error) = thread.spawn(run) {
-        let why = format!("no thread to probe it: {error}");
+        let why = Failure::Lost(format!("no thread to probe it: {error}"));
         let _ = report.send((address.clone(), Err(why)));
     }
 }
 
-pub(super) fn connect(address: SocketAddr, until: Instant) -> Result<Transport, String> {
+pub(super) fn connect(address: SocketAddr, until: Instant) -> Result<Transport, Failure> {
     let left = until.saturating_duration_since(Instant::now());
     let connected = TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1)));
-    connected.and_then(Transport::new).map_err(phrase)
+    Ok(connected.and_then(Transport::new)?)
 }
 
 /// Makes sure that a server serves at this address, by the word `srvr`.
 ///
 /// One that does not must not be sent a session: a stopped server would take it up when it goes on, long after the
 /// session has moved elsewhere.
-pub(super) fn probe(address: SocketAddr, until: Instant) -> Result<Server, String> {
-    let answer = ask(&connect(address, until)?, until).map_err(phrase)?;
+pub(super) fn probe(address: SocketAddr, until: Instant) -> Result<Server, Failure> {
+    let answer = ask(&connect(address, until)?, until)?;
     let answer = String::from_utf8_lossy(&answer);
     judge(&answer)?;
     let told = |name| answer.lines().find_map(|line| line.strip_prefix(name));
@@ -156,19 +159,21 @@ fn ask(server: &Transport, until: Instant) -> io::Result<Vec<u8>> {
     }
 }
 
-fn judge(answer: &str) -> Result<(), String> {
+fn judge(answer: &str) -> Result<(), Failure> {
     let says = |text| answer.contains(text);
     if says("Mode: read-only") {
-        return Err("has lost its quorum and serves reads only".into());
+        return Err(Failure::Lost(
+            "has lost its quorum and serves reads only".into(),
+        ));
     }
     // A server may be told not to answer the word, in silence or not: then the first call has to tell.
     if says("Mode: ") || says("not in the whitelist") || answer.is_empty() {
         return Ok(());
     }
     if says("not currently serving requests") {
-        return Err("not currently serving requests".into());
+        return Err(Failure::Lost("not currently serving requests".into()));
     }
-    Err("does not answer as zookeeper does".into())
+    Err(Failure::Lost("does not answer as zookeeper does".into()))
 }
 
 #[cfg(test)]
@@ -186,7 +191,7 @@ mod tests {
         let server = thread::spawn(move || serve(listener.accept().unwrap().0));
         let result = probe(address, Instant::now() + Duration::from_secs(1));
         server.join().unwrap();
-        result
+        result.map_err(|failure| failure.to_string())
     }
 
     fn zxid(probed: Result<Server, String>) -> Result<Option<i64>, String> {
@@ -286,6 +291,7 @@ mod tests {
         assert!(
             probe(address, Instant::now() + Duration::from_secs(1))
                 .unwrap_err()
+                .to_string()
                 .starts_with("connection refused")
         );
     }
@@ -341,7 +347,7 @@ mod tests {
         let (probes, failures) = dialer(&[silent, refusing, serving]).probes(SOON);
         assert_eq!(failures, [""; 0]);
         let line = |(address, probed): Probed| {
-            let outcome = probed.map_or_else(|why| why, |_| "serves".into());
+            let outcome = probed.map_or_else(|why| why.to_string(), |_| "serves".into());
             format!("{address}: {outcome}")
         };
         let mut lines: Vec<_> = probes.map(line).collect();

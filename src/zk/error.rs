@@ -92,6 +92,13 @@ impl fmt::Display for Failure {
 
 impl StdError for Failure {}
 
+/// A connection that has ended, or could not be made.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Lost(phrase(error))
+    }
+}
+
 /// Returns why a connection has ended, or is not there. The operating system's phrases begin with a capital letter.
 pub(super) fn phrase(error: io::Error) -> String {
     match error.kind() {

@@ -1,5 +1,6 @@
 //! Resolves host names within a deadline.
 
+use super::error::Failure;
 use parking_lot::{Condvar, Mutex};
 use rand::seq::SliceRandom;
 use std::fmt;
@@ -46,7 +47,7 @@ struct Name {
 
 struct Progress {
     running: bool,
-    answer: Result<Vec<SocketAddr>, String>,
+    answer: Result<Vec<SocketAddr>, Failure>,
 }
 
 impl Resolver {
@@ -94,7 +95,7 @@ impl Resolver {
 impl Name {
     fn new(host: String, port: u16, lookup: Lookup) -> Name {
         let literal = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
-        let unknown = || Err("cannot be resolved in time".into());
+        let unknown = || Err(Failure::Lost("cannot be resolved in time".into()));
         let progress = Progress {
             running: false,
             answer: literal.map_or_else(unknown, |address| Ok(vec![address])),
@@ -118,21 +119,23 @@ impl Name {
         let thread = thread::Builder::new().name("party-resolve".into());
         match thread.spawn(move || name.look_up(lookup)) {
             Ok(_) => progress.running = true,
-            Err(error) => progress.answer = Err(format!("no thread to resolve it: {error}")),
+            Err(error) => {
+                progress.answer = Err(Failure::Lost(format!("no thread to resolve it: {error}")))
+            }
         }
     }
 
     fn look_up(&self, lookup: Lookup) {
         let answer = match lookup(&self.host, self.port) {
-            Ok(found) if found.is_empty() => Err("has no address".into()),
-            found => found.map_err(|error| format!("cannot be resolved: {error}")),
+            Ok(found) if found.is_empty() => Err(Failure::Lost("has no address".into())),
+            found => found.map_err(|error| Failure::Lost(format!("cannot be resolved: {error}"))),
         };
         let running = false;
         *self.progress.lock() = Progress { running, answer };
         self.done.notify_all();
     }
 
-    fn finish(&self, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
+    fn finish(&self, deadline: Instant) -> Result<Vec<SocketAddr>, Failure> {
         let mut progress = self.progress.lock();
         while progress.running && !self.done.wait_until(&mut progress, deadline).timed_out() {}
         progress.answer.clone()

@@ -90,7 +90,7 @@ impl Session {
                         self.begin_anew();
                     }
                 }
-                Err(why) => self.shared.disconnected(Failure::Lost(why)),
+                Err(failure) => self.shared.disconnected(failure),
             }
             self.shared.pause(self.backoff.pause());
         }
@@ -128,7 +128,7 @@ impl Session {
 
     /// Finds a server that takes the session, or says that it is over: greets one after the other, in the order in which
     /// they prove to serve. An error has a line for each address.
-    fn dial(&mut self) -> Result<Greeted, String> {
+    fn dial(&mut self) -> Result<Greeted, Failure> {
         let behind_since = self.behind_since.take();
         self.unexplained = false;
         let (probes, mut failures) = self.dialer.probes(self.reply_timeout.now);
@@ -143,7 +143,7 @@ impl Session {
         }
         self.behind_since = self.behind_since.map(|now| behind_since.unwrap_or(now));
         self.set_back |= self.zxid != 0 && self.seems_set_back();
-        Err(failures.join("; "))
+        Err(Failure::Lost(failures.join("; ")))
     }
 
     fn seems_set_back(&self) -> bool {
@@ -154,7 +154,7 @@ impl Session {
     }
 
     /// Introduces us to a server, and waits for its answer.
-    fn greet(&mut self, server: &Server) -> Result<Greeted, String> {
+    fn greet(&mut self, server: &Server) -> Result<Greeted, Failure> {
         let ours = if self.set_back { 0 } else { self.zxid };
         if let Some(theirs) = server.zxid.filter(|theirs| *theirs < ours) {
             // It would end the connection.
@@ -164,7 +164,7 @@ impl Session {
                 self.backoff.hurry();
             }
             let why = format!("has seen transaction {theirs:#x} only, of {ours:#x}");
-            return Err(why);
+            return Err(Failure::Lost(why));
         }
         let transport = dialer::connect(server.address, Instant::now() + CONNECT_WITHIN)?;
         self.grant.send(&transport, ours);
@@ -178,7 +178,7 @@ impl Session {
         server: &Server,
         transport: &Transport,
         frames: &mut Frames,
-    ) -> Result<SessionGrant, String> {
+    ) -> Result<SessionGrant, Failure> {
         let (is_new, now) = (self.grant.id == 0, Instant::now());
         // To grant a new session a server has to write, which takes as long as its disks do; one that is given up and
         // grants it later has a session for nothing.
@@ -193,7 +193,8 @@ impl Session {
                 Ok(Some(grant)) => return Ok(grant),
                 Ok(None) if Instant::now() >= limit => {
                     self.reply_timeout.missed();
-                    return Err(format!("has not answered a greeting within {timeout:.1?}"));
+                    let why = format!("has not answered a greeting within {timeout:.1?}");
+                    return Err(Failure::Lost(why));
                 }
                 Ok(None) if is_new && Instant::now() >= sign => {
                     dialer::probe(server.address, Instant::now() + SIGN_WITHIN)?;
@@ -205,7 +206,7 @@ impl Session {
                 Err(error) => {
                     self.backoff.refused();
                     self.unexplained |= server.zxid.is_none();
-                    return Err(phrase(error));
+                    return Err(error.into());
                 }
             }
         }
