@@ -2,44 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use party::{Config, discovery};
+use party_testing::allocator::Counting;
 use party_testing::client::{Client, Kind};
 use party_testing::server::shared;
 use party_testing::{unique, until};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Duration;
-
-/// Hands everything on to the system's allocator, and counts the bytes that are held.
-struct Counting;
-
-static HELD: AtomicIsize = AtomicIsize::new(0);
-static PEAK: AtomicIsize = AtomicIsize::new(0);
-
-impl Counting {
-    fn count(bytes: isize) {
-        let held = HELD.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        PEAK.fetch_max(held, Ordering::Relaxed);
-    }
-}
-
-#[allow(
-    unsafe_code,
-    reason = "an allocator is unsafe; this one hands everything on"
-)]
-// SAFETY: every call goes to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Counting::count(layout.size() as isize);
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        Counting::count(-(layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -107,23 +74,23 @@ fn cost(client: &Client, environment: &str, name: &str, nodes: &[String]) -> (us
             .create_all(&path, data.as_bytes(), Kind::Persistent)
             .unwrap();
     }
-    let before = HELD.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    Counting::begin();
+    let before = Counting::held();
     let provider = discovery::service_provider(name).unwrap();
     until("all are read", SOON, || {
         provider.instances().unwrap().len() + provider.rejected().unwrap().len() == nodes.len()
     });
-    let held = HELD.load(Ordering::Relaxed) - before;
-    let peak = PEAK.load(Ordering::Relaxed) - before;
+    let (held, peak) = (Counting::held() - before, Counting::peak() - before);
     drop(provider);
     until("it is forgotten", SOON, || {
-        HELD.load(Ordering::Relaxed) < before + held / 2
+        Counting::held() < before + held / 2
     });
     (held.unsigned_abs(), peak.unsigned_abs())
 }
 
 #[test]
 fn nothing_planted_weighs_more_than_three_times_what_it_is() {
+    Counting::begin();
     let environment = unique("planted");
     let client = Client::connect(shared()).unwrap();
     discovery::connect_with(

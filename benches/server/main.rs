@@ -15,11 +15,12 @@ mod peer;
 mod rows;
 mod writes;
 
+use party_testing::allocator::Counting;
 use party_testing::server::Server;
 use rows::Table;
 
 #[global_allocator]
-static ALLOCATOR: rows::Counting = rows::Counting;
+static ALLOCATOR: Counting = Counting;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -1,7 +1,7 @@
 //! Processes beside the one that measures: lines in, lines out.
 
-use crate::rows::Counting;
 use party::{Config, Service, discovery, registration};
+use party_testing::allocator::Counting;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

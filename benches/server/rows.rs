@@ -1,10 +1,8 @@
 //! The table, and how its figures are taken.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -149,46 +147,4 @@ pub(crate) fn time(work: impl FnOnce()) -> f64 {
 pub(crate) fn percentile(mut values: Vec<f64>, part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[(part * (values.len() - 1) as f64).round() as usize]
-}
-
-/// Counts the bytes that are held, in a process that asks for it: counting costs more than what is timed in others.
-pub(crate) struct Counting;
-
-static COUNTING: AtomicBool = AtomicBool::new(false);
-static HELD: AtomicIsize = AtomicIsize::new(0);
-
-impl Counting {
-    pub(crate) fn begin() {
-        COUNTING.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns how many bytes are held more than when counting began.
-    pub(crate) fn held() -> isize {
-        HELD.load(Ordering::Relaxed)
-    }
-
-    fn count(bytes: isize) {
-        if COUNTING.load(Ordering::Relaxed) {
-            HELD.fetch_add(bytes, Ordering::Relaxed);
-        }
-    }
-}
-
-#[allow(
-    unsafe_code,
-    reason = "an allocator is unsafe; this one hands everything on"
-)]
-// SAFETY: every call goes to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Counting::count(layout.size() as isize);
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        Counting::count(-(layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
 }

@@ -12,6 +12,7 @@
 //! | break the network between a client and a server | [`proxy::Proxy`] |
 //! | have an address where nothing good answers | [`dead::refused`], [`dead::Silent`], [`dead::Ending`] |
 //! | have a server that sends what no honest one would | [`hostile::Hostile`] |
+//! | count the bytes that a process holds | [`allocator::Counting`] |
 //! | send signals, and measure CPU time, memory, threads and file descriptors | [`process`] |
 //! | wait for something | [`until`], [`eventually`] |
 //! | have a name or a port of one's own | [`unique`], [`free_port`] |
@@ -54,6 +55,7 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod allocator;
 pub mod client;
 pub mod curator;
 pub mod dead;
