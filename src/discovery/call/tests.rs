@@ -221,6 +221,19 @@ fn a_call_that_ends_after_its_instance_has_left_takes_nothing_out() {
 }
 
 #[test]
+fn an_override_is_tried_as_often_as_a_call_may_be_and_not_once_more() {
+    let world = World::of("override-bound", 1, 0);
+    world.overrides.set("foo", "http://127.0.0.1:1").unwrap();
+    let mut call = world.provider().begin().unwrap();
+    for _ in 1..3 {
+        call = call.another(Outcome::Refused).unwrap();
+        assert_eq!(call.base_url(), Some("http://127.0.0.1:1"));
+    }
+    let error = call.another(Outcome::Refused).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoInstance);
+}
+
+#[test]
 fn what_is_final_is_not_repeated() {
     let world = World::of("final", 3, 0);
     let provider = world.knowing(3);
