@@ -8,6 +8,7 @@ use crate::environment::{
 use crate::error::{Error, Result};
 use crate::model::{self, path};
 use crate::side::Side;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -62,11 +63,22 @@ impl Config {
             connection_string_source,
             connection_string,
             environment: self.resolve_environment(variables)?,
-            session_timeout: self.resolve_session_timeout(variables)?,
-            connection_timeout: self.resolve_connection_timeout(variables)?,
+            session_timeout: duration(
+                (self.session_timeout, "session_timeout"),
+                (SESSION_TIMEOUT, &variables.session_timeout),
+                DEFAULT_TIMEOUT,
+                SHORTEST_SESSION..=LONGEST,
+            )?,
+            connection_timeout: duration(
+                (self.connection_timeout, "connection_timeout"),
+                (CONNECTION_TIMEOUT, &variables.connection_timeout),
+                DEFAULT_TIMEOUT,
+                SHORTEST_CONNECT..=LONGEST,
+            )?,
             registration_attempts: self.resolve_attempts(variables)?,
-            drain: check_duration(
-                either(self.drain, "drain", DRAIN, &variables.drain, millis)?,
+            drain: duration(
+                (self.drain, "drain"),
+                (DRAIN, &variables.drain),
                 Duration::ZERO,
                 Duration::ZERO..=LONGEST_DRAIN,
             )?,
@@ -76,24 +88,6 @@ impl Config {
             choice: self.resolve_choice(variables)?,
             health: self.resolve_health()?,
         })
-    }
-
-    fn resolve_session_timeout(&self, variables: &Variables) -> Result<Duration> {
-        let (explicit, text) = (self.session_timeout, &variables.session_timeout);
-        let found = either(explicit, "session_timeout", SESSION_TIMEOUT, text, millis)?;
-        check_duration(found, DEFAULT_TIMEOUT, SHORTEST_SESSION..=LONGEST)
-    }
-
-    fn resolve_connection_timeout(&self, variables: &Variables) -> Result<Duration> {
-        let (explicit, text) = (self.connection_timeout, &variables.connection_timeout);
-        let found = either(
-            explicit,
-            "connection_timeout",
-            CONNECTION_TIMEOUT,
-            text,
-            millis,
-        )?;
-        check_duration(found, DEFAULT_TIMEOUT, SHORTEST_CONNECT..=LONGEST)
     }
 
     fn resolve_attempts(&self, variables: &Variables) -> Result<u32> {
@@ -212,6 +206,16 @@ fn expected_of(variable: &str) -> &'static str {
     }
 }
 
+fn duration(
+    (explicit, setter): (Option<Duration>, &'static str),
+    (variable, text): (&'static str, &Option<String>),
+    default: Duration,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration> {
+    let found = either(explicit, setter, variable, text, millis)?;
+    check_duration(found, default, range)
+}
+
 fn millis(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_millis)
 }
@@ -223,7 +227,7 @@ fn attempts(text: &str) -> Option<u32> {
 fn check_duration(
     found: Option<(&'static str, Duration)>,
     default: Duration,
-    range: std::ops::RangeInclusive<Duration>,
+    range: RangeInclusive<Duration>,
 ) -> Result<Duration> {
     match found {
         None => Ok(default),

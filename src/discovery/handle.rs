@@ -99,6 +99,8 @@ impl Discovery {
     ///
     /// # Errors
     /// As [`discovery::url`](crate::discovery::url).
+    // Always inlined, as all below it: a lookup is one function, since each result handed through another is moved once
+    // more. `scripts/instructions` counts it.
     #[inline(always)]
     pub fn url(&self, name: &str, params: &[(&str, &dyn Display)]) -> Result<String> {
         match self.inner.overrides.find(name)? {

@@ -1,15 +1,16 @@
 //! `ServiceInstance`: one running copy of a service, and the URLs to it.
 
-use std::collections::VecDeque;
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::Params;
+use super::common::Common;
 use super::host;
 use super::payload::Payload;
+use super::service_type::ServiceType;
 use super::traits::Traits;
 use super::uri_spec::UriSpec;
 use crate::error::{Error, Result};
@@ -72,49 +73,6 @@ impl Fields {
     }
 }
 
-/// The time an instance stays in ZooKeeper, and its name there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ServiceType {
-    /// It goes with the session that registered it. This is what this library registers.
-    Dynamic,
-    /// It stays until somebody removes it.
-    Static,
-    /// It stays until somebody removes it, like [`Static`](ServiceType::Static).
-    Permanent,
-    /// It goes with the session that registered it, and ZooKeeper adds ten digits to its name.
-    DynamicSequential,
-}
-
-impl ServiceType {
-    pub(super) fn from_wire(text: &str) -> Option<ServiceType> {
-        use ServiceType::{Dynamic, DynamicSequential, Permanent, Static};
-        [Dynamic, Static, Permanent, DynamicSequential]
-            .into_iter()
-            .find(|service_type| service_type.wire_name() == text)
-    }
-
-    pub(super) fn wire_name(self) -> &'static str {
-        match self {
-            ServiceType::Dynamic => "DYNAMIC",
-            ServiceType::Static => "STATIC",
-            ServiceType::Permanent => "PERMANENT",
-            ServiceType::DynamicSequential => "DYNAMIC_SEQUENTIAL",
-        }
-    }
-}
-
-impl Display for ServiceType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ServiceType::Dynamic => "dynamic",
-            ServiceType::Static => "static",
-            ServiceType::Permanent => "permanent",
-            ServiceType::DynamicSequential => "dynamic_sequential",
-        })
-    }
-}
-
 impl ServiceInstance {
     pub(crate) fn new(fields: Fields) -> ServiceInstance {
         let host = fields.address.as_deref().and_then(host::in_url);
@@ -159,13 +117,7 @@ impl ServiceInstance {
 
     /// Holds in common with other instances what is the same.
     pub(crate) fn share(&mut self, common: &mut Common) {
-        let name = common.name.get_or_insert_with(|| self.fields.name.clone());
-        if *name == self.fields.name {
-            self.fields.name = name.clone();
-        }
-        if let Some(spec) = &mut self.fields.uri_spec {
-            common.share(spec);
-        }
+        common.share(&mut self.fields.name, self.fields.uri_spec.as_mut());
     }
 
     pub(super) fn fields(&self) -> &Fields {
@@ -373,29 +325,6 @@ fn scheme(ssl_port: Option<u16>) -> &'static str {
     match ssl_port {
         Some(_) => "https",
         None => "http",
-    }
-}
-
-/// Values that many instances of a service have in common, to be held once.
-#[derive(Debug, Default)]
-pub(crate) struct Common {
-    name: Option<Arc<str>>,
-    /// The templates seen last, the latest first.
-    specs: VecDeque<UriSpec>,
-}
-
-impl Common {
-    /// Versions of a service that there may be at the same time without any loss.
-    const SPECS: usize = 8;
-
-    fn share(&mut self, spec: &mut UriSpec) {
-        match self.specs.iter().find(|known| *known == spec) {
-            Some(known) => *spec = known.clone(),
-            None => {
-                self.specs.truncate(Self::SPECS - 1);
-                self.specs.push_front(spec.clone());
-            }
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! bytes are those of Apache Curator's x-discovery. A [`UriSpec`] is the template of the path below an instance.
 
 mod builder;
+mod common;
 mod exchange;
 mod expansion;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod params;
 pub(crate) mod path;
 mod payload;
 mod service;
+mod service_type;
 mod spring;
 pub(crate) mod suffix;
 pub(crate) mod switch;
@@ -27,10 +29,12 @@ mod uri_spec;
 mod wire;
 
 pub use builder::ServiceInstanceBuilder;
+pub(crate) use common::Common;
 pub(crate) use host::EXPECTED as ADDRESS_EXPECTED;
-pub(crate) use instance::{Common, Fields};
-pub use instance::{ServiceInstance, ServiceType};
+pub(crate) use instance::Fields;
+pub use instance::ServiceInstance;
 pub use service::Service;
+pub use service_type::ServiceType;
 pub use uri_spec::UriSpec;
 
 /// Values for the variables of a uri spec.

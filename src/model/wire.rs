@@ -7,10 +7,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::host;
-use super::instance::{Fields, ServiceInstance, ServiceType};
+use super::instance::{Fields, ServiceInstance};
 use super::jackson;
 use super::json::{Object, boolean, kind, scalar, shown, text};
 use super::payload::Payload;
+use super::service_type::ServiceType;
 use super::uri_spec::UriSpec;
 use crate::excerpt::excerpt;
 
@@ -90,8 +91,12 @@ pub(crate) enum Unusable {
     NotJson(String),
     /// Another kind of JSON.
     NotObject(&'static str),
-    /// What is found in a field, and what was expected there.
-    Field(&'static str, String, &'static str),
+    /// A field holds something else than expected.
+    Field {
+        name: &'static str,
+        found: String,
+        expected: &'static str,
+    },
 }
 
 impl fmt::Display for Unusable {
@@ -100,9 +105,11 @@ impl fmt::Display for Unusable {
             Unusable::Empty => f.write_str("the data is empty"),
             Unusable::NotJson(why) => write!(f, "the data is not JSON: {why}"),
             Unusable::NotObject(kind) => write!(f, "the data is {kind}, expected an object"),
-            Unusable::Field(field, found, expected) => {
-                write!(f, "{field} is {found}, expected {expected}")
-            }
+            Unusable::Field {
+                name,
+                found,
+                expected,
+            } => write!(f, "{name} is {found}, expected {expected}"),
         }
     }
 }
@@ -155,7 +162,11 @@ fn read<T>(
     let value = scalar(raw)?;
     match value.as_ref().and_then(convert) {
         Some(converted) => Ok(Some(converted)),
-        None => Err(Unusable::Field(field, shown(raw), expected)),
+        None => Err(Unusable::Field {
+            name: field,
+            found: shown(raw),
+            expected,
+        }),
     }
 }
 
@@ -165,17 +176,22 @@ fn payload(json: &Known<'_>) -> Result<Option<Payload>, Unusable> {
 }
 
 fn uri_spec(json: &Known<'_>) -> Result<Option<UriSpec>, Unusable> {
-    const FIELD: &str = "uriSpec";
-    let Some(raw) = json.get(FIELD) else {
+    let Some(raw) = json.get("uriSpec") else {
         return Ok(None);
     };
-    let spec = UriSpec::from_wire(raw);
-    let spec = spec.map_err(|expected| Unusable::Field(FIELD, shown(raw), expected))?;
-    let checked = spec.check().map_err(|expected| {
-        let found = format!("{:?}", excerpt(&spec.to_string()));
-        Unusable::Field(FIELD, found, expected)
-    });
-    checked.map(|()| Some(spec))
+    let unusable = |found, expected| Unusable::Field {
+        name: "uriSpec",
+        found,
+        expected,
+    };
+    let spec = UriSpec::from_wire(raw).map_err(|expected| unusable(shown(raw), expected))?;
+    match spec.check() {
+        Ok(()) => Ok(Some(spec)),
+        Err(expected) => {
+            let found = format!("{:?}", excerpt(&spec.to_string()));
+            Err(unusable(found, expected))
+        }
+    }
 }
 
 // These conversions are among those Jackson makes by default.

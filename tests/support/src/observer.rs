@@ -34,10 +34,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to accept a connection and to grant a session: the first times, and after so many. One that
-/// just starts takes up greetings that it never answers.
-const FIRST_HANDSHAKES: (u32, Duration) = (10, Duration::from_millis(100));
+/// The time a server has to accept a connection and to grant a session.
 const HANDSHAKE: Duration = Duration::from_secs(1);
+/// The same for the first few: a server that just starts takes up greetings that it never answers.
+const FIRST_HANDSHAKE: Duration = Duration::from_millis(100);
+const FIRST_FEW: u32 = 10;
 const AGAIN: Duration = Duration::from_millis(20);
 /// How long a server may leave a request unanswered.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -204,9 +205,9 @@ impl Watcher {
     fn run(&self) {
         let mut unanswered = 0;
         while !self.over() {
-            let handshake = match FIRST_HANDSHAKES {
-                (first, short) if unanswered < first => short,
-                _ => HANDSHAKE,
+            let handshake = match unanswered < FIRST_FEW {
+                true => FIRST_HANDSHAKE,
+                false => HANDSHAKE,
             };
             let connected = self.connect(handshake);
             let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
