@@ -2,6 +2,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Scanner;
 import java.util.UUID;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Semaphore;
@@ -26,7 +27,8 @@ import org.apache.zookeeper.ZooKeeper;
 /**
  * What Curator takes for the work that is measured of the library: {@code Bench CONNECTION}.
  *
- * <p>Each figure is a line of its name and its value, a time in nanoseconds or a size in bytes.
+ * <p>Each figure is a line of its name and its value, a time in nanoseconds or a size in bytes. With {@code register} as a
+ * second argument it registers as often as each line of its input says, and answers with the times.
  */
 public final class Bench {
   private static final String NAMESPACE = "curator";
@@ -40,6 +42,10 @@ public final class Bench {
 
   public static void main(String[] arguments) throws Exception {
     connection = arguments[0];
+    if (arguments.length > 1) {
+      register();
+      return;
+    }
     try (CuratorFramework loader = client()) {
       for (int instances : new int[] {1, 100, 10_000}) {
         load(loader, "hot" + instances, instances);
@@ -49,7 +55,6 @@ public final class Bench {
       memory("hot10000");
     }
     visible(500);
-    register(500);
     registerMany(10_000);
     close(500);
     System.exit(0);
@@ -229,18 +234,21 @@ public final class Bench {
   }
 
   /** Registers what nobody watches. */
-  private static void register(int times) throws Exception {
+  private static void register() throws Exception {
     try (CuratorFramework client = client()) {
       ServiceDiscovery<Void> discovery = discovery(client);
-      double[] calls = new double[times];
-      for (int n = -100; n < times; n++) {
-        ServiceInstance<Void> instance = instance("alone", n & 65_535);
-        long begin = System.nanoTime();
-        discovery.registerService(instance);
-        calls[Math.max(n, 0)] = System.nanoTime() - begin;
-        discovery.unregisterService(instance);
+      Scanner input = new Scanner(System.in);
+      while (input.hasNextInt()) {
+        StringBuilder answer = new StringBuilder();
+        for (int left = input.nextInt(); left > 0; left--) {
+          ServiceInstance<Void> instance = instance("alone", left);
+          long begin = System.nanoTime();
+          discovery.registerService(instance);
+          answer.append(System.nanoTime() - begin).append(' ');
+          discovery.unregisterService(instance);
+        }
+        System.out.println(answer);
       }
-      say("register", percentile(calls, 0.5));
     }
   }
 

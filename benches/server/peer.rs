@@ -29,8 +29,12 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn start(role: &str, connection: &str) -> Peer {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--peer", role, connection])
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        Peer::of(program.args(["--peer", role, connection]))
+    }
+
+    pub(crate) fn of(program: &mut Command) -> Peer {
+        let mut process = program
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

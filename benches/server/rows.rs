@@ -35,15 +35,13 @@ impl Table {
 
     /// Adds a figure of ours that must be at most `most`, beside one of Curator's.
     pub(crate) fn beside(&mut self, title: &str, unit: Unit, ours: f64, name: &str, most: f64) {
-        let theirs = self.curator[name];
-        self.row(
-            title,
-            unit,
-            ours,
-            Some(theirs),
-            ours <= most,
-            &format!("≤ {}", shown(unit, most)),
-        );
+        self.against(title, unit, ours, self.curator[name], most);
+    }
+
+    /// Adds a figure of ours that must be at most `most`, beside one of Curator's that was measured with it.
+    pub(crate) fn against(&mut self, title: &str, unit: Unit, ours: f64, theirs: f64, most: f64) {
+        let bound = format!("≤ {}", shown(unit, most));
+        self.row(title, unit, ours, Some(theirs), ours <= most, &bound);
     }
 
     /// Adds a figure that must be at most `most`.
