@@ -1,6 +1,7 @@
 //! The thread that brings instances back: it connects to those that refused a connection, and looks after those whose
 //! time is over. There is at most one for a directory, and none while there is nothing to do.
 
+use crate::discovery::ejection::Ejections;
 use crate::discovery::name::Name;
 use crate::discovery::selection::Key;
 use crate::discovery::strategy::chance;
@@ -49,7 +50,9 @@ struct Job {
 }
 
 fn run(subscriptions: &Subscriptions) {
-    while let Some(job) = next_job(subscriptions) {
+    let mut after_suspect = false;
+    while let Some(job) = next_job(subscriptions, after_suspect) {
+        after_suspect = job.is_suspect;
         let reached = job.instance.as_deref().and_then(reached);
         let mut state = subscriptions.state.lock();
         let now = Instant::now();
@@ -60,8 +63,9 @@ fn run(subscriptions: &Subscriptions) {
         });
         if let (true, Some(instance)) = (changed, &job.instance) {
             subscriptions.warn(&mut state, &job.service, instance, now);
-            subscriptions.pick_anew(&state, &job.service);
         }
+        // An offer may have ended, too.
+        subscriptions.pick_anew(&state, &job.service);
         if !job.is_suspect {
             wait(subscriptions, &mut state, now + PAUSE);
         }
@@ -69,12 +73,12 @@ fn run(subscriptions: &Subscriptions) {
 }
 
 /// Waits for something to connect to. Returns `None` when there is nothing any more.
-fn next_job(subscriptions: &Subscriptions) -> Option<Job> {
+fn next_job(subscriptions: &Subscriptions, after_suspect: bool) -> Option<Job> {
     let mut state = subscriptions.state.lock();
     let mut idle_since = None;
     loop {
         let now = Instant::now();
-        if let Some(job) = take_job(subscriptions, &mut state, now) {
+        if let Some(job) = take_job(subscriptions, &mut state, after_suspect, now) {
             return Some(job);
         }
         let due = state
@@ -95,33 +99,52 @@ fn next_job(subscriptions: &Subscriptions) -> Option<Job> {
     }
 }
 
-fn take_job(subscriptions: &Subscriptions, state: &mut State, now: Instant) -> Option<Job> {
+/// Takes a suspect, else one that is out: of either the one that has waited longest, of whatever service. Calls go to a
+/// suspect meanwhile, but those that are out are not kept waiting for another after it.
+fn take_job(
+    subscriptions: &Subscriptions,
+    state: &mut State,
+    after_suspect: bool,
+    now: Instant,
+) -> Option<Job> {
     let mut changed = Vec::new();
-    let mut job = None;
     for (name, service) in &mut state.services {
         if service.ejections.tick(now) {
             changed.push(name.clone());
-        }
-        if job.is_none() {
-            let due = service.ejections.to_probe(1, now).pop();
-            job = due.map(|key| (name.clone(), key));
         }
     }
     changed
         .iter()
         .for_each(|name| subscriptions.pick_anew(state, name));
-    let (service, key) = job?;
+    let suspect = first(state, |ejections| ejections.first_suspect());
+    let due = first(state, |ejections| ejections.first_due(now));
+    let is_suspect = suspect.is_some() && !(after_suspect && due.is_some());
+    let (service, key) = if is_suspect { suspect } else { due }?;
     let view = subscriptions.view.load();
-    let mut candidates = view.get(&service)?.known.candidates();
-    let instance = candidates
-        .find(|instance| Key::of(instance) == key)
-        .cloned();
+    let instance = view.get(&service).and_then(|snapshot| {
+        let mut candidates = snapshot.known.candidates();
+        candidates.find(|instance| Key::of(instance) == key)
+    });
     Some(Job {
-        is_suspect: !state.services.get(&service)?.ejections.is_out(&key),
+        instance: instance.cloned(),
         service,
         key,
-        instance,
+        is_suspect,
     })
+}
+
+/// Returns what has waited longest of all services.
+fn first(
+    state: &State,
+    waiting: impl Fn(&Ejections<Key>) -> Option<(Instant, &Key)>,
+) -> Option<(Name, Key)> {
+    let services = state.services.iter();
+    let all = services.filter_map(|(name, service)| {
+        let (since, key) = waiting(&service.ejections)?;
+        Some((since, name, key))
+    });
+    let (_, name, key) = all.min_by_key(|(since, ..)| *since)?;
+    Some((name.clone(), key.clone()))
 }
 
 /// Waits without missing that the directory is closed.
@@ -164,3 +187,87 @@ fn addresses(instance: &ServiceInstance) -> Option<Vec<SocketAddr>> {
 
 /// Addresses of one instance that are tried.
 const MOST_ADDRESSES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Choice, Ejection};
+    use crate::discovery::selection::Selection;
+    use crate::discovery::snapshot::Known;
+    use crate::discovery::strategy::Identity;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn instance(id: u32) -> Arc<ServiceInstance> {
+        let data = format!(r#"{{"id":"{id}","address":"h","port":1}}"#);
+        Arc::new(ServiceInstance::from_json("foo", "node", data.as_bytes()).unwrap())
+    }
+
+    fn key(id: u32) -> Key {
+        Key::of(&instance(id))
+    }
+
+    /// Services of ten instances each, of which the first few are out.
+    fn services(out: &[(&str, u32)], now: Instant) -> Subscriptions {
+        let selection = Selection::new(&Choice::default(), Identity::random());
+        let subscriptions = Subscriptions::new("/i".into(), selection, Ejection::default());
+        for (name, count) in out {
+            subscriptions.set_subscribed(name, true);
+            let known = Known {
+                listed: (0..10).map(instance).collect(),
+                ..Known::default()
+            };
+            subscriptions.publish(vec![((*name).into(), Arc::new(known))], |_| true);
+            let mut state = subscriptions.state.lock();
+            let service = state.services.get_mut(*name).unwrap();
+            for id in 0..*count {
+                assert!(service.ejections.refused(&key(id), now, &mut || 0.5));
+            }
+        }
+        subscriptions
+    }
+
+    /// Has each of so many connections take a second and fail, and returns which there were.
+    fn swallowed(subscriptions: &Subscriptions, count: u32, mut now: Instant) -> Vec<Job> {
+        let (mut state, mut after_suspect) = (subscriptions.state.lock(), false);
+        let jobs = (0..count).map(|_| {
+            let job = take_job(subscriptions, &mut state, after_suspect, now).unwrap();
+            now += SECOND;
+            let service = state.services.get_mut(&job.service).unwrap();
+            let reached = Some(false);
+            service
+                .ejections
+                .probed(&job.key, reached, now, &mut || 0.5);
+            after_suspect = job.is_suspect;
+            job
+        });
+        jobs.collect()
+    }
+
+    #[test]
+    fn instances_that_swallow_connections_keep_nobody_else_waiting() {
+        let now = Instant::now();
+        let subscriptions = services(&[("a", 4), ("b", 4), ("c", 1)], now);
+        let jobs = swallowed(&subscriptions, 27, now + 2 * SECOND);
+        for (name, connections) in [("a", 12), ("b", 12), ("c", 3)] {
+            let own = jobs.iter().filter(|job| &*job.service == name);
+            assert_eq!(own.count(), connections, "{name}");
+        }
+        assert!(jobs.iter().all(|job| job.instance.is_some()));
+    }
+
+    #[test]
+    fn no_two_suspects_are_probed_in_a_row_where_others_wait() {
+        let now = Instant::now();
+        let subscriptions = services(&[("a", 5), ("b", 2)], now);
+        let mut state = subscriptions.state.lock();
+        for name in ["a", "b"] {
+            let service = state.services.get_mut(name).unwrap();
+            (5..9).for_each(|id| assert!(service.ejections.suspect(&key(id), now)));
+        }
+        drop(state);
+        let jobs = swallowed(&subscriptions, 16, now + 2 * SECOND);
+        let suspects: Vec<bool> = jobs.iter().map(|job| job.is_suspect).collect();
+        assert_eq!(suspects, [true, false].repeat(8));
+    }
+}

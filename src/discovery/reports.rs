@@ -108,8 +108,9 @@ impl Subscriptions {
             .is_some_and(|service| service.take_up(report, now));
         if changed {
             self.warn(&mut state, name, report.instance, now);
-            self.pick_anew(&state, name);
         }
+        // An offer may have ended, too.
+        self.pick_anew(&state, name);
     }
 
     /// Returns an instance that the call at hand is to try, since it was out for long enough.

@@ -9,6 +9,7 @@
 //! - Never more than a share of those that can be picked, and never the last.
 
 mod out;
+mod probing;
 #[cfg(test)]
 mod simulation;
 mod tally;
@@ -30,10 +31,6 @@ use std::time::{Duration, Instant};
 const PROBATION: Duration = Duration::from_secs(10);
 /// The first time out, doubled with each that follows.
 const SHORTEST: Duration = Duration::from_secs(5);
-/// Time between two of our own connections to an instance that refuses them.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// A suspect that was reached lately is not probed again.
-const SUSPECT_INTERVAL: Duration = Duration::from_millis(500);
 /// A call that is to try an instance is waited for this long: programs that build URLs make none.
 const OFFER: Duration = Duration::from_secs(1);
 /// The outcome of such a call is waited for this long.
@@ -49,7 +46,8 @@ pub(crate) struct Ejections<K> {
     candidates: usize,
     out: HashMap<K, Out>,
     past: HashMap<K, Past>,
-    suspects: HashSet<K>,
+    /// Those to connect to, since when.
+    suspects: HashMap<K, Instant>,
     /// Raised with every change of what is out.
     revision: u64,
 }
@@ -61,7 +59,7 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
             candidates: 0,
             out: HashMap::new(),
             past: HashMap::new(),
-            suspects: HashSet::new(),
+            suspects: HashMap::new(),
             revision: 0,
         }
     }
@@ -93,7 +91,7 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         let present = present();
         let before = self.out.len();
         self.out.retain(|key, _| present.contains(key));
-        self.suspects.retain(|key| present.contains(key));
+        self.suspects.retain(|key, _| present.contains(key));
         let longest = self.rule.longest;
         let lately = |at: Option<Instant>| at.is_some_and(|at| now < at + longest);
         self.past.retain(|key, past| {
@@ -109,20 +107,6 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         }
         if self.out.len() != before {
             self.revision += 1;
-        }
-    }
-
-    /// Takes up that nothing listens. Returns whether that changed what is out.
-    pub(crate) fn refused(&mut self, key: &K, now: Instant, random: Random<'_>) -> bool {
-        let phase = Phase::Refusing(now + jittered(PROBE_INTERVAL, random));
-        match self.out.get_mut(key) {
-            // Its time may be over, but it is not back.
-            Some(out) if !matches!(out.phase, Phase::Refusing(_)) => {
-                (out.phase, out.why) = (phase, Outcome::Refused);
-                false
-            }
-            Some(_) => false,
-            None => self.eject(key, Outcome::Refused, phase, now),
         }
     }
 
@@ -154,15 +138,6 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         let phase = Phase::Until(now + self.time_out(key, now, random));
         tally.clear(key);
         self.eject(key, failure.why, phase, now)
-    }
-
-    /// Has an instance probed at once that a call failed on, unless it was reached a moment ago. Returns whether there
-    /// is something new to do.
-    pub(crate) fn suspect(&mut self, key: &K, now: Instant) -> bool {
-        let probed = self.past.get(key).and_then(|past| past.probed);
-        let lately = probed.is_some_and(|at| now < at + SUSPECT_INTERVAL);
-        let known = self.is_out(key) || self.suspects.contains(key);
-        self.rule.is_on && !lately && !known && self.suspects.insert(key.clone())
     }
 
     /// Returns an instance that the call at hand is to try.
@@ -212,46 +187,6 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         false
     }
 
-    /// Takes up whether we could connect to an instance, `None` where that could not be found out. Returns whether that
-    /// changed what is out.
-    pub(crate) fn probed(
-        &mut self,
-        key: &K,
-        reached: Option<bool>,
-        now: Instant,
-        random: Random<'_>,
-    ) -> bool {
-        self.suspects.remove(key);
-        self.past.entry(key.clone()).or_default().probed = Some(now);
-        let refusing = |out: &&mut Out| matches!(out.phase, Phase::Refusing(_));
-        match (self.out.get_mut(key).filter(refusing), reached) {
-            (Some(_), Some(true)) => self.bring_back(key, now),
-            (Some(out), _) => {
-                out.phase = Phase::Refusing(now + jittered(PROBE_INTERVAL, random));
-                false
-            }
-            (None, Some(false)) => self.refused(key, now, random),
-            (None, _) => false,
-        }
-    }
-
-    /// Returns the instances to connect to now, at most `limit`: suspects first, then those that are due longest.
-    pub(crate) fn to_probe(&self, limit: usize, now: Instant) -> Vec<K> {
-        let due = self.out.iter().filter_map(|(key, out)| match out.phase {
-            Phase::Refusing(at) if at <= now => Some((at, key)),
-            _ => None,
-        });
-        let mut due: Vec<(Instant, &K)> = due.collect();
-        due.sort_by_key(|(at, _)| *at);
-        let due = due.into_iter().map(|(_, key)| key);
-        self.suspects
-            .iter()
-            .chain(due)
-            .take(limit)
-            .cloned()
-            .collect()
-    }
-
     /// Offers instances whose time is over to the next call, and has those back that nobody tried. Returns whether that
     /// changed what is out or on offer.
     pub(crate) fn tick(&mut self, now: Instant) -> bool {
@@ -291,7 +226,6 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         }
         let since = now;
         self.out.insert(key.clone(), Out { since, why, phase });
-        self.suspects.remove(key);
         self.revision += 1;
         true
     }

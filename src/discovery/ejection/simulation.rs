@@ -64,7 +64,7 @@ impl Fleet<'_> {
         while at < self.seconds {
             let now = start + Duration::from_secs_f64(at);
             ejections.tick(now);
-            for who in ejections.to_probe(usize::MAX, now) {
+            while let Some((_, &who)) = ejections.first_due(now) {
                 let open = (self.fault)(who, at).is_some();
                 ejections.probed(&who, Some(open), now, &mut || other.next());
             }

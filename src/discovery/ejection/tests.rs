@@ -64,7 +64,13 @@ impl Service {
     }
 
     fn to_probe(&self) -> Vec<u32> {
-        self.ejections.to_probe(10, self.now)
+        let suspect = self.ejections.first_suspect();
+        let due = self.ejections.first_due(self.now);
+        suspect
+            .into_iter()
+            .chain(due)
+            .map(|(_, who)| *who)
+            .collect()
     }
 
     fn is_out(&self) -> bool {
@@ -226,6 +232,55 @@ fn a_suspect_is_probed_at_once_and_out_where_it_refuses() {
     service.pass(0.5);
     assert!(service.ejections.suspect(&WHO, service.now));
     assert!(service.probed(WHO, false) && service.is_out());
+}
+
+#[test]
+fn an_instance_that_failed_before_it_was_probed_is_out_until_it_listens() {
+    let mut service = service(5, Ejection::default());
+    assert!(service.ejections.suspect(&WHO, service.now));
+    service.eject();
+    assert_eq!(service.to_probe(), [WHO], "it has yet to have its turn");
+    assert!(!service.probed(WHO, false));
+    assert_eq!(service.ejections.out()[&WHO].until(), None);
+    let mut service = self::service(5, Ejection::default());
+    service.eject();
+    assert!(service.ejections.suspect(&WHO, service.now));
+    assert!(!service.probed(WHO, true) && service.is_out());
+    assert!(
+        service.ejections.out()[&WHO].until().is_some(),
+        "it listens, and fails"
+    );
+}
+
+#[test]
+fn an_offer_ends_where_the_instance_refuses() {
+    let mut service = service(5, Ejection::default());
+    service.eject();
+    service.pass(5.0);
+    assert!(service.ejections.has_offers());
+    let revision = service.ejections.revision();
+    assert!(!service.refused(WHO) && !service.ejections.has_offers());
+    assert_ne!(service.ejections.revision(), revision, "snapshots say so");
+}
+
+#[test]
+fn those_that_wait_longest_are_probed_first() {
+    let mut service = service(9, Ejection::default());
+    for who in [3, 1, 4, 2] {
+        assert!(service.refused(who));
+        service.pass(0.01);
+    }
+    service.pass(1.0);
+    for who in [3, 1, 4, 2, 3] {
+        assert_eq!(service.to_probe(), [who]);
+        service.probed(who, false);
+        service.pass(1.0);
+    }
+    for who in [8, 5, 7] {
+        assert!(service.ejections.suspect(&who, service.now));
+        service.pass(0.01);
+    }
+    assert_eq!(service.to_probe(), [8, 1]);
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! Our own connections: the instances to connect to, and what follows from how that went.
+
+use super::out::Phase;
+use super::{Ejections, Random, jittered};
+use crate::discovery::outcome::Outcome;
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+/// Time between two of our own connections to an instance that refuses them.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// A suspect that was reached lately is not probed again.
+const SUSPECT_INTERVAL: Duration = Duration::from_millis(500);
+
+impl<K: Hash + Eq + Clone> Ejections<K> {
+    /// Takes up that nothing listens. Returns whether that changed what is out.
+    pub(crate) fn refused(&mut self, key: &K, now: Instant, random: Random<'_>) -> bool {
+        self.suspects.remove(key);
+        let phase = Phase::Refusing(now + jittered(PROBE_INTERVAL, random));
+        match self.out.get_mut(key) {
+            // Its time may be over, but it is not back.
+            Some(out) if !matches!(out.phase, Phase::Refusing(_)) => {
+                self.revision += u64::from(matches!(out.phase, Phase::Offered(_)));
+                (out.phase, out.why) = (phase, Outcome::Refused);
+                false
+            }
+            Some(_) => false,
+            None => self.eject(key, Outcome::Refused, phase, now),
+        }
+    }
+
+    /// Has an instance probed at once that a call failed on, unless it was reached a moment ago. Returns whether there
+    /// is something new to do.
+    ///
+    /// One that is out for a time is probed too: it may have failed often enough before it had its turn.
+    pub(crate) fn suspect(&mut self, key: &K, now: Instant) -> bool {
+        let probed = self.past.get(key).and_then(|past| past.probed);
+        let lately = probed.is_some_and(|at| now < at + SUSPECT_INTERVAL);
+        let known = self.is_refusing(key) || self.suspects.contains_key(key);
+        let is_new = self.rule.is_on && !lately && !known;
+        if is_new {
+            self.suspects.insert(key.clone(), now);
+        }
+        is_new
+    }
+
+    /// Takes up whether we could connect to an instance, `None` where that could not be found out. Returns whether that
+    /// changed what is out.
+    pub(crate) fn probed(
+        &mut self,
+        key: &K,
+        reached: Option<bool>,
+        now: Instant,
+        random: Random<'_>,
+    ) -> bool {
+        self.suspects.remove(key);
+        self.past.entry(key.clone()).or_default().probed = Some(now);
+        let is_refusing = self.is_refusing(key);
+        match reached {
+            Some(true) => is_refusing && self.bring_back(key, now),
+            Some(false) if !is_refusing => self.refused(key, now, random),
+            Some(false) => {
+                let next = now + jittered(PROBE_INTERVAL, random);
+                self.set_phase(key, Phase::Refusing(next));
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Returns the instance that has been suspected for longest, and since when.
+    pub(crate) fn first_suspect(&self) -> Option<(Instant, &K)> {
+        let suspects = self.suspects.iter().map(|(key, since)| (*since, key));
+        suspects.min_by_key(|(since, _)| *since)
+    }
+
+    /// Returns the instance that is out and to be connected to, and since when: the one that is due longest.
+    pub(crate) fn first_due(&self, now: Instant) -> Option<(Instant, &K)> {
+        let due = self.out.iter().filter_map(|(key, out)| match out.phase {
+            Phase::Refusing(at) if at <= now => Some((at, key)),
+            _ => None,
+        });
+        due.min_by_key(|(at, _)| *at)
+    }
+
+    fn set_phase(&mut self, key: &K, phase: Phase) {
+        if let Some(out) = self.out.get_mut(key) {
+            out.phase = phase;
+        }
+    }
+
+    fn is_refusing(&self, key: &K) -> bool {
+        let out = self.out.get(key);
+        out.is_some_and(|out| matches!(out.phase, Phase::Refusing(_)))
+    }
+}
