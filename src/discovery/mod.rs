@@ -36,6 +36,7 @@ mod directory;
 mod ejection;
 mod handle;
 mod name;
+mod notice;
 mod outcome;
 pub(crate) mod overrides;
 mod pool;

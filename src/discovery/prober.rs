@@ -3,11 +3,12 @@
 
 use crate::discovery::ejection::Ejections;
 use crate::discovery::name::Name;
+use crate::discovery::notice::Notice;
 use crate::discovery::selection::Key;
 use crate::discovery::strategy::chance;
 use crate::discovery::subscriptions::{State, Subscriptions};
 use crate::model::ServiceInstance;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
@@ -20,24 +21,22 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The thread ends when there was nothing to do for this long.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Wakes the thread, and starts it where there is none. Returns whether there is one.
-pub(crate) fn attend(subscriptions: &Arc<Subscriptions>, state: &mut State) -> bool {
+/// Wakes the thread, and starts it where there is none. Returns whether there is one, which after the end of the
+/// connection there is not.
+pub(crate) fn attend(subscriptions: &Arc<Subscriptions>, state: &mut State) -> io::Result<bool> {
     if subscriptions.is_closed() {
-        return false;
+        return Ok(false);
     }
     if state.is_probing {
         subscriptions.attention.notify_all();
-        return true;
+        return Ok(true);
     }
     let shared = subscriptions.clone();
-    let started = thread::Builder::new()
+    thread::Builder::new()
         .name("party-reprobe".into())
-        .spawn(move || run(&shared));
-    match started {
-        Ok(_) => state.is_probing = true,
-        Err(error) => log::debug!("nothing is taken out: no thread to bring it back: {error}"),
-    }
-    state.is_probing
+        .spawn(move || run(&shared))?;
+    state.is_probing = true;
+    Ok(true)
 }
 
 /// A connection to be made.
@@ -54,22 +53,27 @@ fn run(subscriptions: &Subscriptions) {
     while let Some(job) = next_job(subscriptions, after_suspect) {
         after_suspect = job.is_suspect;
         let reached = job.instance.as_deref().and_then(reached);
-        let mut state = subscriptions.state.lock();
-        let now = Instant::now();
-        let changed = state.services.get_mut(&job.service).is_some_and(|service| {
-            service
-                .ejections
-                .probed(&job.key, reached, now, &mut chance)
-        });
-        if let (true, Some(instance)) = (changed, &job.instance) {
-            subscriptions.warn(&mut state, &job.service, instance, now);
+        if let Some(notice) = take_up(subscriptions, &job, reached) {
+            notice.log();
         }
-        // An offer may have ended, too.
-        subscriptions.pick_anew(&state, &job.service);
         if !job.is_suspect {
-            wait(subscriptions, &mut state, now + PAUSE);
+            pause(subscriptions);
         }
     }
+}
+
+/// Takes up how a connection went, and publishes what follows.
+fn take_up(subscriptions: &Subscriptions, job: &Job, reached: Option<bool>) -> Option<Notice> {
+    let (mut state, now) = (subscriptions.state.lock(), Instant::now());
+    let service = state.services.get_mut(&job.service)?;
+    let changed = service
+        .ejections
+        .probed(&job.key, reached, now, &mut chance);
+    let instance = job.instance.as_deref().filter(|_| changed);
+    let notice = instance.and_then(|it| subscriptions.notice(&mut state, &job.service, it, now));
+    // An offer may have ended, too.
+    subscriptions.pick_anew(&state, &job.service);
+    notice
 }
 
 /// Waits for something to connect to. Returns `None` when there is nothing any more.
@@ -147,14 +151,11 @@ fn first(
     Some((name.clone(), key.clone()))
 }
 
-/// Waits without missing that the directory is closed.
-fn wait(
-    subscriptions: &Subscriptions,
-    state: &mut parking_lot::MutexGuard<'_, State>,
-    until: Instant,
-) {
+/// Waits for a moment, without missing that the directory is closed.
+fn pause(subscriptions: &Subscriptions) {
+    let (mut state, until) = (subscriptions.state.lock(), Instant::now() + PAUSE);
     while !subscriptions.is_closed() && Instant::now() < until {
-        subscriptions.attention.wait_until(state, until);
+        subscriptions.attention.wait_until(&mut state, until);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Takes up how calls went, and publishes what follows from that.
 
 use crate::discovery::ejection::{Failed, Out, Tally};
+use crate::discovery::notice::Notice;
 use crate::discovery::outcome::Outcome;
 use crate::discovery::prober;
 use crate::discovery::selection::Key;
@@ -88,6 +89,12 @@ impl Subscriptions {
         if !self.rule.is_on || process::is_forked() {
             return;
         }
+        if let Some(notice) = self.take_up(name, report) {
+            notice.log();
+        }
+    }
+
+    fn take_up(self: &Arc<Self>, name: &str, report: &Report<'_>) -> Option<Notice> {
         let (mut state, now) = (self.state.lock(), Instant::now());
         // One that has left meanwhile is not picked anyway, and would count among those that are out until others come.
         let is_listed = self.view.load().get(name).is_some_and(|snapshot| {
@@ -95,22 +102,25 @@ impl Subscriptions {
             candidates.any(|one| one.is_same(report.instance))
         });
         if !is_listed || !state.services.contains_key(name) {
-            return;
+            return None;
         }
         let is_bad = report.outcome != Some(Outcome::Succeeded);
-        // Nothing is taken out that nobody would bring back.
-        if is_bad && !prober::attend(self, &mut state) {
-            return;
+        if is_bad {
+            // Nothing is taken out that nobody would bring back.
+            match prober::attend(self, &mut state) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    let why = format!("nothing is taken out: no thread to bring it back: {error}");
+                    return Some(Notice::debug(why));
+                }
+            }
         }
-        let services = &mut state.services;
-        let changed = services
-            .get_mut(name)
-            .is_some_and(|service| service.take_up(report, now));
-        if changed {
-            self.warn(&mut state, name, report.instance, now);
-        }
+        let changed = state.services.get_mut(name)?.take_up(report, now);
+        let notice = changed.then(|| self.notice(&mut state, name, report.instance, now));
         // An offer may have ended, too.
         self.pick_anew(&state, name);
+        notice.flatten()
     }
 
     /// Returns an instance that the call at hand is to try, since it was out for long enough.
@@ -143,27 +153,26 @@ impl Subscriptions {
         out.iter().filter_map(ejected).collect()
     }
 
-    /// Says who is out, why and until when.
-    pub(crate) fn warn(
+    /// Returns what the log is to say of an instance that is out, or back: who, why and until when.
+    pub(crate) fn notice(
         &self,
         state: &mut State,
         name: &str,
         instance: &ServiceInstance,
         now: Instant,
-    ) {
-        let Some(service) = state.services.get_mut(name) else {
-            return;
-        };
+    ) -> Option<Notice> {
+        let service = state.services.get_mut(name)?;
         let Some(out) = service.ejections.out().get(&Key::of(instance)) else {
-            log::debug!("{name}: {} is picked again", excerpt(instance.id()));
-            return;
+            let text = format!("{name}: {} is picked again", excerpt(instance.id()));
+            return Some(Notice::debug(text));
         };
         let ejected = EjectedInstance::new(Arc::new(instance.clone()), *out);
         let count = service.ejections.out().len();
-        match service.warnings.pass(now) {
-            Some(more) => log::warn!("{name}: {ejected}; {count} of its instances are out{more}"),
-            None => log::debug!("{name}: {ejected}; {count} of its instances are out"),
-        }
+        let text = format!("{name}: {ejected}; {count} of its instances are out");
+        Some(match service.warnings.pass(now) {
+            Some(more) => Notice::warning(format!("{text}{more}")),
+            None => Notice::debug(text),
+        })
     }
 }
 

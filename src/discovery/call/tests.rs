@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -80,17 +80,36 @@ impl World {
         self.put(free_port())
     }
 
+    /// Registers an instance that is not there, and returns its URL.
+    fn put_named(&self, id: &str) -> String {
+        let port = free_port();
+        self.put_as(id, port);
+        format!("http://127.0.0.1:{port}")
+    }
+
     fn put(&self, port: u16) -> String {
         let id = format!("at-{port}");
-        let node = node(&id);
+        self.put_as(&id, port);
+        id
+    }
+
+    fn put_as(&self, id: &str, port: u16) {
+        self.put_at(id, "127.0.0.1", port);
+    }
+
+    fn put_at(&self, id: &str, address: &str, port: u16) {
+        let data = format!(r#"{{"address":"{address}","port":{port}}}"#);
+        self.put_data(id, &data);
+    }
+
+    fn put_data(&self, id: &str, data: &str) {
+        let node = node(id);
         for parent in path::parents(&node) {
             let _ = self.writer.create(parent, b"", Mode::Persistent);
         }
-        let data = format!(r#"{{"address":"127.0.0.1","port":{port}}}"#);
         self.writer
             .create(&node, data.as_bytes(), Mode::Ephemeral)
             .unwrap();
-        id
     }
 
     /// Takes up connections, of which a listener holds only so many.
@@ -462,6 +481,51 @@ fn an_override_is_tried_as_often_as_a_call_may_be_and_never_out() {
     world.overrides.clear("calls-overridden");
     drop(call);
     assert!(provider.begin().is_err());
+}
+
+/// A logger of the program that makes a call for each warning of one service.
+struct Calling;
+
+static CALLED: OnceLock<(ServiceProvider, mpsc::Sender<String>)> = OnceLock::new();
+
+impl log::Log for Calling {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = record.args().to_string();
+        let Some((provider, lines)) = CALLED.get().filter(|_| line.contains("logged-")) else {
+            return;
+        };
+        provider.begin().unwrap().failed(Outcome::Failed);
+        lines.send(line).unwrap();
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_logger_may_make_calls_of_its_own() {
+    let world = World::of("logged", 3, 0);
+    let (refusing, gone) = (world.put_named("logged-1"), world.put_named("logged-2"));
+    let provider = world.knowing(5);
+    let (lines, logged) = mpsc::channel();
+    assert!(CALLED.set((provider.clone(), lines)).is_ok());
+    log::set_logger(&Calling).unwrap();
+    log::set_max_level(log::LevelFilter::Debug);
+    let hear = |what: &str| {
+        let line = logged.recv_timeout(SOON).unwrap();
+        assert!(line.contains(what), "{line}");
+    };
+    let reporter = provider.clone();
+    thread::spawn(move || reporter.report(&refusing, Outcome::Refused));
+    hear("is not picked");
+    // Found out by a connection of ours, and logged by the thread that makes it.
+    let reporter = provider.clone();
+    thread::spawn(move || reporter.report(&gone, Outcome::Failed));
+    hear("is not picked");
+    log::set_max_level(log::LevelFilter::Off);
 }
 
 #[test]

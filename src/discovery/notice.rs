@@ -1,0 +1,26 @@
+//! A line for the log that waits until no lock is held.
+
+use log::Level;
+
+/// A line for the log, to be written with no lock held: the program's logger may make calls of its own.
+#[must_use]
+pub(crate) struct Notice {
+    level: Level,
+    text: String,
+}
+
+impl Notice {
+    pub(crate) fn warning(text: String) -> Notice {
+        let level = Level::Warn;
+        Notice { level, text }
+    }
+
+    pub(crate) fn debug(text: String) -> Notice {
+        let level = Level::Debug;
+        Notice { level, text }
+    }
+
+    pub(crate) fn log(self) {
+        log::log!(self.level, "{}", self.text);
+    }
+}
