@@ -22,6 +22,8 @@ pub(crate) struct Report<'a> {
     pub(crate) outcome: Option<Outcome>,
     /// The others that could have been picked instead.
     pub(crate) siblings: usize,
+    /// Set where picks are even, so that counts of failures are comparable and successes tell nothing.
+    pub(crate) is_even: bool,
     /// The failures to compare with, where they are not those of all that look the service up by name.
     pub(crate) tally: Option<&'a Mutex<Tally<Key>>>,
 }
@@ -184,7 +186,9 @@ impl Interest {
         let (key, ejections) = (&Key::of(report.instance), &mut self.ejections);
         match report.outcome {
             Some(Outcome::Succeeded) => {
-                tally.clear(key);
+                if !report.is_even {
+                    tally.make_up(key, report.instance.weight(), now);
+                }
                 ejections.recovered(key, now)
             }
             Some(Outcome::Refused) => ejections.refused(key, now, &mut chance),

@@ -181,6 +181,7 @@ impl Source {
             instance,
             outcome,
             siblings,
+            is_even: self.strategy() != Strategy::Sticky,
             tally: self.pool.as_ref().map(|pool| &pool.tally),
         };
         self.directory.subscriptions().report(&self.name, &report);

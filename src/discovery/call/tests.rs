@@ -608,23 +608,62 @@ fn those_that_pass_a_filter_are_called_where_all_of_them_are_out() {
     assert_eq!(out(&all), [id]);
 }
 
+/// The provider of a program that reports its successes too, and has a part of its calls to one instance fail.
+fn fails_each(provider: &ServiceProvider, id: &str, every: usize) -> bool {
+    let url = provider.instances().unwrap().into_iter();
+    let url = url
+        .filter(|one| one.id() == id)
+        .find_map(|one| one.url(&[]).ok());
+    (0..50).any(|call| {
+        let outcome = match call % every {
+            0 => Outcome::Failed,
+            _ => Outcome::Succeeded,
+        };
+        assert!(provider.report(url.as_ref().unwrap(), outcome));
+        !out(provider).is_empty()
+    })
+}
+
 #[test]
 fn a_sticky_provider_stays_until_its_instance_is_out() {
     let world = World::of("sticky", 5, 0);
     let _all = world.knowing(5);
     let provider = world.builder().strategy(Strategy::Sticky).build().unwrap();
     let picked = || provider.instance().unwrap().unwrap().id().to_owned();
-    let fail = || provider.begin().unwrap().failed(Outcome::Failed);
     let first = picked();
-    (0..4).for_each(|_| fail());
-    provider.begin().unwrap().succeeded();
-    (0..4).for_each(|_| fail());
-    assert_eq!(picked(), first, "a success makes up for failures");
-    fail();
+    for call in 0..100 {
+        match call % 10 {
+            0 => provider.begin().unwrap().failed(Outcome::Failed),
+            _ => provider.begin().unwrap().succeeded(),
+        }
+    }
+    assert_eq!(picked(), first, "successes make up for a few failures");
+    for call in 0..20 {
+        match call % 2 {
+            0 => provider.begin().unwrap().failed(Outcome::Failed),
+            _ => provider.begin().unwrap().succeeded(),
+        }
+    }
     let second = picked();
-    assert_ne!(second, first);
+    assert_ne!(second, first, "half of its calls fail");
     assert_eq!(out(&provider), [first]);
     assert!((0..50).all(|_| provider.begin().unwrap().id() == second));
+}
+
+#[test]
+fn reported_successes_do_not_keep_an_instance_in_that_fails_more_than_its_siblings() {
+    for strategy in [
+        Strategy::Random,
+        Strategy::RoundRobin,
+        Strategy::LeastLoaded,
+    ] {
+        let mut world = World::of(&format!("successes-{strategy:?}"), 4, 0);
+        let id = world.start();
+        let _all = world.knowing(5);
+        let provider = world.builder().strategy(strategy).build().unwrap();
+        assert!(fails_each(&provider, &id, 2), "{strategy:?}");
+        assert_eq!(out(&provider), [id]);
+    }
 }
 
 #[test]

@@ -7,6 +7,10 @@ use std::time::Instant;
 /// Failures count for this many seconds.
 const WINDOW: usize = 10;
 
+/// A success makes up for this part of a failure, where successes count: fewer than one failure in five calls take
+/// nothing out.
+const MADE_UP_FOR: f64 = 0.25;
+
 /// Failures by the second in which they happened, each divided by the weight of its instance: those with more calls have
 /// more failures.
 type Counts = [f64; WINDOW];
@@ -71,6 +75,20 @@ impl<K: Hash + Eq + Clone> Tally<K> {
         let (slot, share) = (self.slot(), 1.0 / f64::from(weight.max(1)));
         self.counts.entry(key.clone()).or_default()[slot] += share;
         self.total[slot] += share;
+    }
+
+    /// Notes a success of an instance that has all calls, so that its siblings have no failures to compare with.
+    pub(crate) fn make_up(&mut self, key: &K, weight: u32, now: Instant) {
+        self.advance(now);
+        let Some(counts) = self.counts.get_mut(key) else {
+            return;
+        };
+        let mut left = MADE_UP_FOR / f64::from(weight.max(1));
+        for (total, count) in self.total.iter_mut().zip(counts) {
+            let part = left.min(*count);
+            (*total, *count) = ((*total - part).max(0.0), *count - part);
+            left -= part;
+        }
     }
 
     /// Forgets the failures of one instance.
@@ -168,6 +186,23 @@ mod tests {
             !lone.stands_out(&0, 1, 0, Standing::OnTrial),
             "an only child"
         );
+    }
+
+    #[test]
+    fn a_success_makes_up_for_a_part_of_a_failure() {
+        let (mut tally, start) = (Tally::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        tally.make_up(&1, 1, start);
+        assert!(tally.counts.is_empty(), "there is nothing to make up for");
+        add(&mut tally, 1, 2, 2, start);
+        add(&mut tally, 1, 2, 4, at(1));
+        (0..4).for_each(|_| tally.make_up(&1, 2, at(1)));
+        assert!(tally.stands_out(&1, 2, 4, Standing::Good), "five are left");
+        tally.make_up(&1, 2, at(1));
+        (0..2).for_each(|_| tally.make_up(&1, 2, at(1)));
+        assert!(!tally.stands_out(&1, 2, 4, Standing::Good));
+        (0..99).for_each(|_| tally.make_up(&1, 2, at(1)));
+        assert_eq!((sum(&tally.counts[&1]), sum(&tally.total)), (0.0, 0.0));
     }
 
     #[test]
