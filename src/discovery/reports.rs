@@ -139,6 +139,21 @@ impl Subscriptions {
         out.into_iter().find(|instance| Key::of(instance) == key)
     }
 
+    /// Takes up that the call was not made for which an instance was taken.
+    pub(crate) fn return_trial(self: &Arc<Self>, name: &str, instance: &ServiceInstance) {
+        if process::is_forked() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if let Some(service) = state.services.get_mut(name) {
+            service
+                .ejections
+                .not_tried(&Key::of(instance), Instant::now());
+            // To offer it is due sooner than an end of the trial was.
+            self.attention.notify_all();
+        }
+    }
+
     /// Returns those of the instances that are out, and why.
     pub(crate) fn ejected(&self, name: &str, out: &[Arc<ServiceInstance>]) -> Vec<EjectedInstance> {
         if out.is_empty() {

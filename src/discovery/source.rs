@@ -133,6 +133,12 @@ impl Source {
         })
     }
 
+    /// Has another call try an instance, since the one that was to was not made.
+    pub(crate) fn return_trial(&self, instance: &ServiceInstance) {
+        let subscriptions = self.directory.subscriptions();
+        subscriptions.return_trial(&self.name, instance);
+    }
+
     pub(crate) fn strategy(&self) -> Strategy {
         let shared = || self.directory.subscriptions().selection.strategy;
         self.pool

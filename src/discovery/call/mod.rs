@@ -150,7 +150,7 @@ impl Call {
         if let Target::Instance(picked, source) = &self.target {
             picked.load.as_deref().inspect(|load| load.forget());
             if picked.is_trial {
-                source.report(&self.instance, None, picked.siblings);
+                source.return_trial(&self.instance);
             }
         }
     }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -355,6 +355,34 @@ fn an_instance_that_fails_beside_well_siblings_is_out_and_tried_again_by_one_cal
         provider.begin().unwrap().succeeded();
         provider.ejected().is_empty()
     });
+}
+
+#[test]
+fn a_trial_to_which_no_url_can_be_built_is_offered_again() {
+    let ejection = Ejection::default().longest(Duration::from_secs(1));
+    let mut world = World::new("no-url", Config::new().ejection(ejection));
+    (0..3).for_each(|_| drop(world.start()));
+    let port = free_port();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let spec = r#"{"parts":[{"value":"missing","variable":true}]}"#;
+    let data = format!(r#"{{"address":"127.0.0.1","port":{port},"uriSpec":{spec}}}"#);
+    world.put_data("odd", &data);
+    let provider = world.knowing(4);
+    let mut tried = 0;
+    until("it was tried twice", || {
+        let called = provider.call(&[], |_| -> std::result::Result<(), Attempt<io::Error>> {
+            Ok(())
+        });
+        match out(&provider).is_empty() {
+            true => {
+                fail_until_out(&provider, "odd");
+                tried = 0;
+            }
+            false => tried += usize::from(called.is_err()),
+        }
+        tried == 2
+    });
+    drop(listener);
 }
 
 #[test]

@@ -188,6 +188,28 @@ fn one_call_tries_an_instance_whose_time_is_over() {
 }
 
 #[test]
+fn a_call_that_was_never_made_is_no_trial() {
+    let mut service = service(5, Ejection::default());
+    service.eject();
+    service.pass(5.0);
+    let who = service.ejections.take_trial(service.now).unwrap();
+    service.ejections.not_tried(&who, service.now);
+    assert!(service.is_out() && !service.ejections.has_offers());
+    assert_eq!(
+        service.ejections.next(service.now),
+        Some(service.now + OFFER)
+    );
+    service.pass(1.0);
+    assert!(!service.tried(Outcome::Failed) && service.is_out());
+    service.ejections.not_tried(&who, service.now);
+    assert_ne!(
+        service.ejections.next(service.now),
+        Some(service.now + OFFER),
+        "it was tried"
+    );
+}
+
+#[test]
 fn an_instance_that_fails_its_trial_is_back_where_its_siblings_are_no_better() {
     let mut service = service(5, Ejection::default());
     service.eject();
