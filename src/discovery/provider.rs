@@ -212,6 +212,8 @@ impl ServiceProvider {
     pub fn wait_for(&self, instances: usize, timeout: Duration) -> Result<()> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
+            // Before it is read: a change in between is one to wake up for.
+            let view = self.source.directory.subscriptions().view.load_full();
             let seen = self.source.read(Arc::clone)?;
             let count = seen
                 .as_ref()
@@ -219,7 +221,6 @@ impl ServiceProvider {
             if count >= instances {
                 return Ok(());
             }
-            let view = self.source.directory.subscriptions().view.load_full();
             if !self.source.directory.await_change(&view, deadline) {
                 let what = format!(
                     "{count} of {instances} instances of {} can be picked",

@@ -607,6 +607,26 @@ fn a_provider_picks_in_a_way_of_its_own() {
 }
 
 #[test]
+fn a_change_while_instances_are_counted_ends_a_wait_for_them() {
+    let world = World::of("wait-for", 1, 0);
+    let all = world.knowing(1);
+    let (changed, writer) = (AtomicBool::new(false), world.writer.clone());
+    let filter = move |_: &ServiceInstance| {
+        // Asked while the first instance is counted: the second comes before that is over.
+        if !changed.swap(true, Ordering::Relaxed) {
+            let data = br#"{"address":"127.0.0.1","port":1}"#;
+            writer
+                .create(&node("second"), data, Mode::Ephemeral)
+                .unwrap();
+            all.wait_for(2, SOON).unwrap();
+        }
+        true
+    };
+    let provider = world.builder().filter(filter).build().unwrap();
+    provider.wait_for(2, SOON).unwrap();
+}
+
+#[test]
 fn a_filter_that_panics_leaves_out_what_it_panics_on() {
     let mut world = World::of("panicking-filter", 1, 0);
     let id = world.start();
