@@ -112,16 +112,21 @@ impl Snapshot {
         filter: impl Fn(&ServiceInstance) -> bool,
     ) -> Snapshot {
         let passes = |instance: &&Arc<ServiceInstance>| filter(instance);
-        let candidates: Vec<_> = self.known.candidates().filter(passes).collect();
+        let passing = |all: &[Arc<ServiceInstance>]| all.iter().filter(passes).cloned().collect();
+        let own = Known {
+            listed: passing(&self.known.listed),
+            rejected: Vec::new(),
+            gone: passing(&self.known.gone),
+        };
         let out: FxHashSet<_> = self.out.iter().map(Arc::as_ptr).collect();
         let is_out = |instance: &Arc<ServiceInstance>| out.contains(&Arc::as_ptr(instance));
-        let (out, pickable): (Vec<_>, Vec<_>) = candidates.into_iter().cloned().partition(is_out);
+        let (out, pickable): (Vec<_>, Vec<_>) = own.candidates().cloned().partition(is_out);
         let (out, pickable) = match pickable.is_empty() {
             true => (Vec::new(), out),
             false => (out, pickable),
         };
         Snapshot {
-            picks: selection.select(&self.known.listed, pickable, before),
+            picks: selection.select(&own.listed, pickable, before),
             out,
             has_offers: self.has_offers,
             known: self.known.clone(),

@@ -627,6 +627,29 @@ fn a_change_while_instances_are_counted_ends_a_wait_for_them() {
 }
 
 #[test]
+fn the_half_rule_of_a_zone_is_measured_among_those_that_pass_the_filter() {
+    let world = World::new("filtered-zone", Config::new().zone("eu"));
+    for (id, zone) in [
+        ("1", "eu"),
+        ("2", "eu"),
+        ("3", "eu"),
+        ("4", "us"),
+        ("5", "us"),
+    ] {
+        let payload = format!(r#"{{"metadata":{{"zone":"{zone}"}}}}"#);
+        let port = free_port();
+        let data = format!(r#"{{"address":"127.0.0.1","port":{port},"payload":{payload}}}"#);
+        world.put_data(id, &data);
+    }
+    let _all = world.provider();
+    let filter = |one: &ServiceInstance| ["1", "4", "5"].contains(&one.id());
+    let provider = world.builder().filter(filter).build().unwrap();
+    until("all are known", || provider.instances().unwrap().len() == 3);
+    let picked = (0..50).map(|_| provider.instance().unwrap().unwrap().id().to_owned());
+    assert_eq!(picked.collect::<BTreeSet<_>>(), ["1".to_owned()].into());
+}
+
+#[test]
 fn a_filter_that_panics_leaves_out_what_it_panics_on() {
     let mut world = World::of("panicking-filter", 1, 0);
     let id = world.start();
