@@ -38,6 +38,7 @@ impl Config {
     /// Sets the zone this program is in: of a service with instances in the same zone, only those are picked, for as
     /// long as at least half of them can be.
     ///
+    /// It is a preference: a [`call`](crate::discovery::call) that has tried all of them goes on to the other zones.
     /// Case does not count. Defaults to `PARTY_ZONE`, else none, with which all are picked alike. It is not registered:
     /// see [`Service::zone`](crate::Service::zone).
     #[must_use]
@@ -49,7 +50,8 @@ impl Config {
     /// Sets how many instances of a service this program calls, so that not every program has connections to all of a
     /// very large one.
     ///
-    /// Each program has a part of its own, spread evenly over the instances; one that goes is replaced. From 1 on;
+    /// Each program has a part of its own, spread evenly over the instances; one that goes is replaced. It is a
+    /// preference: a [`call`](crate::discovery::call) that has tried all of its part goes on to the others. From 1 on;
     /// defaults to all.
     #[must_use]
     pub fn subset(mut self, instances: usize) -> Config {

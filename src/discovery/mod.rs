@@ -144,6 +144,10 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
 /// of an error: nothing is repeated that the program does not say may be. A refused connection can go elsewhere always; a
 /// call that may have been carried out, such as one that timed out, only where it does no harm twice.
 ///
+/// The [`zone`](crate::Config::zone) and the [`subset`](crate::Config::subset) are preferences: a call that has tried all of
+/// these goes on to the other instances, and at last to those that are out. A
+/// [`filter`](crate::ServiceProviderBuilder::filter) is none.
+///
 /// The library hears how each attempt went. An instance on which calls fail that succeed on others is not picked for a
 /// while; one that refuses connections is not until it accepts one, which this library tries by itself. See
 /// [`Ejection`](crate::Ejection). The last instance of a service and an override are always picked; an override is tried

@@ -306,7 +306,8 @@ impl ServiceProviderBuilder {
         self
     }
 
-    /// Has only instances picked that a filter passes. Another filter is asked as well, after the first.
+    /// Has only instances picked that a filter passes, also by a call that has tried all of these. Another filter is asked
+    /// as well, after the first.
     ///
     /// It is asked when the instances of the service have changed, on a thread that looks one up, and not for every
     /// lookup. An instance on which it panics does not pass. Where all that pass are out, because calls to them fail,
@@ -322,7 +323,8 @@ impl ServiceProviderBuilder {
         self
     }
 
-    /// Sets how many of the instances are called. Defaults to [`Config::subset`](crate::Config::subset).
+    /// Sets how many of the instances are called. Defaults to [`Config::subset`](crate::Config::subset), and is a
+    /// preference as that is.
     pub fn subset(mut self, instances: usize) -> ServiceProviderBuilder {
         self.subset = Some(instances);
         self

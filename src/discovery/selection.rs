@@ -20,6 +20,8 @@ pub(crate) struct Selection {
 pub(crate) struct Picks {
     pub(crate) instances: Vec<Arc<ServiceInstance>>,
     pub(crate) picker: Picker,
+    /// Those outside of the zone or the subset, for a call that has tried all others.
+    pub(crate) rest: Vec<Arc<ServiceInstance>>,
 }
 
 /// Tells one registration of an instance from the next, and not one version of its data from the next.
@@ -43,6 +45,7 @@ impl Default for Picks {
         Picks {
             instances: Vec::new(),
             picker: Picker::Even,
+            rest: Vec::new(),
         }
     }
 }
@@ -86,36 +89,44 @@ impl Selection {
         pickable: Vec<Arc<ServiceInstance>>,
         before: Option<&Picks>,
     ) -> Picks {
-        let mut instances = self.in_zone(listed, pickable);
+        let (mut instances, mut rest) = self.in_zone(listed, pickable);
         if let Some(count) = self.subset {
-            instances = self
+            let (kept, others) = self
                 .identity
                 .subset(instances, count, |instance| instance.id());
+            instances = kept;
+            rest.extend(others);
         }
         // There may be ten thousand, and they stay for long.
         instances.shrink_to_fit();
+        rest.shrink_to_fit();
         let picker = self.picker(&instances, before);
-        Picks { instances, picker }
+        Picks {
+            instances,
+            picker,
+            rest,
+        }
     }
 
-    /// Keeps to the own zone, unless fewer than half of it can be picked.
+    /// Keeps to the own zone, unless fewer than half of it can be picked. Returns those of the other zones, too.
     fn in_zone(
         &self,
         listed: &[Arc<ServiceInstance>],
         pickable: Vec<Arc<ServiceInstance>>,
-    ) -> Vec<Arc<ServiceInstance>> {
+    ) -> (Vec<Arc<ServiceInstance>>, Vec<Arc<ServiceInstance>>) {
         let Some(own) = &self.zone else {
-            return pickable;
+            return (pickable, Vec::new());
         };
-        let is_own = |instance: &&Arc<ServiceInstance>| {
+        let own = own.to_lowercase();
+        let is_own = |instance: &Arc<ServiceInstance>| {
             let zone = instance.zone();
-            zone.is_some_and(|zone| zone.to_lowercase() == own.to_lowercase())
+            zone.is_some_and(|zone| zone.to_lowercase() == own)
         };
-        let near: Vec<_> = pickable.iter().filter(is_own).cloned().collect();
-        let all = listed.iter().filter(is_own).count();
-        match !near.is_empty() && near.len() * 2 >= all {
-            true => near,
-            false => pickable,
+        let count = |all: &[Arc<ServiceInstance>]| all.iter().filter(|one| is_own(one)).count();
+        let near = count(&pickable);
+        match near > 0 && near * 2 >= count(listed) {
+            true => pickable.into_iter().partition(is_own),
+            false => (pickable, Vec::new()),
         }
     }
 
@@ -221,6 +232,31 @@ mod tests {
             ..selection
         };
         assert_eq!(ids(&other.select(&all, all.clone(), None)).len(), 5);
+    }
+
+    #[test]
+    fn those_outside_of_zone_and_subset_are_kept_for_calls_that_have_tried_all_others() {
+        let zones = ["eu", "eu", "eu", "us", "us"];
+        let all = ["1", "2", "3", "4", "5"].iter().zip(zones);
+        let all: Vec<_> = all.map(|(id, zone)| instance(id, zone, 1)).collect();
+        let rest = |zone: Option<&str>, subset| {
+            let zone = zone.map(str::to_owned);
+            let selection = Selection {
+                zone,
+                subset,
+                ..selection(Strategy::Random)
+            };
+            let picks = selection.select(&all, all.clone(), None);
+            assert_eq!(picks.instances.len() + picks.rest.len(), 5);
+            let picked = |one| picks.instances.contains(one);
+            assert!(!picks.rest.iter().any(picked), "nobody is there twice");
+            picks.rest.len()
+        };
+        assert_eq!(rest(None, None), 0);
+        assert_eq!(rest(Some("eu"), None), 2);
+        assert_eq!(rest(None, Some(2)), 3);
+        assert_eq!(rest(Some("eu"), Some(2)), 3);
+        assert_eq!(rest(Some("asia"), None), 0);
     }
 
     #[test]

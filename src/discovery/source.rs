@@ -83,8 +83,8 @@ impl Source {
         }))
     }
 
-    /// Picks an instance for a call, none of those that it tried already. Where all others were, those that are out are
-    /// better than nobody.
+    /// Picks an instance for a call, none of those that it tried already. Where all that are preferred were, it is one
+    /// outside of the zone or the subset, and at last one that is out, which is better than nobody.
     pub(crate) fn pick(&self, tried: &[Arc<ServiceInstance>], now: Instant) -> Result<Picked> {
         let snapshot = self.snapshot()?;
         if tried.is_empty()
@@ -100,15 +100,15 @@ impl Source {
         let draws = std::iter::repeat_with(|| picks.pick())
             .take(DRAWS)
             .flatten();
-        let mut others = from_anywhere(&picks.instances).chain(from_anywhere(&snapshot.out));
-        let picked = draws
+        let preferred = draws
             .into_iter()
             .find(is_new)
-            .or_else(|| others.find(is_new));
-        match picked {
+            .or_else(|| from_anywhere(&picks.instances).find(is_new));
+        let mut others = from_anywhere(&picks.rest).chain(from_anywhere(&snapshot.out));
+        match preferred.or_else(|| others.find(is_new)) {
             Some(instance) => Ok(Picked {
                 instance: instance.clone(),
-                siblings: picks.instances.len().saturating_sub(1),
+                siblings: picks.instances.len() - usize::from(preferred.is_some()),
                 load: picks.load(instance).cloned(),
                 is_trial: false,
             }),

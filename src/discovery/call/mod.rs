@@ -109,6 +109,9 @@ impl Call {
 
     /// Ends the call, which failed, and begins it again on an instance that it has not tried.
     ///
+    /// It is one of the own zone and subset until all of these have been tried, then any other that passes the filter,
+    /// those that are out last.
+    ///
     /// With an override, it is that again, [`attempts_per_call`](crate::Config::attempts_per_call) times in
     /// all.
     ///

@@ -97,6 +97,16 @@ impl World {
         self.put_at(id, "127.0.0.1", port);
     }
 
+    /// Registers an instance in each of these zones, from id 1 on.
+    fn put_zones(&self, zones: &[&str]) {
+        for (id, zone) in (1..).zip(zones) {
+            let payload = format!(r#"{{"metadata":{{"zone":"{zone}"}}}}"#);
+            let port = free_port();
+            let data = format!(r#"{{"address":"127.0.0.1","port":{port},"payload":{payload}}}"#);
+            self.put_data(&id.to_string(), &data);
+        }
+    }
+
     fn put_at(&self, id: &str, address: &str, port: u16) {
         let data = format!(r#"{{"address":"{address}","port":{port}}}"#);
         self.put_data(id, &data);
@@ -629,24 +639,61 @@ fn a_change_while_instances_are_counted_ends_a_wait_for_them() {
 #[test]
 fn the_half_rule_of_a_zone_is_measured_among_those_that_pass_the_filter() {
     let world = World::new("filtered-zone", Config::new().zone("eu"));
-    for (id, zone) in [
-        ("1", "eu"),
-        ("2", "eu"),
-        ("3", "eu"),
-        ("4", "us"),
-        ("5", "us"),
-    ] {
-        let payload = format!(r#"{{"metadata":{{"zone":"{zone}"}}}}"#);
-        let port = free_port();
-        let data = format!(r#"{{"address":"127.0.0.1","port":{port},"payload":{payload}}}"#);
-        world.put_data(id, &data);
-    }
+    world.put_zones(&["eu", "eu", "eu", "us", "us"]);
     let _all = world.provider();
     let filter = |one: &ServiceInstance| ["1", "4", "5"].contains(&one.id());
     let provider = world.builder().filter(filter).build().unwrap();
     until("all are known", || provider.instances().unwrap().len() == 3);
     let picked = (0..50).map(|_| provider.instance().unwrap().unwrap().id().to_owned());
     assert_eq!(picked.collect::<BTreeSet<_>>(), ["1".to_owned()].into());
+}
+
+/// Returns the ids that a call tries, in their order, until there is none left.
+fn tried(provider: &ServiceProvider) -> Vec<String> {
+    let mut call = provider.begin().unwrap();
+    let mut tried = vec![call.id().to_owned()];
+    loop {
+        match call.another(Outcome::TimedOut) {
+            Ok(another) => call = another,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NoInstance);
+                return tried;
+            }
+        }
+        tried.push(call.id().to_owned());
+    }
+}
+
+#[test]
+fn a_call_leaves_its_zone_when_it_has_tried_all_of_it() {
+    let ejection = Ejection::off();
+    let world = World::new("leaves-zone", Config::new().zone("eu").ejection(ejection));
+    world.put_zones(&["eu", "eu", "us", "us", "us"]);
+    let _all = world.provider();
+    let filter = |one: &ServiceInstance| one.id() != "5";
+    let provider = world.builder().filter(filter).build().unwrap();
+    until("all are known", || provider.instances().unwrap().len() == 4);
+    for _ in 0..20 {
+        let mut tried = tried(&provider);
+        assert_eq!(tried.len(), 4, "the filter is no preference");
+        tried[..2].sort();
+        tried[2..].sort();
+        assert_eq!(tried, ["1", "2", "3", "4"]);
+    }
+}
+
+#[test]
+fn a_call_leaves_its_subset_when_it_has_tried_all_of_it() {
+    let mut world = World::of("leaves-subset", 3, 0);
+    let out_of_it = world.start();
+    let all = world.knowing(4);
+    fail_until_out(&all, &out_of_it);
+    let provider = world.builder().subset(1).build().unwrap();
+    let first = provider.begin().unwrap().id().to_owned();
+    let tried = tried(&provider);
+    assert_eq!(tried.len(), 4);
+    assert_eq!((&tried[0], &tried[3]), (&first, &out_of_it));
+    assert_eq!(tried.iter().collect::<BTreeSet<_>>().len(), 4);
 }
 
 #[test]

@@ -21,25 +21,27 @@ impl Identity {
         mixed(hasher.finish() ^ mixed(self.0))
     }
 
-    /// Returns those of the highest ranks, at most `count` and at least one, in the order in which they were.
+    /// Returns those of the highest ranks, at most `count` and at least one, and the others, in the order in which they
+    /// were.
     pub(crate) fn subset<T>(
         self,
-        mut all: Vec<T>,
+        all: Vec<T>,
         count: usize,
         id: impl Fn(&T) -> &str,
-    ) -> Vec<T> {
+    ) -> (Vec<T>, Vec<T>) {
         let count = count.max(1);
         if all.len() <= count {
-            return all;
+            return (all, Vec::new());
         }
         let mut ranks: Vec<u64> = all.iter().map(|one| self.rank(id(one))).collect();
         let cut = all.len() - count;
         let (_, lowest, _) = ranks.select_nth_unstable(cut);
         let lowest = *lowest;
-        all.retain(|one| self.rank(id(one)) >= lowest);
+        let is_high = |one: &T| self.rank(id(one)) >= lowest;
+        let (mut kept, mut others): (Vec<T>, Vec<T>) = all.into_iter().partition(is_high);
         // Two of the same rank are as good as never there.
-        all.truncate(count);
-        all
+        others.extend(kept.drain(count.min(kept.len())..));
+        (kept, others)
     }
 }
 
@@ -60,7 +62,9 @@ mod tests {
     }
 
     fn subset(program: u64, ids: Vec<String>, count: usize) -> Vec<String> {
-        Identity(program).subset(ids, count, |id| id)
+        let (kept, others) = Identity(program).subset(ids.clone(), count, |id| id);
+        assert_eq!(kept.len() + others.len(), ids.len());
+        kept
     }
 
     #[test]
