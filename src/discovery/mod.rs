@@ -40,6 +40,7 @@ mod notice;
 mod outcome;
 pub(crate) mod overrides;
 mod pool;
+mod probe;
 mod prober;
 mod provider;
 mod reports;

@@ -4,17 +4,16 @@
 use crate::discovery::ejection::Ejections;
 use crate::discovery::name::Name;
 use crate::discovery::notice::Notice;
+use crate::discovery::probe;
 use crate::discovery::selection::Key;
 use crate::discovery::strategy::chance;
 use crate::discovery::subscriptions::{State, Subscriptions};
 use crate::model::ServiceInstance;
-use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time between two connections to instances that are out, so that a large service that is down is not met with a storm
 /// of them.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -52,7 +51,9 @@ fn run(subscriptions: &Subscriptions) {
     let mut after_suspect = false;
     while let Some(job) = next_job(subscriptions, after_suspect) {
         after_suspect = job.is_suspect;
-        let reached = job.instance.as_deref().and_then(reached);
+        let resolver = &subscriptions.resolver;
+        let instance = job.instance.as_deref();
+        let reached = instance.and_then(|it| probe::reached(it, resolver));
         if let Some(notice) = take_up(subscriptions, &job, reached) {
             notice.log();
         }
@@ -158,36 +159,6 @@ fn pause(subscriptions: &Subscriptions) {
         subscriptions.attention.wait_until(&mut state, until);
     }
 }
-
-/// Returns whether the instance accepts connections, `None` where that could not be found out.
-fn reached(instance: &ServiceInstance) -> Option<bool> {
-    let addresses = addresses(instance)?;
-    let mut reached = None;
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-            Ok(_) => return Some(true),
-            Err(error) => match error.kind() {
-                ErrorKind::ConnectionRefused
-                | ErrorKind::HostUnreachable
-                | ErrorKind::NetworkUnreachable
-                | ErrorKind::TimedOut => reached = Some(false),
-                // A lack of our own, such as of file descriptors, says nothing about the other side.
-                _ => return None,
-            },
-        }
-    }
-    reached
-}
-
-/// Resolves the address of an instance. Names take as long as the system's resolver waits for an answer.
-fn addresses(instance: &ServiceInstance) -> Option<Vec<SocketAddr>> {
-    let port = instance.ssl_port().or(instance.port())?;
-    let addresses = (instance.address()?, port).to_socket_addrs().ok()?;
-    Some(addresses.take(MOST_ADDRESSES).collect())
-}
-
-/// Addresses of one instance that are tried.
-const MOST_ADDRESSES: usize = 4;
 
 #[cfg(test)]
 mod tests {

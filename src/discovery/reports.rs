@@ -69,8 +69,13 @@ impl fmt::Display for EjectedInstance {
         let url = excerpt(self.instance.base_url().unwrap_or_default());
         write!(f, "{id} at {url} is not picked: ")?;
         match (self.reason(), self.until()) {
-            (Outcome::Refused, _) | (_, None) => {
-                f.write_str("it refuses connections, until it accepts one")
+            (_, None) => f.write_str("it refuses connections, until it accepts one"),
+            (Outcome::Refused, Some(until)) => {
+                let left = until.saturating_duration_since(Instant::now());
+                write!(
+                    f,
+                    "it refuses connections, and cannot be tried from here: a call tries it in {left:.1?}"
+                )
             }
             (why, Some(until)) => {
                 let left = until.saturating_duration_since(Instant::now());

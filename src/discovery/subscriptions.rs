@@ -3,6 +3,7 @@
 use crate::config::Ejection;
 use crate::discovery::ejection::{Ejections, Tally};
 use crate::discovery::name::Name;
+use crate::discovery::probe::Resolver;
 use crate::discovery::selection::{Key, Selection};
 use crate::discovery::snapshot::{Known, Snapshot, View};
 use crate::listener::Listener;
@@ -29,6 +30,8 @@ pub(crate) struct Subscriptions {
     /// The way instances are picked where nothing else is asked for.
     pub(crate) selection: Selection,
     pub(crate) rule: Ejection,
+    /// Of the prober: it goes on to hang when the thread of that ends.
+    pub(crate) resolver: Resolver,
     /// Wakes the prober.
     pub(crate) attention: Condvar,
     closed: AtomicBool,
@@ -89,6 +92,7 @@ impl Subscriptions {
             loaded,
             selection,
             rule,
+            resolver: Resolver::default(),
             attention: Condvar::new(),
             closed: AtomicBool::new(false),
         }

@@ -231,6 +231,24 @@ fn an_instance_that_refused_is_back_when_it_accepts_a_connection_of_ours() {
 }
 
 #[test]
+fn an_instance_in_brackets_is_back_when_it_listens() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        return eprintln!("this machine has no IPv6");
+    };
+    let world = World::of("brackets", 1, 0);
+    let port = listener.local_addr().unwrap().port();
+    world.put_at("v6", "[::1]", port);
+    let provider = world.knowing(2);
+    let url = format!("http://[::1]:{port}");
+    assert!(provider.report(&url, Outcome::Refused));
+    until("it is back", || {
+        let out = provider.ejected();
+        assert!(out.iter().all(|one| one.until().is_none()), "we can try it");
+        out.is_empty()
+    });
+}
+
+#[test]
 fn a_call_that_ends_after_its_instance_has_left_takes_nothing_out() {
     let world = World::of("left", 3, 0);
     let leaving = world.put_dead();

@@ -43,8 +43,8 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         is_new
     }
 
-    /// Takes up whether we could connect to an instance, `None` where that could not be found out. Returns whether that
-    /// changed what is out.
+    /// Takes up whether we could connect to an instance, `None` where that could not be found out: no call would ever try
+    /// it then, so one that is out is from now on out for a time. Returns whether that changed what is out.
     pub(crate) fn probed(
         &mut self,
         key: &K,
@@ -58,12 +58,15 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         match reached {
             Some(true) => is_refusing && self.bring_back(key, now),
             Some(false) if !is_refusing => self.refused(key, now, random),
-            Some(false) => {
-                let next = now + jittered(PROBE_INTERVAL, random);
-                self.set_phase(key, Phase::Refusing(next));
+            None if !is_refusing => false,
+            reached => {
+                let phase = match reached {
+                    None => Phase::Until(now + self.time_out(key, now, random)),
+                    Some(_) => Phase::Refusing(now + jittered(PROBE_INTERVAL, random)),
+                };
+                self.set_phase(key, phase);
                 false
             }
-            None => false,
         }
     }
 

@@ -306,6 +306,31 @@ fn those_that_wait_longest_are_probed_first() {
 }
 
 #[test]
+fn an_instance_that_we_cannot_connect_to_is_tried_by_a_call() {
+    let mut service = service(5, Ejection::default());
+    assert!(service.refused(WHO));
+    for seconds in [5.0, 10.0, 20.0] {
+        service.pass(1.0);
+        let unknown = service
+            .ejections
+            .probed(&WHO, None, service.now, &mut || 0.5);
+        assert!(!unknown && service.is_out());
+        let until = service.ejections.out()[&WHO].until().unwrap();
+        assert_eq!((until - service.now).as_secs_f64(), seconds);
+        service.pass(seconds);
+        let who = service.ejections.take_trial(service.now);
+        assert_eq!(who, Some(WHO));
+        assert!(!service.refused(WHO) && service.is_out());
+    }
+    service.pass(1.0);
+    service
+        .ejections
+        .probed(&WHO, None, service.now, &mut || 0.5);
+    service.pass(40.0);
+    assert!(service.tried(Outcome::Succeeded) && !service.is_out());
+}
+
+#[test]
 fn a_refusal_outlasts_the_time_of_an_instance_that_failed() {
     let mut service = service(5, Ejection::default());
     service.eject();
