@@ -386,6 +386,21 @@ fn an_instance_that_fails_beside_well_siblings_is_out_and_tried_again_by_one_cal
 }
 
 #[test]
+fn calls_look_for_no_offer_once_the_instance_that_was_offered_refuses() {
+    let ejection = Ejection::default().longest(Duration::from_secs(1));
+    let mut world = World::new("offer-ends", Config::new().ejection(ejection));
+    let ids = [(); 4].map(|()| world.start());
+    let provider = world.knowing(4);
+    fail_until_out(&provider, &ids[0]);
+    let has_offers = || world.directory.view()["foo"].has_offers;
+    until("it is offered", has_offers);
+    let port = ids[0].trim_start_matches("at-");
+    let url = format!("http://127.0.0.1:{port}");
+    assert!(provider.report(&url, Outcome::Refused));
+    assert!(!has_offers());
+}
+
+#[test]
 fn a_trial_to_which_no_url_can_be_built_is_offered_again() {
     let ejection = Ejection::default().longest(Duration::from_secs(1));
     let mut world = World::new("no-url", Config::new().ejection(ejection));
