@@ -1,6 +1,6 @@
 //! One connection over the network: the requests that are under way, and whether the server lives.
 
-use super::error::{SESSION_EXPIRED, SESSION_MOVED};
+use super::error::{SESSION_EXPIRED, SESSION_MOVED, phrase};
 use super::generation::{Connection, Done};
 use super::protocol::{self, AUTH_XID, Acl, Head, MAX_SMALL, Outgoing, PING_XID};
 use super::reply_timeout::ReplyTimeout;
@@ -168,8 +168,8 @@ impl NetworkConnection {
             Asked::Request(request, done) => {
                 let answer = request.answer(head.error, record);
                 let is_understood = answer.is_some();
-                let not_understood = || Err(io::Error::from(ErrorKind::InvalidData).into());
-                done(answer.unwrap_or_else(not_understood));
+                let not_understood = || Failure::Lost(phrase(&ErrorKind::InvalidData.into()));
+                done(answer.unwrap_or_else(|| Err(not_understood())));
                 if let SESSION_EXPIRED | SESSION_MOVED = head.error {
                     return Err(io::Error::other("it is of no use to the session"));
                 }

@@ -1,7 +1,6 @@
 //! Finds a server that serves: all addresses of all names, in no particular order, several at a time.
 
-use super::error::Failure;
-use super::resolver::{Address, Resolver};
+use super::resolver::{Address, Resolver, because};
 use super::transport::Transport;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -42,7 +41,7 @@ pub(super) struct Server {
 }
 
 /// An address, and whether a server serves there.
-pub(super) type Probed = (Address, Result<Server, Failure>);
+pub(super) type Probed = (Address, io::Result<Server>);
 
 impl Dialer {
     /// `connection_timeout` is the time that callers wait.
@@ -92,10 +91,7 @@ fn probes(addresses: Vec<Address>, until: Instant) -> impl Iterator<Item = Probe
             }
             if Instant::now() >= until {
                 silent.append(&mut waiting);
-                return Some((
-                    silent.pop_front()?,
-                    Err(Failure::Lost("does not answer".into())),
-                ));
+                return Some((silent.pop_front()?, Err(ErrorKind::TimedOut.into())));
             }
             if pause == AGAIN {
                 waiting.append(&mut silent);
@@ -113,22 +109,22 @@ fn start(address: &Address, until: Instant, report: &Sender<Probed>) {
     };
     let thread = thread::Builder::new().name("party-probe".into());
     if let Err(error) = thread.spawn(run) {
-        let why = Failure::Lost(format!("no thread to probe it: {error}"));
-        let _ = report.send((address.clone(), Err(why)));
+        let failed = Err(because("no thread to probe it", &error));
+        let _ = report.send((address.clone(), failed));
     }
 }
 
-pub(super) fn connect(address: SocketAddr, until: Instant) -> Result<Transport, Failure> {
+pub(super) fn connect(address: SocketAddr, until: Instant) -> io::Result<Transport> {
     let left = until.saturating_duration_since(Instant::now());
-    let connected = TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1)));
-    Ok(connected.and_then(Transport::new)?)
+    let timeout = left.max(Duration::from_millis(1));
+    TcpStream::connect_timeout(&address, timeout).and_then(Transport::new)
 }
 
 /// Makes sure that a server serves at this address, by the word `srvr`.
 ///
 /// One that does not must not be sent a session: a stopped server would take it up when it goes on, long after the
 /// session has moved elsewhere.
-pub(super) fn probe(address: SocketAddr, until: Instant) -> Result<Server, Failure> {
+pub(super) fn probe(address: SocketAddr, until: Instant) -> io::Result<Server> {
     let answer = ask(&connect(address, until)?, until)?;
     let answer = String::from_utf8_lossy(&answer);
     judge(&answer)?;
@@ -159,26 +155,25 @@ fn ask(server: &Transport, until: Instant) -> io::Result<Vec<u8>> {
     }
 }
 
-fn judge(answer: &str) -> Result<(), Failure> {
+fn judge(answer: &str) -> io::Result<()> {
     let says = |text| answer.contains(text);
-    if says("Mode: read-only") {
-        return Err(Failure::Lost(
-            "has lost its quorum and serves reads only".into(),
-        ));
-    }
-    // A server may be told not to answer the word, in silence or not: then the first call has to tell.
-    if says("Mode: ") || says("not in the whitelist") || answer.is_empty() {
+    let why = if says("Mode: read-only") {
+        "has lost its quorum and serves reads only"
+    } else if says("Mode: ") || says("not in the whitelist") || answer.is_empty() {
+        // A server may be told not to answer the word, in silence or not: then the first call has to tell.
         return Ok(());
-    }
-    if says("not currently serving requests") {
-        return Err(Failure::Lost("not currently serving requests".into()));
-    }
-    Err(Failure::Lost("does not answer as zookeeper does".into()))
+    } else if says("not currently serving requests") {
+        "not currently serving requests"
+    } else {
+        "does not answer as zookeeper does"
+    };
+    Err(io::Error::other(why))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zk::error::phrase;
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
@@ -189,9 +184,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = thread::spawn(move || serve(listener.accept().unwrap().0));
-        let result = probe(address, Instant::now() + Duration::from_secs(1));
+        let result = probe(address, Instant::now() + SOON);
         server.join().unwrap();
-        result.map_err(|failure| failure.to_string())
+        result.map_err(|error| phrase(&error))
     }
 
     fn zxid(probed: Result<Server, String>) -> Result<Option<i64>, String> {
@@ -288,12 +283,8 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        assert!(
-            probe(address, Instant::now() + Duration::from_secs(1))
-                .unwrap_err()
-                .to_string()
-                .starts_with("connection refused")
-        );
+        let error = probe(address, Instant::now() + SOON).unwrap_err();
+        assert!(phrase(&error).starts_with("connection refused"));
     }
 
     fn dialer(addresses: &[SocketAddr]) -> Dialer {
@@ -347,7 +338,7 @@ mod tests {
         let (probes, failures) = dialer(&[silent, refusing, serving]).probes(SOON);
         assert_eq!(failures, [""; 0]);
         let line = |(address, probed): Probed| {
-            let outcome = probed.map_or_else(|why| why.to_string(), |_| "serves".into());
+            let outcome = probed.map_or_else(|error| phrase(&error), |_| "serves".into());
             format!("{address}: {outcome}")
         };
         let mut lines: Vec<_> = probes.map(line).collect();

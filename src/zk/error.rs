@@ -92,21 +92,14 @@ impl fmt::Display for Failure {
 
 impl StdError for Failure {}
 
-/// A connection that has ended, or could not be made.
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
-        Failure::Lost(phrase(error))
-    }
-}
-
 /// Returns why a connection has ended, or is not there. The operating system's phrases begin with a capital letter.
-pub(super) fn phrase(error: io::Error) -> String {
+pub(super) fn phrase(error: &io::Error) -> String {
     match error.kind() {
-        _ if is_timeout(&error) => "does not answer".into(),
-        ErrorKind::UnexpectedEof => "the server ended the connection".into(),
-        ErrorKind::InvalidData => "the server does not keep to the protocol of zookeeper".into(),
         // Our own words, which may name things.
         _ if error.get_ref().is_some() => error.to_string(),
+        _ if is_timeout(error) => "does not answer".into(),
+        ErrorKind::UnexpectedEof => "the server ended the connection".into(),
+        ErrorKind::InvalidData => "the server does not keep to the protocol of zookeeper".into(),
         _ => error.to_string().to_lowercase(),
     }
 }
@@ -129,6 +122,14 @@ mod tests {
         let heals = |code: &i32| matches!(Failure::of(*code, "create", "/a"), Failure::Lost(_));
         let healed: Vec<i32> = (-200..0).rev().filter(heals).collect();
         assert_eq!(healed, [-1, -4, -7, -112, -118, -122, -127]);
+    }
+
+    #[test]
+    fn our_own_words_are_shown_whatever_the_kind_of_error() {
+        let kinds = [ErrorKind::TimedOut, ErrorKind::WouldBlock];
+        let phrases = kinds.map(|kind| phrase(&io::Error::new(kind, "No thread to probe it")));
+        assert_eq!(phrases, ["No thread to probe it"; 2]);
+        assert_eq!(phrase(&ErrorKind::TimedOut.into()), "does not answer");
     }
 
     #[test]

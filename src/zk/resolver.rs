@@ -1,10 +1,9 @@
 //! Resolves host names within a deadline.
 
-use super::error::Failure;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rand::seq::SliceRandom;
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
@@ -47,7 +46,7 @@ struct Name {
 
 struct Progress {
     running: bool,
-    answer: Result<Vec<SocketAddr>, Failure>,
+    answer: io::Result<Vec<SocketAddr>>,
 }
 
 impl Resolver {
@@ -77,9 +76,9 @@ impl Resolver {
         let (mut addresses, mut failures) = (Vec::new(), Vec::new());
         for name in &self.0 {
             let written = &name.written;
-            match name.finish(deadline) {
-                Ok(found) => addresses.extend(found.into_iter().map(|socket| Address {
-                    socket,
+            match &name.finish(deadline).answer {
+                Ok(found) => addresses.extend(found.iter().map(|socket| Address {
+                    socket: *socket,
                     written: written.clone(),
                 })),
                 Err(why) => failures.push(format!("{written}: {why}")),
@@ -95,10 +94,10 @@ impl Resolver {
 impl Name {
     fn new(host: String, port: u16, lookup: Lookup) -> Name {
         let literal = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
-        let unknown = || Err(Failure::Lost("cannot be resolved in time".into()));
+        let unknown = || io::Error::new(ErrorKind::TimedOut, "cannot be resolved in time");
         let progress = Progress {
             running: false,
-            answer: literal.map_or_else(unknown, |address| Ok(vec![address])),
+            answer: literal.map(|address| vec![address]).ok_or_else(unknown),
         };
         Name {
             written: literal.map_or_else(|| format!("{host}:{port}"), |it| it.to_string()),
@@ -119,27 +118,31 @@ impl Name {
         let thread = thread::Builder::new().name("party-resolve".into());
         match thread.spawn(move || name.look_up(lookup)) {
             Ok(_) => progress.running = true,
-            Err(error) => {
-                progress.answer = Err(Failure::Lost(format!("no thread to resolve it: {error}")))
-            }
+            Err(error) => progress.answer = Err(because("no thread to resolve it", &error)),
         }
     }
 
     fn look_up(&self, lookup: Lookup) {
         let answer = match lookup(&self.host, self.port) {
-            Ok(found) if found.is_empty() => Err(Failure::Lost("has no address".into())),
-            found => found.map_err(|error| Failure::Lost(format!("cannot be resolved: {error}"))),
+            Ok(found) if found.is_empty() => Err(io::Error::other("has no address")),
+            found => found.map_err(|error| because("cannot be resolved", &error)),
         };
         let running = false;
         *self.progress.lock() = Progress { running, answer };
         self.done.notify_all();
     }
 
-    fn finish(&self, deadline: Instant) -> Result<Vec<SocketAddr>, Failure> {
+    /// Waits for an answer. Where none arrives by `deadline`, the one before is there.
+    fn finish(&self, deadline: Instant) -> MutexGuard<'_, Progress> {
         let mut progress = self.progress.lock();
         while progress.running && !self.done.wait_until(&mut progress, deadline).timed_out() {}
-        progress.answer.clone()
+        progress
     }
+}
+
+/// Returns an error of the same kind that also says what failed.
+pub(super) fn because(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ impl Session {
                     self.behind_since = None;
                     return Ok(greeted);
                 }
-                Err(why) => failures.push(format!("{address}: {why}")),
+                Err(error) => failures.push(format!("{address}: {}", phrase(&error))),
             }
         }
         self.behind_since = self.behind_since.map(|now| behind_since.unwrap_or(now));
@@ -154,7 +154,7 @@ impl Session {
     }
 
     /// Introduces us to a server, and waits for its answer.
-    fn greet(&mut self, server: &Server) -> Result<Greeted, Failure> {
+    fn greet(&mut self, server: &Server) -> io::Result<Greeted> {
         let ours = if self.set_back { 0 } else { self.zxid };
         if let Some(theirs) = server.zxid.filter(|theirs| *theirs < ours) {
             // It would end the connection.
@@ -164,7 +164,7 @@ impl Session {
                 self.backoff.hurry();
             }
             let why = format!("has seen transaction {theirs:#x} only, of {ours:#x}");
-            return Err(Failure::Lost(why));
+            return Err(io::Error::other(why));
         }
         let transport = dialer::connect(server.address, Instant::now() + CONNECT_WITHIN)?;
         self.grant.send(&transport, ours);
@@ -178,7 +178,7 @@ impl Session {
         server: &Server,
         transport: &Transport,
         frames: &mut Frames,
-    ) -> Result<SessionGrant, Failure> {
+    ) -> io::Result<SessionGrant> {
         let (is_new, now) = (self.grant.id == 0, Instant::now());
         // To grant a new session a server has to write, which takes as long as its disks do; one that is given up and
         // grants it later has a session for nothing.
@@ -194,7 +194,7 @@ impl Session {
                 Ok(None) if Instant::now() >= limit => {
                     self.reply_timeout.missed();
                     let why = format!("has not answered a greeting within {timeout:.1?}");
-                    return Err(Failure::Lost(why));
+                    return Err(io::Error::new(ErrorKind::TimedOut, why));
                 }
                 Ok(None) if is_new && Instant::now() >= sign => {
                     dialer::probe(server.address, Instant::now() + SIGN_WITHIN)?;
@@ -206,7 +206,7 @@ impl Session {
                 Err(error) => {
                     self.backoff.refused();
                     self.unexplained |= server.zxid.is_none();
-                    return Err(error.into());
+                    return Err(error);
                 }
             }
         }
@@ -228,7 +228,7 @@ impl Session {
             Err(error) if error.kind() == REFUSED && error.get_ref().is_some() => Failure::Refused,
             _ => Failure::Lost,
         };
-        let why = ended.map_or_else(phrase, |()| "the session was closed".into());
+        let why = ended.map_or_else(|error| phrase(&error), |()| "the session was closed".into());
         log::debug!(
             "session {:#x} has lost its connection: {why}",
             self.grant.id
