@@ -8,8 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The data of a child and the transaction that created it, `None` where it is gone, or the reason why it may not be read.
-pub(crate) type Read = Result<Option<(Vec<u8>, i64)>, Failure>;
+/// The answer to reading a child.
+#[derive(Clone)]
+pub(crate) enum Read {
+    /// The data, and the transaction that created the node.
+    Data(Vec<u8>, i64),
+    Gone,
+    /// It may not be read, for this reason.
+    Refused(Failure),
+}
 
 /// One service, as the updater knows it.
 #[derive(Default)]
@@ -99,34 +106,31 @@ impl Cache {
         self.changed.remove(znode);
         self.unpublished = true;
         let size = match &read {
-            Ok(Some((data, _))) => data.len(),
-            _ => 0,
+            Read::Data(data, _) => data.len(),
+            Read::Gone | Read::Refused(_) => 0,
         };
         self.largest = self.largest.max(Some(size));
         let before = self.rejected.remove(znode);
-        let instance = |(data, created): (Vec<u8>, i64)| {
-            let read = ServiceInstance::from_json(name, znode, &data);
-            let read = read.map(|instance| instance.created_by(created));
-            read.map_err(|unusable| unusable.to_string())
-        };
-        let read = read.map_err(|failure| failure.to_string());
-        match read.and_then(|data| data.map(instance).transpose()) {
-            Ok(None) => {
+        let reason = match read {
+            Read::Data(data, created) => match ServiceInstance::from_json(name, znode, &data) {
+                Ok(instance) => {
+                    let mut instance = instance.created_by(created);
+                    instance.share(&mut self.common);
+                    self.instances.insert(znode.into(), Arc::new(instance));
+                    return None;
+                }
+                Err(unusable) => unusable.to_string(),
+            },
+            Read::Gone => {
                 self.instances.remove(znode);
-                None
+                return None;
             }
-            Ok(Some(mut instance)) => {
-                instance.share(&mut self.common);
-                self.instances.insert(znode.into(), Arc::new(instance));
-                None
-            }
-            Err(reason) => {
-                let known = before.as_ref() == Some(&reason);
-                let warning = (!known).then(|| self.warning(name, znode, &reason));
-                self.rejected.insert(znode.to_owned(), reason);
-                warning
-            }
-        }
+            Read::Refused(failure) => failure.to_string(),
+        };
+        let is_new = before.as_ref() != Some(&reason);
+        let warning = is_new.then(|| self.warning(name, znode, &reason));
+        self.rejected.insert(znode.to_owned(), reason);
+        warning
     }
 
     fn warning(&self, name: &str, znode: &str, reason: &str) -> String {
@@ -159,8 +163,8 @@ mod tests {
     }
 
     fn apply(cache: &mut Cache, znode: &str, data: Option<&str>) -> Option<String> {
-        let data = data.map(|data| (data.as_bytes().to_vec(), 1));
-        cache.apply("foo", znode, Ok(data))
+        let data = data.map(|data| Read::Data(data.into(), 1));
+        cache.apply("foo", znode, data.unwrap_or(Read::Gone))
     }
 
     fn known(cache: &mut Cache, before: Option<&Known>) -> Arc<Known> {
@@ -181,6 +185,9 @@ mod tests {
         assert_eq!(reasons[1], "b: the data is empty");
         apply(&mut cache, "a", Some(GOOD));
         assert_eq!(rejected(&mut cache), ["b: the data is empty"]);
+        let refusal = Failure::Refused("not yours".into());
+        cache.apply("foo", "b", Read::Refused(refusal));
+        assert_eq!(rejected(&mut cache), ["b: not yours"]);
         apply(&mut cache, "b", None);
         assert_eq!(rejected(&mut cache), [""; 0]);
         apply(&mut cache, "c", Some(r#"{"address":"me@h"}"#));

@@ -310,9 +310,10 @@ fn get_all(
     };
     let read = generation.call_all(batches.iter().map(request).collect());
     let read_of = |node: ReadNode| match node {
-        Ok(node) => Ok(Ok(node.map(|(data, stat)| (data, stat.created)))),
+        Ok(Some((data, stat))) => Ok(Read::Data(data, stat.created)),
+        Ok(None) => Ok(Read::Gone),
         // This node alone: to ask again does not help, and no other is to suffer from it.
-        Err(failure @ Failure::Refused(_)) => Ok(Err(failure)),
+        Err(failure @ Failure::Refused(_)) => Ok(Read::Refused(failure)),
         Err(failure) => Err(failure),
     };
     let read = read.into_iter().zip(batches);
