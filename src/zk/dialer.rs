@@ -22,14 +22,6 @@ const STAGGER: Duration = Duration::from_millis(150);
 const AGAIN: Duration = Duration::from_millis(400);
 const MAX_ANSWER: usize = 65_536;
 
-/// Finds the servers of an ensemble that serve.
-pub(super) struct Dialer {
-    resolver: Resolver,
-    /// The most time for servers to prove that they serve: what keeps callers waiting has to be known before they give
-    /// up.
-    max_probe: Duration,
-}
-
 /// A server that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Server {
@@ -43,29 +35,23 @@ pub(super) struct Server {
 /// An address, and whether a server serves there.
 pub(super) type Probed = (Address, io::Result<Server>);
 
-impl Dialer {
-    /// `connection_timeout` is the time that callers wait.
-    pub(super) fn new(hosts: Vec<(String, u16)>, connection_timeout: Duration) -> Dialer {
-        Dialer {
-            resolver: Resolver::new(hosts),
-            max_probe: connection_timeout * 3 / 4,
-        }
-    }
-
-    /// Probes all addresses, and returns them in the order in which they prove to serve, or are known not to, and a line
-    /// for each name that has no address. Servers that are known to be slow have at least `reply_timeout`.
-    ///
-    /// Ends within 5 s, or twice the longest reply timeout.
-    pub(super) fn probes(
-        &self,
-        reply_timeout: Duration,
-    ) -> (impl Iterator<Item = Probed> + use<>, Vec<String>) {
-        let started = Instant::now();
-        let (soon, deadline) = (started + RESOLVE_SOON, started + RESOLVE_WITHIN);
-        let (addresses, failures) = self.resolver.resolve(soon, deadline);
-        let within = PROBE_WITHIN.max(reply_timeout).min(self.max_probe);
-        (probes(addresses, Instant::now() + within), failures)
-    }
+/// Probes all addresses, and returns them in the order in which they prove to serve, or are known not to, and a line for
+/// each name that has no address.
+///
+/// Servers that are known to be slow have at least `reply_timeout`. Ends within 5 s, or twice the longest reply timeout,
+/// and before callers give up, who wait for `connection_timeout`: what keeps them waiting has to be known by then.
+pub(super) fn probe_all(
+    resolver: &Resolver,
+    reply_timeout: Duration,
+    connection_timeout: Duration,
+) -> (impl Iterator<Item = Probed> + use<>, Vec<String>) {
+    let started = Instant::now();
+    let (soon, deadline) = (started + RESOLVE_SOON, started + RESOLVE_WITHIN);
+    let (addresses, failures) = resolver.resolve(soon, deadline);
+    let within = PROBE_WITHIN
+        .max(reply_timeout)
+        .min(connection_timeout * 3 / 4);
+    (probes(addresses, Instant::now() + within), failures)
 }
 
 fn probes(addresses: Vec<Address>, until: Instant) -> impl Iterator<Item = Probed> {
@@ -287,10 +273,10 @@ mod tests {
         assert!(phrase(&error).starts_with("connection refused"));
     }
 
-    fn dialer(addresses: &[SocketAddr]) -> Dialer {
+    fn probe_all(addresses: &[SocketAddr]) -> (impl Iterator<Item = Probed> + use<>, Vec<String>) {
         let host = |address: &SocketAddr| (address.ip().to_string(), address.port());
-        let hosts = addresses.iter().map(host).collect();
-        Dialer::new(hosts, Duration::from_secs(20))
+        let resolver = Resolver::new(addresses.iter().map(host).collect());
+        super::probe_all(&resolver, SOON, Duration::from_secs(20))
     }
 
     /// A server that answers the word on some of its connections, counted from 0, and never on the others.
@@ -312,7 +298,7 @@ mod tests {
 
     /// Returns the first address that serves.
     fn first(addresses: &[SocketAddr]) -> Option<SocketAddr> {
-        let (probes, _) = dialer(addresses).probes(SOON);
+        let (probes, _) = probe_all(addresses);
         let mut serving = probes.filter_map(|(_, probed)| probed.ok());
         serving.next().map(|server| server.address)
     }
@@ -335,7 +321,7 @@ mod tests {
         let refusing = listener.local_addr().unwrap();
         drop(listener);
         let (silent, serving) = (server(|_| false), server(|_| true));
-        let (probes, failures) = dialer(&[silent, refusing, serving]).probes(SOON);
+        let (probes, failures) = probe_all(&[silent, refusing, serving]);
         assert_eq!(failures, [""; 0]);
         let line = |(address, probed): Probed| {
             let outcome = probed.map_or_else(|error| phrase(&error), |_| "serves".into());

@@ -3,13 +3,14 @@
 
 use super::backoff::Backoff;
 use super::connection::{NetworkConnection, REFUSED};
-use super::dialer::{self, Dialer, Server};
+use super::dialer::{self, Server};
 use super::error::{Failure, phrase};
 use super::frames::Frames;
 use super::generation::{Connection, Generation};
 use super::handshake::SessionGrant;
 use super::protocol::{self, EVENT_XID, OPEN, PROTECTED};
 use super::reply_timeout::ReplyTimeout;
+use super::resolver::Resolver;
 use super::supervisor::Shared;
 use super::transport::Transport;
 use crate::config::Settings;
@@ -38,7 +39,7 @@ const RESTS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50
 pub(super) struct Session {
     shared: Arc<Shared>,
     settings: Settings,
-    dialer: Dialer,
+    resolver: Resolver,
     /// The pauses between attempts to connect.
     pub(super) backoff: Backoff,
     connections: u64,
@@ -65,7 +66,7 @@ impl Session {
         let now = Instant::now();
         Session {
             shared,
-            dialer: Dialer::new(hosts, settings.connection_timeout),
+            resolver: Resolver::new(hosts),
             backoff: Backoff::default(),
             connections: 0,
             grant: SessionGrant::none(settings.session_timeout),
@@ -131,7 +132,9 @@ impl Session {
     fn dial(&mut self) -> Result<Greeted, Failure> {
         let behind_since = self.behind_since.take();
         self.unexplained = false;
-        let (probes, mut failures) = self.dialer.probes(self.reply_timeout.now);
+        let limit = self.settings.connection_timeout;
+        let (probes, mut failures) =
+            dialer::probe_all(&self.resolver, self.reply_timeout.now, limit);
         for (address, probed) in probes {
             match probed.and_then(|server| self.greet(&server)) {
                 Ok(greeted) => {
