@@ -2,7 +2,7 @@
 
 use super::error::{SESSION_EXPIRED, SESSION_MOVED, phrase};
 use super::generation::{Connection, Done};
-use super::protocol::{self, AUTH_XID, Acl, Head, MAX_SMALL, Outgoing, PING_XID};
+use super::protocol::{self, AUTH_XID, Acl, CLOSE, Head, MAX_SMALL, Outgoing, PING, PING_XID};
 use super::reply_timeout::ReplyTimeout;
 use super::transport::Transport;
 use super::{Failure, Request};
@@ -71,7 +71,7 @@ impl Connection for NetworkConnection {
     }
 
     fn close(&self, deadline: Instant) {
-        self.ask(protocol::close(), Asked::Close, deadline);
+        self.ask(Outgoing::new(CLOSE), Asked::Close, deadline);
     }
 
     fn is_lost(&self) -> bool {
@@ -201,7 +201,7 @@ impl NetworkConnection {
         state.sent = if is_idle { now } else { state.sent };
         drop(state);
         if is_idle {
-            self.ask(protocol::ping(), Asked::Ping, now);
+            self.ask(Outgoing::new(PING), Asked::Ping, now);
         } else {
             // What a sender had to leave behind.
             self.transport.flush(now);

@@ -5,7 +5,7 @@
 //! behind their length, lists behind their count.
 
 use super::error::{NO_NODE, WATCH};
-use super::{Answer, Failure, Mode, Node, ReadNode, Reply, Request, Stat};
+use super::{Answer, Failure, Mode, ReadNode, Reply, Request, Stat};
 
 const CREATE: i32 = 1;
 const DELETE: i32 = 2;
@@ -14,7 +14,7 @@ const GET_DATA: i32 = 4;
 const SET_DATA: i32 = 5;
 const GET_ACL: i32 = 6;
 const GET_CHILDREN: i32 = 8;
-const PING: i32 = 11;
+pub(super) const PING: i32 = 11;
 const REMOVE_WATCHES: i32 = 18;
 const CREATE_CONTAINER: i32 = 19;
 /// Known to servers since 3.6, as are the next two.
@@ -22,8 +22,12 @@ const MULTI_READ: i32 = 22;
 const GET_EPHEMERALS: i32 = 103;
 const ADD_WATCH: i32 = 106;
 const AUTH: i32 = 100;
-const CLOSE: i32 = -11;
+pub(super) const CLOSE: i32 = -11;
 const ERROR: i32 = -1;
+
+/// The mode of a watch, and the kind of those to remove.
+const RECURSIVE: i32 = 1;
+const ANY_WATCHER: i32 = 3;
 
 /// The xid of a watch event, which answers no request.
 pub(super) const EVENT_XID: i32 = -1;
@@ -57,7 +61,7 @@ impl Outgoing {
         Outgoing(vec![0; 8])
     }
 
-    fn new(operation: i32) -> Outgoing {
+    pub(super) fn new(operation: i32) -> Outgoing {
         Outgoing::empty().int(operation)
     }
 
@@ -101,65 +105,37 @@ pub(super) fn write_bytes(into: &mut Vec<u8>, bytes: &[u8]) {
     into.extend(bytes);
 }
 
-pub(super) fn ping() -> Outgoing {
-    Outgoing::new(PING)
-}
-
-pub(super) fn close() -> Outgoing {
-    Outgoing::new(CLOSE)
-}
-
 pub(super) fn auth(scheme: &str, secret: &[u8]) -> Outgoing {
     Outgoing::new(AUTH).int(0).bytes(scheme).bytes(secret)
 }
 
 /// Writes a request, in which new nodes get this access control list.
 pub(super) fn encode(request: &Request, access: &[Acl]) -> Outgoing {
-    match request {
-        Request::Create { path, data, mode } => create(path, data, access, *mode),
-        Request::Exists { path, watch } => Outgoing::new(EXISTS).bytes(path).flag(*watch),
-        Request::Read { paths } => {
-            let part = |request: Outgoing, path: &String| {
-                request.head(GET_DATA, false).bytes(path).flag(false)
-            };
-            let parts = paths.iter().fold(Outgoing::new(MULTI_READ), part);
-            parts.head(ERROR, true)
-        }
-        Request::Set {
-            path,
-            data,
-            version,
-        } => Outgoing::new(SET_DATA)
-            .bytes(path)
-            .bytes(data)
-            .int(*version),
-        Request::Delete { path, version } => Outgoing::new(DELETE).bytes(path).int(*version),
-        Request::Children { path } => Outgoing::new(GET_CHILDREN).bytes(path).flag(false),
-        Request::WatchTree { path } => {
-            let recursive = 1;
-            Outgoing::new(ADD_WATCH).bytes(path).int(recursive)
-        }
-        Request::Unwatch { path } => {
-            let any = 3;
-            Outgoing::new(REMOVE_WATCHES).bytes(path).int(any)
-        }
-        Request::Ephemerals { path } => Outgoing::new(GET_EPHEMERALS).bytes(path),
-        Request::Access { path } => Outgoing::new(GET_ACL).bytes(path),
+    let (operation, _, path) = request.described();
+    let begun = Outgoing::new(operation);
+    if let Request::Read { paths } = request {
+        let part = |request: Outgoing, path: &String| {
+            request.head(GET_DATA, false).bytes(path).flag(false)
+        };
+        return paths.iter().fold(begun, part).head(ERROR, true);
     }
-}
-
-fn create(path: &str, data: &[u8], access: &[Acl], mode: Mode) -> Outgoing {
-    let (operation, flags) = match mode {
-        Mode::Persistent => (CREATE, 0),
-        Mode::Ephemeral => (CREATE, 1),
-        Mode::Container => (CREATE_CONTAINER, 4),
-    };
-    let request = Outgoing::new(operation).bytes(path).bytes(data);
-    let line = |request: Outgoing, (permissions, scheme, id): &Acl| {
-        request.int(*permissions as i32).bytes(scheme).bytes(id)
-    };
-    let count = access.len() as i32;
-    access.iter().fold(request.int(count), line).int(flags)
+    let begun = begun.bytes(path);
+    match request {
+        Request::Create { data, mode, .. } => {
+            let begun = begun.bytes(data).int(access.len() as i32);
+            let line = |request: Outgoing, (permissions, scheme, id): &Acl| {
+                request.int(*permissions as i32).bytes(scheme).bytes(id)
+            };
+            access.iter().fold(begun, line).int(*mode as i32)
+        }
+        Request::Exists { watch, .. } => begun.flag(*watch),
+        Request::Set { data, version, .. } => begun.bytes(data).int(*version),
+        Request::Delete { version, .. } => begun.int(*version),
+        Request::Children { .. } => begun.flag(false),
+        Request::WatchTree { .. } => begun.int(RECURSIVE),
+        Request::Unwatch { .. } => begun.int(ANY_WATCHER),
+        Request::Read { .. } | Request::Ephemerals { .. } | Request::Access { .. } => begun,
+    }
 }
 
 impl Request {
@@ -172,25 +148,28 @@ impl Request {
         }
     }
 
-    /// Returns what it does, as a verb, and the path it does that to.
-    pub(super) fn described(&self) -> (&'static str, &str) {
+    /// Returns its operation, what that does, as a verb, and the path it does that to.
+    pub(super) fn described(&self) -> (i32, &'static str, &str) {
         match self {
-            Request::Create { path, .. } => ("create", path),
-            Request::Exists { path, .. } => ("look at", path),
-            Request::Read { paths } => ("read", paths.first().map_or("", String::as_str)),
-            Request::Set { path, .. } => ("write", path),
-            Request::Delete { path, .. } => ("delete", path),
-            Request::Children { path } => ("list", path),
-            Request::Ephemerals { path } => ("find our nodes below", path),
-            Request::Access { path } => ("tell who may change", path),
-            Request::WatchTree { path } => (WATCH, path),
-            Request::Unwatch { path } => ("stop watching", path),
+            Request::Create { path, mode, .. } => match mode {
+                Mode::Container => (CREATE_CONTAINER, "create", path),
+                Mode::Persistent | Mode::Ephemeral => (CREATE, "create", path),
+            },
+            Request::Exists { path, .. } => (EXISTS, "look at", path),
+            Request::Read { paths } => (MULTI_READ, "read", paths.first().map_or("", |path| path)),
+            Request::Set { path, .. } => (SET_DATA, "write", path),
+            Request::Delete { path, .. } => (DELETE, "delete", path),
+            Request::Children { path } => (GET_CHILDREN, "list", path),
+            Request::Ephemerals { path } => (GET_EPHEMERALS, "find our nodes below", path),
+            Request::Access { path } => (GET_ACL, "tell who may change", path),
+            Request::WatchTree { path } => (ADD_WATCH, WATCH, path),
+            Request::Unwatch { path } => (REMOVE_WATCHES, "stop watching", path),
         }
     }
 
     /// Reads the reply to this request: an error code, and where that is 0 a record. `None` where it is another one.
     pub(super) fn answer(&self, error: i32, record: &[u8]) -> Option<Answer> {
-        let (doing, path) = self.described();
+        let (_, doing, path) = self.described();
         let mut record = Record(record);
         Some(Ok(match (self, error) {
             (Request::Exists { .. } | Request::Set { .. }, 0) => {
@@ -200,10 +179,7 @@ impl Request {
             (Request::Children { .. } | Request::Ephemerals { .. }, 0) => {
                 Reply::Names(Some(record.texts()?))
             }
-            (Request::Access { .. }, 0) => {
-                let is_open = record.is_open()?;
-                Reply::Access { is_open }
-            }
+            (Request::Access { .. }, 0) => record.access()?,
             (_, 0) => Reply::Done,
             (Request::Exists { .. }, NO_NODE) => Reply::Status(None),
             (Request::Children { .. }, NO_NODE) => Reply::Names(None),
@@ -276,7 +252,7 @@ impl<'a> Record<'a> {
     }
 
     /// Reads an access control list.
-    fn is_open(&mut self) -> Option<bool> {
+    fn access(&mut self) -> Option<Reply> {
         let count = usize::try_from(self.int()?).ok()?;
         let mut is_open = false;
         // Ends with the bytes, whatever the count claims.
@@ -285,7 +261,7 @@ impl<'a> Record<'a> {
             let may_delete = permissions & (DELETE_CHILDREN | ADMIN) != 0;
             is_open |= may_delete && (scheme, id) == (&b"world"[..], &b"anyone"[..]);
         }
-        Some(is_open)
+        Some(Reply::Access { is_open })
     }
 
     /// Reads what became of each of these paths, and the end of all.
@@ -293,7 +269,7 @@ impl<'a> Record<'a> {
         let node = |path: &String| {
             let (operation, _) = self.part()?;
             Some(match operation {
-                GET_DATA => Ok(Some(self.node()?)),
+                GET_DATA => Ok(Some((self.bytes()?.to_vec(), self.stat()?))),
                 ERROR => match self.int()? {
                     NO_NODE => Ok(None),
                     error => Err(Failure::of(error, "read", path)),
@@ -310,11 +286,6 @@ impl<'a> Record<'a> {
     fn part(&mut self) -> Option<(i32, bool)> {
         let (operation, done, _error) = (self.int()?, self.take()? != [0], self.int()?);
         Some((operation, done))
-    }
-
-    fn node(&mut self) -> Option<Node> {
-        let data = self.bytes()?.to_vec();
-        Some((data, self.stat()?))
     }
 
     fn stat(&mut self) -> Option<Stat> {

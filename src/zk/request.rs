@@ -62,13 +62,13 @@ pub(crate) type ReadNode = Result<Option<Node>, Failure>;
 /// The data of a node, and its status.
 pub(crate) type Node = (Vec<u8>, Stat);
 
-/// The kind of node that is created.
+/// The kind of node that is created, with its flags in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    Ephemeral,
-    Persistent,
+    Persistent = 0,
+    Ephemeral = 1,
     /// Persistent until the last of its children is gone: then the ensemble deletes it some time later.
-    Container,
+    Container = 4,
 }
 
 /// The part of a node's status that this library looks at.

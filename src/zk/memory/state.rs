@@ -128,7 +128,7 @@ impl State {
     }
 
     pub(super) fn count(&mut self, request: &Request) {
-        let (verb, _) = request.described();
+        let (_, verb, _) = request.described();
         *self.calls.entry(verb).or_default() += 1;
     }
 
