@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
 /// The pause before a request that has failed is sent once more: the loss of a connection takes a moment to be known.
 const RETRY: Duration = Duration::from_millis(10);
-
 /// The time after which whoever watches a program start is told what it waits for.
 const WARN_AFTER: Duration = Duration::from_secs(1);
 
@@ -109,7 +108,6 @@ impl Supervisor {
         Arc::strong_count(&self.shared) > 1
     }
 
-    /// Returns the generation that is connected now, if there is one.
     pub(crate) fn current(&self) -> Option<Arc<Generation>> {
         self.shared.status.lock().current().cloned()
     }
@@ -138,28 +136,22 @@ impl Supervisor {
         if settings.in_background {
             return Ok(());
         }
-        let (limit, servers) = (
-            settings.connection_timeout,
-            excerpt(&settings.connection_string),
-        );
-        let deadline = Instant::now() + limit;
-        if let Err(failure @ Failure::Lost(_)) =
-            self.wait(deadline.min(Instant::now() + WARN_AFTER))
-            && limit > WARN_AFTER
+        let (name, limit) = (self.shared.name, settings.connection_timeout);
+        let servers = excerpt(&settings.connection_string);
+        let started = Instant::now();
+        if limit > WARN_AFTER
+            && let Err(failure @ Failure::Lost(_)) = self.wait(started + WARN_AFTER)
         {
-            let name = self.shared.name;
             log::warn!(
                 "{name}: no connection to zookeeper at {servers} yet, waited for up to {limit:?}: {failure}"
             );
         }
-        self.wait(deadline).map(drop).map_err(|failure| {
-            let name = self.shared.name;
-            match failure {
-                Failure::Refused(_) => Error::refused(&format!("to connect {name}"), failure),
-                _ => {
-                    let doing = format!("connecting {name} to {servers}");
-                    Error::timeout(&doing, limit).caused_by(failure)
-                }
+        let session = self.wait(started + limit).map(drop);
+        session.map_err(|failure| match failure {
+            Failure::Refused(_) => Error::refused(&format!("to connect {name}"), failure),
+            _ => {
+                let doing = format!("connecting {name} to {servers}");
+                Error::timeout(&doing, limit).caused_by(failure)
             }
         })
     }
@@ -319,18 +311,18 @@ impl Shared {
     pub(super) fn disconnected(&self, failure: Failure) {
         let mut status = self.status.lock();
         status.failure = Some(failure);
+        self.changed.notify_all();
         let Some(_lost) = status.generation.take() else {
-            drop(status);
-            self.changed.notify_all();
             return;
         };
         let (name, now) = (self.name, Instant::now());
         status.lost_at = Some(now);
         let warning = status.losses.pass(now);
         drop(status);
+        let loss = "the connection to zookeeper is lost, looking for a server until there is one";
         match warning {
-            Some(more) => log::warn!("{name}: {LOSS}{more}"),
-            None => log::debug!("{name}: {LOSS}"),
+            Some(more) => log::warn!("{name}: {loss}{more}"),
+            None => log::debug!("{name}: {loss}"),
         }
         self.tell();
     }
@@ -352,5 +344,3 @@ impl Shared {
         self.changed.wait_for(&mut status, pause);
     }
 }
-
-const LOSS: &str = "the connection to zookeeper is lost, looking for a server until there is one";
