@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-type Lookup = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
+/// Looks a name up that stands before its port.
+type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
 /// One address of a server, and the name and port that were written for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,8 +35,6 @@ impl fmt::Display for Address {
 pub(super) struct Resolver(Vec<Arc<Name>>);
 
 struct Name {
-    host: String,
-    port: u16,
     /// As it was written, with its port.
     written: String,
     /// `None` where the host is an address.
@@ -51,9 +50,7 @@ struct Progress {
 
 impl Resolver {
     pub(super) fn new(hosts: Vec<(String, u16)>) -> Resolver {
-        Resolver::with(hosts, |host, port| {
-            Ok((host, port).to_socket_addrs()?.collect())
-        })
+        Resolver::with(hosts, |written| Ok(written.to_socket_addrs()?.collect()))
     }
 
     fn with(hosts: Vec<(String, u16)>, lookup: Lookup) -> Resolver {
@@ -102,8 +99,6 @@ impl Name {
         Name {
             written: literal.map_or_else(|| format!("{host}:{port}"), |it| it.to_string()),
             lookup: literal.is_none().then_some(lookup),
-            host,
-            port,
             progress: Mutex::new(progress),
             done: Condvar::new(),
         }
@@ -123,7 +118,7 @@ impl Name {
     }
 
     fn look_up(&self, lookup: Lookup) {
-        let answer = match lookup(&self.host, self.port) {
+        let answer = match lookup(&self.written) {
             Ok(found) if found.is_empty() => Err(io::Error::other("has no address")),
             found => found.map_err(|error| because("cannot be resolved", &error)),
         };
@@ -150,7 +145,6 @@ mod tests {
     use super::*;
     use crate::zk::connection_string::{Target, parse};
     use std::collections::HashSet;
-    use std::net::IpAddr;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
 
@@ -158,7 +152,7 @@ mod tests {
         (name.into(), port)
     }
 
-    fn ip(text: &str) -> IpAddr {
+    fn socket(text: &str) -> SocketAddr {
         text.parse().unwrap()
     }
 
@@ -171,7 +165,7 @@ mod tests {
         let Target::Ensemble(hosts) = parse("10.0.0.1:1,[fd00::2]:2").unwrap().0 else {
             panic!()
         };
-        let resolver = Resolver::with(hosts, |_, _| panic!("was asked"));
+        let resolver = Resolver::with(hosts, |_| panic!("was asked"));
         let (found, failures) = resolver.resolve(Instant::now(), Instant::now());
         let found: HashSet<_> = found.iter().map(Address::to_string).collect();
         assert_eq!(
@@ -185,12 +179,10 @@ mod tests {
 
     #[test]
     fn all_addresses_of_all_names_are_returned_once_and_every_bad_name_has_a_line() {
-        let lookup: Lookup = |host, port| match host {
-            "good" => Ok([ip("10.0.0.1"), ip("10.0.0.2")]
-                .map(|ip| SocketAddr::new(ip, port))
-                .into()),
-            "alias" => Ok(vec![SocketAddr::new(ip("10.0.0.1"), port)]),
-            "empty" => Ok(vec![]),
+        let lookup: Lookup = |written| match written {
+            "good:1" => Ok(vec![socket("10.0.0.1:1"), socket("10.0.0.2:1")]),
+            "alias:1" => Ok(vec![socket("10.0.0.1:1")]),
+            "empty:1" => Ok(vec![]),
             _ => Err(io::Error::other("no such name")),
         };
         let names = ["good", "bad", "alias", "empty"].map(|name| host(name, 1));
@@ -223,9 +215,9 @@ mod tests {
     #[test]
     fn names_are_resolved_anew_every_time() {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
-        let lookup: Lookup = |_, port| {
+        let lookup: Lookup = |_| {
             ASKED.fetch_add(1, Ordering::Relaxed);
-            Ok(vec![SocketAddr::new(ip("10.0.0.1"), port)])
+            Ok(vec![socket("10.0.0.1:1")])
         };
         let resolver = Resolver::with(vec![host("zk1", 1)], lookup);
         for _ in 0..3 {
@@ -239,14 +231,14 @@ mod tests {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         static ANSWER: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
         static ANSWERED: AtomicBool = AtomicBool::new(false);
-        let lookup: Lookup = |_, port| {
+        let lookup: Lookup = |_| {
             ASKED.fetch_add(1, Ordering::Relaxed);
             let mut answer = ANSWER.0.lock();
             while !*answer {
                 ANSWER.1.wait(&mut answer);
             }
             ANSWERED.store(true, Ordering::Release);
-            Ok(vec![SocketAddr::new(ip("10.0.0.1"), port)])
+            Ok(vec![socket("10.0.0.1:1")])
         };
         let deadline = soon();
         let resolver = Resolver::with(vec![host("slow", 1)], lookup);
