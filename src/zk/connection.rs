@@ -151,14 +151,13 @@ impl NetworkConnection {
     pub(super) fn max_frame(&self) -> usize {
         let state = self.state.lock();
         // Answers come in the order of the requests, but for those that are small.
-        let mut requests = state
-            .in_flight
-            .iter()
-            .filter_map(|asked| match &asked.asked {
-                Asked::Request(request, _) => Some(request.max_reply()),
-                _ => None,
-            });
-        requests.next().unwrap_or(MAX_SMALL)
+        let oldest = state.in_flight.iter().find_map(|pending| {
+            let Asked::Request(request, _) = &pending.asked else {
+                return None;
+            };
+            Some(request.max_reply())
+        });
+        oldest.unwrap_or(MAX_SMALL)
     }
 
     /// Takes a reply, and delivers the outcome of its request. Returns whether it says that the session has ended.

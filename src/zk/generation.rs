@@ -56,8 +56,7 @@ impl Generation {
         self.connection.is_lost()
     }
 
-    /// Sends a request without waiting. `done` is called exactly once, on the thread that receives or on this one, and
-    /// must not block.
+    /// Sends a request without waiting, as [`Connection::submit`] does.
     pub(crate) fn send(
         &self,
         request: Request,
