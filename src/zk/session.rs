@@ -171,39 +171,32 @@ impl Session {
         }
         let transport = dialer::connect(server.address, Instant::now() + CONNECT_WITHIN)?;
         self.grant.send(&transport, ours);
-        let mut frames = Frames::default();
-        let grant = self.await_grant(server, &transport, &mut frames)?;
-        Ok((transport, frames, grant))
+        self.await_grant(server, transport)
     }
 
-    fn await_grant(
-        &mut self,
-        server: &Server,
-        transport: &Transport,
-        frames: &mut Frames,
-    ) -> io::Result<SessionGrant> {
-        let (is_new, now) = (self.grant.id == 0, Instant::now());
+    fn await_grant(&mut self, server: &Server, transport: Transport) -> io::Result<Greeted> {
+        let (mut frames, now) = (Frames::default(), Instant::now());
         // To grant a new session a server has to write, which takes as long as its disks do; one that is given up and
         // grants it later has a session for nothing.
-        let timeout = match is_new {
-            true => self.settings.connection_timeout,
-            false => self.reply_timeout.now,
+        let (timeout, mut sign) = match self.grant.id {
+            0 => (self.settings.connection_timeout, Some(now + SIGN_EVERY)),
+            _ => (self.reply_timeout.now, None),
         };
-        let (limit, mut sign) = (now + timeout, now + SIGN_EVERY);
+        let limit = now + timeout;
         loop {
-            let until = if is_new { limit.min(sign) } else { limit };
-            match self.grant.receive(transport, frames, until) {
-                Ok(Some(grant)) => return Ok(grant),
+            let until = sign.map_or(limit, |sign| sign.min(limit));
+            match self.grant.receive(&transport, &mut frames, until) {
+                Ok(Some(grant)) => return Ok((transport, frames, grant)),
                 Ok(None) if Instant::now() >= limit => {
                     self.reply_timeout.missed();
                     let why = format!("has not answered a greeting within {timeout:.1?}");
                     return Err(io::Error::new(ErrorKind::TimedOut, why));
                 }
-                Ok(None) if is_new && Instant::now() >= sign => {
+                Ok(None) if sign.is_some_and(|sign| Instant::now() >= sign) => {
                     dialer::probe(server.address, Instant::now() + SIGN_WITHIN)?;
                     let why = format!("{}: has not granted a session yet", server.address);
                     self.shared.disconnected(Failure::Lost(why));
-                    sign = Instant::now() + SIGN_EVERY;
+                    sign = Some(Instant::now() + SIGN_EVERY);
                 }
                 Ok(None) => {}
                 Err(error) => {

@@ -333,7 +333,6 @@ impl Shared {
         self.inbox.wake();
     }
 
-    /// Returns since when the session is to be ended.
     pub(super) fn closing(&self) -> Option<Instant> {
         self.status.lock().closing
     }
