@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod state;
+mod tree;
 
 #[cfg(test)]
 mod client;

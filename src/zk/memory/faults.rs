@@ -103,7 +103,7 @@ impl Registry {
     /// Returns the paths, data and owners of all nodes but the root, in the order of the paths.
     pub(crate) fn dump(&self) -> Vec<(String, Vec<u8>, i64)> {
         let state = self.state.lock();
-        let nodes = state.nodes.iter().filter(|(path, _)| *path != "/");
+        let nodes = state.tree.nodes.iter().filter(|(path, _)| *path != "/");
         nodes
             .map(|(path, (data, stat))| (path.clone(), data.clone(), stat.owner))
             .collect()

@@ -1,8 +1,9 @@
-//! The tree of a registry, and the sessions on it.
+//! The sessions of a registry, on its tree of nodes.
 
+use super::tree::{Tree, refused};
 use crate::zk::connection_string::is_path;
 use crate::zk::generation::Done;
-use crate::zk::{Answer, Failure, Mode, Node, Reply, Request, Stat};
+use crate::zk::{Answer, Failure, Mode, Reply, Request};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,12 +33,10 @@ pub(crate) enum Signal<'a> {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) nodes: BTreeMap<String, Node>,
+    pub(super) tree: Tree,
     pub(super) clients: BTreeMap<i64, Client>,
     /// The number of sessions that there have ever been.
     pub(super) sessions: i64,
-    /// How many nodes there have ever been.
-    created: i64,
     pub(super) outbox: Outbox,
     /// The number of requests that have arrived, by their verb.
     pub(super) calls: HashMap<&'static str, usize>,
@@ -102,13 +101,6 @@ impl Faults {
 
 impl State {
     pub(super) fn open(&mut self, signals: Signals) -> i64 {
-        let stat = Stat {
-            owner: 0,
-            version: 0,
-            created: 0,
-        };
-        let root = || (Vec::new(), stat);
-        self.nodes.entry("/".to_owned()).or_insert_with(root);
         self.sessions += 1;
         let connections = u64::from(!self.faults.keeps_out());
         let link = match connections {
@@ -164,25 +156,30 @@ impl State {
 
     fn carry_out(&mut self, id: i64, request: Request) -> Answer {
         match request {
-            Request::Create { path, data, mode } => self.create(id, &path, &data, mode),
+            Request::Create { path, data, mode } => {
+                let owner = if mode == Mode::Ephemeral { id } else { 0 };
+                self.write(&path, |tree| tree.create(&path, &data, owner))
+            }
             Request::Exists { path, watch } => {
-                let stat = self.nodes.get(&path).map(|(_, stat)| *stat);
+                let stat = self.tree.get(&path).map(|(_, stat)| *stat);
                 if watch {
                     self.watch(id, path, true);
                 }
                 Ok(Reply::Status(stat))
             }
             Request::Read { paths } => {
-                let read = paths.iter().map(|path| Ok(self.nodes.get(path).cloned()));
+                let read = paths.iter().map(|path| Ok(self.tree.get(path).cloned()));
                 Ok(Reply::Nodes(read.collect()))
             }
             Request::Set {
                 path,
                 data,
                 version,
-            } => self.set(&path, &data, version),
-            Request::Delete { path, version } => self.delete(&path, version),
-            Request::Children { path } => Ok(Reply::Names(self.children(&path))),
+            } => self.write(&path, |tree| tree.set(&path, &data, version)),
+            Request::Delete { path, version } => {
+                self.write(&path, |tree| tree.delete(&path, version))
+            }
+            Request::Children { path } => Ok(Reply::Names(self.tree.children(&path))),
             Request::WatchTree { path } => {
                 self.watch(id, path, false);
                 Ok(Reply::Done)
@@ -196,7 +193,7 @@ impl State {
             // It knows of no access control lists: nobody but this process can reach it.
             Request::Access { .. } => Ok(Reply::Access { is_open: false }),
             Request::Ephemerals { path } => {
-                let owned = self.owned_by(id).into_iter();
+                let owned = self.tree.owned_by(id).into_iter();
                 let below = owned.filter(|owned| owned.starts_with(&path));
                 Ok(Reply::Names(Some(below.collect())))
             }
@@ -209,58 +206,11 @@ impl State {
         }
     }
 
-    fn create(&mut self, id: i64, path: &str, data: &[u8], mode: Mode) -> Answer {
+    fn write(&mut self, path: &str, write: impl FnOnce(&mut Tree) -> Answer) -> Answer {
         self.check_write(path)?;
-        let parent = &path[..path.rfind('/').unwrap_or(0).max(1)];
-        if self.nodes.get(parent).ok_or(Failure::NoNode)?.1.owner != 0 {
-            return Err(refused(path, "an ephemeral node has no children"));
-        }
-        if self.nodes.contains_key(path) {
-            return Err(Failure::NodeExists);
-        }
-        let owner = if mode == Mode::Ephemeral { id } else { 0 };
-        self.created += 1;
-        let stat = Stat {
-            owner,
-            version: 0,
-            created: self.created,
-        };
-        let node = (data.to_vec(), stat);
-        self.nodes.insert(path.to_owned(), node);
+        let reply = write(&mut self.tree)?;
         self.changed(path);
-        Ok(Reply::Done)
-    }
-
-    fn set(&mut self, path: &str, data: &[u8], version: i32) -> Answer {
-        self.check_write(path)?;
-        self.check_version(path, version)?;
-        let node = self.nodes.get_mut(path).ok_or(Failure::NoNode)?;
-        node.0 = data.to_vec();
-        node.1.version += 1;
-        let stat = node.1;
-        self.changed(path);
-        Ok(Reply::Status(Some(stat)))
-    }
-
-    fn delete(&mut self, path: &str, version: i32) -> Answer {
-        self.check_write(path)?;
-        self.check_version(path, version)?;
-        let children = self.children(path).unwrap_or_default();
-        if !children.is_empty() {
-            return Err(Failure::NotEmpty);
-        }
-        self.nodes.remove(path);
-        self.changed(path);
-        Ok(Reply::Done)
-    }
-
-    fn children(&self, path: &str) -> Option<Vec<String>> {
-        self.nodes.get(path)?;
-        let prefix = format!("{}/", path.trim_end_matches('/'));
-        let later = self.nodes.range(prefix.clone()..);
-        let below = later.map_while(|(path, _)| path.strip_prefix(&prefix));
-        let names = below.filter(|name| !name.is_empty() && !name.contains('/'));
-        Some(names.map(str::to_owned).collect())
+        Ok(reply)
     }
 
     fn check_write(&self, path: &str) -> Result<(), Failure> {
@@ -272,12 +222,6 @@ impl State {
             return Err(refused(path, "NoAuth"));
         }
         Ok(())
-    }
-
-    fn check_version(&self, path: &str, version: i32) -> Result<(), Failure> {
-        let (_, stat) = self.nodes.get(path).ok_or(Failure::NoNode)?;
-        let same = version == -1 || version == stat.version;
-        same.then_some(()).ok_or(Failure::BadVersion)
     }
 
     fn changed(&mut self, path: &str) {
@@ -308,16 +252,10 @@ impl State {
 
     /// Ends a session for the registry: deletes its ephemeral nodes.
     pub(super) fn expire(&mut self, session: i64) {
-        for path in self.owned_by(session) {
-            self.nodes.remove(&path);
+        for path in self.tree.owned_by(session) {
+            self.tree.remove(&path);
             self.changed(&path);
         }
-    }
-
-    fn owned_by(&self, session: i64) -> Vec<String> {
-        let owned = self.nodes.iter();
-        let owned = owned.filter(|(_, (_, stat))| stat.owner == session);
-        owned.map(|(path, _)| path.clone()).collect()
     }
 
     /// Ends a session for its client.
@@ -354,8 +292,4 @@ pub(super) fn lost() -> Failure {
 
 pub(super) fn no_answer() -> String {
     "memory does not answer".into()
-}
-
-fn refused(path: &str, why: &str) -> Failure {
-    Failure::Refused(format!("memory refused to write {path}: {why}"))
 }
