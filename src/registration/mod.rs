@@ -182,7 +182,8 @@ pub fn register_in_background(
 /// ([`Config::health_interval`]). After 3 failures in a row the instance leaves ZooKeeper, and nobody finds it; after 2
 /// successes in a row it is back ([`Config::health_thresholds`]). [`Config::when_sick`] has it switched off instead.
 /// A check that panics has failed. So has one that has not answered within the interval; it is not asked again until it
-/// has, and delays nobody else. Each turn is one line in the log, a warning and an info.
+/// has, its late answer is no success, and it delays nobody else. Each turn is one line in the log, a warning and an
+/// info.
 ///
 /// While it is out it can be updated, switched off and unregistered as ever. The checks end when it is unregistered,
 /// cancelled, registered anew or disconnected.

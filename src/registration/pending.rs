@@ -271,6 +271,22 @@ mod tests {
         until("it is back", || pending.is_registered());
     }
 
+    /// Guards against a late answer that counted as a success, after it had counted as a failure.
+    #[test]
+    fn a_check_that_is_always_late_has_the_registration_leave() {
+        let registrar = registrar("late");
+        let (never, answers) = std::sync::mpsc::channel::<()>();
+        let mut asked = 0;
+        let check = move || {
+            asked += 1;
+            // One and a half of the interval.
+            asked == 1 || answers.recv_timeout(Duration::from_millis(150)).is_err()
+        };
+        let pending = living(&registrar, check, WhenSick::Leave);
+        until("it has left", || node("late").is_none());
+        drop((never, pending));
+    }
+
     #[test]
     fn a_registration_that_is_gone_is_not_checked_any_more() {
         for way in ["cancel", "unregister", "anew", "disconnect", "drop"] {
