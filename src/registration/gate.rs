@@ -30,7 +30,7 @@ pub(crate) struct Plan {
 
 /// The work of one health thread.
 pub(super) struct Gate {
-    /// Not held: the registrar goes with whoever has connected it.
+    /// Not held while the check is asked or waited for: the registrar goes with whoever has connected it.
     pub(super) registrar: Weak<Registrar>,
     pub(super) service: Service,
     pub(super) id: String,
@@ -69,8 +69,8 @@ impl Gate {
             if plan.is_patient {
                 self.await_session()?;
             }
-            let registrar = self.registrar()?;
-            match examiner.ask().and_then(|()| self.register(&registrar)) {
+            self.registrar()?;
+            match examiner.ask().and_then(|()| self.register()) {
                 Ok(revision) => return Ok(revision),
                 Err(error) if plan.is_patient && error.kind() == ErrorKind::Timeout => {
                     self.progress.fail(error);
@@ -85,7 +85,6 @@ impl Gate {
             let name = excerpt(self.service.name());
             log::debug!("{name}: attempt {attempt} of {attempts} to register failed: {last}");
             if attempt < attempts {
-                drop(registrar);
                 self.progress.pause(&*self.clock, BETWEEN_ATTEMPTS);
             }
         }
@@ -93,9 +92,10 @@ impl Gate {
         Err(Error::unhealthy(self.service.name(), attempts, last))
     }
 
-    fn register(&self, registrar: &Registrar) -> Result<Revision> {
+    fn register(&self) -> Result<Revision> {
         let permitted = || !self.progress.is_cancelled();
-        registrar.register_one(&self.service, &self.id, &permitted)
+        self.registrar()?
+            .register_one(&self.service, &self.id, &permitted)
     }
 
     /// Waits without end until there is a session.

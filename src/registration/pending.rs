@@ -440,6 +440,24 @@ mod tests {
     }
 
     #[test]
+    fn a_check_that_hangs_before_it_is_registered_keeps_no_connection() {
+        let (registrar, clock) = (registrar("hangs-first"), Arc::new(Counting::default()));
+        let (asking, asked) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let check = move || {
+            asking.send(()).unwrap();
+            released.recv().is_ok()
+        };
+        let pending = gate(&registrar, check, 1, &clock);
+        asked.recv_timeout(SOON).unwrap();
+        drop((registrar, pending));
+        until("its session has ended", || {
+            registry("hangs-first").sessions() == 0
+        });
+        drop(release);
+    }
+
+    #[test]
     fn disconnecting_ends_the_attempts() {
         let (registrar, clock) = (registrar("ends"), Arc::new(Counting::default()));
         let pending = gate(&registrar, || false, u32::MAX, &clock);
