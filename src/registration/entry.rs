@@ -188,6 +188,20 @@ impl Entry {
         self.change(revision);
     }
 
+    /// Gives up what was registered with the revision `since`: what it was to replace is desired again, or nothing.
+    pub(crate) fn take_back(&mut self, revision: u64, since: u64) {
+        let replaces = |previous: &Previous| previous.since != since;
+        let is_present = self.since == since && !self.withdrawn;
+        match self.previous.take() {
+            Some(previous) if is_present && replaces(&previous) => {
+                self.roll_back(revision, previous)
+            }
+            _ if is_present => self.mark_for_removal(revision),
+            // Not to be restored any more, should the one that is to replace it fail.
+            previous => self.previous = previous.filter(replaces),
+        }
+    }
+
     pub(crate) fn mark_for_removal(&mut self, revision: u64) {
         self.since = revision;
         self.withdrawn = true;

@@ -93,7 +93,7 @@ impl Gate {
     }
 
     fn register(&self) -> Result<Revision> {
-        let permitted = || !self.progress.is_cancelled();
+        let permitted = |revision| self.progress.begin(revision);
         self.registrar()?
             .register_one(&self.service, &self.id, &permitted)
     }

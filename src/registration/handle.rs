@@ -99,7 +99,7 @@ impl Registration {
     pub fn register(&self, service: Service) -> Result<String> {
         let registrar = self.registrar()?;
         let id = id_of(&service);
-        registrar.register(&[(service, id.clone())], &|| true)?;
+        registrar.register(&[(service, id.clone())], &|_| true)?;
         Ok(id)
     }
 
@@ -115,7 +115,7 @@ impl Registration {
             (service, id)
         };
         let services: Vec<_> = services.into_iter().map(with_id).collect();
-        registrar.register(&services, &|| true)?;
+        registrar.register(&services, &|_| true)?;
         Ok(services.into_iter().map(|(_, id)| id).collect())
     }
 

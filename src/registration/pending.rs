@@ -57,11 +57,12 @@ impl PendingRegistration {
     }
 
     /// Ends the attempts and the checks, and takes the registration out of ZooKeeper if it was already made. Returns at
-    /// once; whatever was under way, the service does not stay registered.
+    /// once; whatever was under way, this registration does not stay. One of the same id that was made before or after
+    /// it does.
     pub fn cancel(&self) {
         if Side::Registration.check_process().is_ok() {
-            self.progress.cancel(self.service.name());
-            self.registrar.withdraw(&self.service, &self.id);
+            let begun = self.progress.cancel(self.service.name());
+            begun.inspect(|revision| self.registrar.withdraw(&self.service, &self.id, *revision));
         }
     }
 }
@@ -266,7 +267,7 @@ mod tests {
         let pending = living(&registrar, check, WhenSick::Leave);
         until("it has left", || node("hangs").is_none());
         let other = &[(Service::new("bar", 1), "1".into())];
-        registrar.register(other, &|| true).unwrap();
+        registrar.register(other, &|_| true).unwrap();
         drop(release);
         until("it is back", || pending.is_registered());
     }
@@ -305,7 +306,7 @@ mod tests {
                 "cancel" => pending.cancel(),
                 "unregister" => _ = registrar.unregister(&service).unwrap(),
                 "anew" => registrar
-                    .register(&[(service, "1".into())], &|| true)
+                    .register(&[(service, "1".into())], &|_| true)
                     .map(drop)
                     .unwrap(),
                 "disconnect" => registrar.disconnect(SOON).unwrap(),
@@ -364,6 +365,56 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Timeout);
         registry("silent").freeze(false);
         assert_eq!(pending.wait(SOON).unwrap(), "1");
+    }
+
+    fn anew(registrar: &Registrar, port: u16) {
+        let service = Service::new("foo", port).id("1");
+        registrar.register_one(&service, "1", &|_| true).unwrap();
+    }
+
+    fn has_port(name: &str, port: u16) -> bool {
+        node(name).is_some_and(|data| data.contains(&format!("\"port\":{port},")))
+    }
+
+    fn holds(registrar: &Registrar, name: &str, port: u16) -> bool {
+        let is_registered = registrar.is_registered(&Service::new("foo", port), "1");
+        is_registered && has_port(name, port)
+    }
+
+    #[test]
+    fn what_was_cancelled_before_its_check_said_yes_leaves_an_earlier_registration_of_its_id() {
+        let (registrar, clock) = (registrar("earlier"), Arc::new(Counting::default()));
+        anew(&registrar, 7);
+        let pending = gate(&registrar, || false, 1, &clock);
+        assert_eq!(pending.wait(SOON).unwrap_err().kind(), ErrorKind::Unhealthy);
+        pending.cancel();
+        assert!(holds(&registrar, "earlier", 7));
+    }
+
+    #[test]
+    fn what_was_cancelled_while_it_was_written_leaves_an_earlier_registration_of_its_id() {
+        let registrar = registrar("in-place");
+        anew(&registrar, 7);
+        registry("in-place").freeze(true);
+        let pending = in_background(&registrar, || true);
+        until("it is written", || !pending.is_registered());
+        pending.cancel();
+        registry("in-place").freeze(false);
+        until("the earlier one is back", || {
+            holds(&registrar, "in-place", 7)
+        });
+        until("its thread has ended", || Arc::weak_count(&registrar) == 0);
+        assert!(holds(&registrar, "in-place", 7));
+    }
+
+    #[test]
+    fn what_was_cancelled_leaves_a_later_registration_of_its_id() {
+        let registrar = registrar("later");
+        let pending = in_background(&registrar, || true);
+        pending.wait(SOON).unwrap();
+        anew(&registrar, 7);
+        pending.cancel();
+        assert!(holds(&registrar, "later", 7));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Progress {
 #[derive(Default)]
 pub(crate) struct State {
     cancelled: bool,
+    /// The revision with which it was last put among the desired.
+    revision: Option<u64>,
     /// Why it is not registered yet, where ZooKeeper is away.
     failure: Option<Error>,
     outcome: Option<Result<()>>,
@@ -56,7 +58,8 @@ impl Progress {
         }
     }
 
-    pub(super) fn cancel(&self, name: &str) {
+    /// Begins nothing any more, and returns the revision of what was begun.
+    pub(super) fn cancel(&self, name: &str) -> Option<u64> {
         let mut state = self.state.lock();
         state.cancelled = true;
         // Nobody is to wait for a check that is under way.
@@ -64,6 +67,16 @@ impl Progress {
             .outcome
             .get_or_insert_with(|| Err(Error::cancelled(excerpt(name))));
         self.changed.notify_all();
+        state.revision
+    }
+
+    /// Notes the revision of what is put among the desired right now, and returns whether it may be.
+    pub(super) fn begin(&self, revision: u64) -> bool {
+        let mut state = self.state.lock();
+        if !state.cancelled {
+            state.revision = Some(revision);
+        }
+        !state.cancelled
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

@@ -41,18 +41,18 @@ struct State {
 }
 
 impl Desired {
-    /// Adds registrations, each with its path, and returns the revisions to wait for, `None` where it is not
-    /// permitted.
+    /// Adds registrations, each with its path, and returns the revisions to wait for, `None` where that of the first is
+    /// not permitted.
     pub(crate) fn add(
         &self,
         contents: Vec<(String, Content)>,
-        permitted: &dyn Fn() -> bool,
+        permitted: &dyn Fn(u64) -> bool,
     ) -> Result<Option<Vec<Revision>>> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::not_connected(Side::Registration.name()));
         }
-        if !permitted() {
+        if !permitted(state.revisions + 1) {
             return Ok(None);
         }
         let add = |(path, content)| state.add(path, content);
@@ -216,6 +216,17 @@ impl Desired {
         match entry.previous.take() {
             Some(previous) => entry.roll_back(next, previous),
             None => entry.mark_for_removal(next),
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Wants what was registered with this revision gone, whatever else is registered at its path.
+    pub(crate) fn take_back(&self, (path, since): &Revision) {
+        let mut state = self.state.lock();
+        let next = state.next_revision();
+        if let Some(entry) = state.entries.get_mut(path) {
+            entry.take_back(next, *since);
         }
         drop(state);
         self.changed.notify_all();

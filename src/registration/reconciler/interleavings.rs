@@ -4,6 +4,7 @@ use crate::inbox::Inbox;
 use crate::model::Service;
 use crate::registration::desired::{Desired, Revision};
 use crate::registration::entry::Content;
+use crate::registration::progress::Progress;
 use crate::registration::reconciler::{self, Reconciler};
 use crate::zk::generation::Generation;
 use crate::zk::memory::Registry;
@@ -48,7 +49,7 @@ impl Side {
 }
 
 /// Registers, and takes it back if that fails, as a caller does. Returns whether it is registered.
-fn register(desired: &Side, data: u8, permitted: &dyn Fn() -> bool) -> bool {
+fn register(desired: &Side, data: u8, permitted: &dyn Fn(u64) -> bool) -> bool {
     let service = Service::new("foo", 1).payload(serde_json::json!(data));
     let content = service.encoded("1", "10.0.0.1", 0).unwrap().into();
     let Ok(Some(revisions)) = desired.add(vec![(PATH.into(), content)], permitted) else {
@@ -137,8 +138,8 @@ fn registering_and_unregistering_at_once_leaves_nothing_in_the_end() {
         |desired| {
             let (one, two) = (desired.clone(), desired.clone());
             let mut callers = vec![
-                thread::spawn(move || _ = register(&one, 1, &|| true)),
-                thread::spawn(move || _ = register(&two, 2, &|| true)),
+                thread::spawn(move || _ = register(&one, 1, &|_| true)),
+                thread::spawn(move || _ = register(&two, 2, &|_| true)),
             ];
             let last = callers.split_off(0);
             vec![thread::spawn(move || {
@@ -156,10 +157,10 @@ fn of_two_that_register_the_same_id_the_last_one_stays() {
     in_many_orders(
         |desired| {
             let other = desired.clone();
-            let first = thread::spawn(move || _ = register(&desired, 1, &|| true));
+            let first = thread::spawn(move || _ = register(&desired, 1, &|_| true));
             let second = thread::spawn(move || {
                 first.join().unwrap();
-                assert!(register(&other, 2, &|| true));
+                assert!(register(&other, 2, &|_| true));
             });
             vec![second]
         },
@@ -173,23 +174,47 @@ fn of_two_that_register_the_same_id_the_last_one_stays() {
     );
 }
 
+/// Registers as a pending registration does, and then does more, while another thread cancels that.
+fn register_and_cancel(
+    desired: &Side,
+    data: u8,
+    then: impl FnOnce(&Side, bool) + Send + 'static,
+) -> Vec<thread::JoinHandle<()>> {
+    let progress = Arc::new(Progress::default());
+    let (begun, one, other) = (progress.clone(), desired.clone(), desired.clone());
+    let cancelling = thread::spawn(move || {
+        if let Some(revision) = progress.cancel("foo") {
+            other.take_back(&(PATH.into(), revision));
+        }
+    });
+    vec![thread::spawn(move || {
+        let placed = register(&one, data, &|revision| begun.begin(revision));
+        cancelling.join().unwrap();
+        then(&one, placed);
+    })]
+}
+
 #[test]
 fn what_is_cancelled_does_not_stay_registered() {
     in_many_orders(
-        |desired| {
-            let (cancelled, other) = (Arc::new(AtomicBool::new(false)), desired.clone());
-            let asked = cancelled.clone();
-            vec![
-                thread::spawn(move || {
-                    register(&desired, 1, &|| !asked.load(Ordering::SeqCst));
-                }),
-                thread::spawn(move || {
-                    cancelled.store(true, Ordering::SeqCst);
-                    unregister(&other);
-                }),
-            ]
-        },
+        |desired| register_and_cancel(&desired, 1, |_, _| {}),
         |node| assert_eq!(node, None),
+    );
+}
+
+#[test]
+fn what_is_cancelled_before_it_is_placed_leaves_what_was_there_before() {
+    in_many_orders(
+        |desired| {
+            assert!(register(&desired, 1, &|_| true));
+            register_and_cancel(&desired, 2, |desired, placed| {
+                assert!(placed || desired.registered(PATH).is_some());
+            })
+        },
+        |node| {
+            let data = String::from_utf8(node.unwrap_or_default()).unwrap();
+            assert!(!data.contains("\"payload\":2"), "{data}");
+        },
     );
 }
 
@@ -197,7 +222,7 @@ fn what_is_cancelled_does_not_stay_registered() {
 fn updates_and_switches_at_once_are_all_there_in_the_end() {
     in_many_orders(
         |desired| {
-            assert!(register(&desired, 1, &|| true));
+            assert!(register(&desired, 1, &|_| true));
             let [one, two, three] = [(); 3].map(|()| desired.clone());
             vec![
                 thread::spawn(move || update(&one, 2)),
@@ -217,7 +242,7 @@ fn updates_and_switches_at_once_are_all_there_in_the_end() {
 fn an_update_of_what_is_unregistered_ends_and_nothing_is_left() {
     in_many_orders(
         |desired| {
-            assert!(register(&desired, 1, &|| true));
+            assert!(register(&desired, 1, &|_| true));
             let (one, two) = (desired.clone(), desired.clone());
             vec![
                 thread::spawn(move || update(&one, 2)),
@@ -235,7 +260,7 @@ fn closing_ends_every_wait() {
         |desired| {
             let (one, two) = (desired.clone(), desired.clone());
             vec![
-                thread::spawn(move || _ = register(&one, 1, &|| true)),
+                thread::spawn(move || _ = register(&one, 1, &|_| true)),
                 thread::spawn(move || unregister(&two)),
                 thread::spawn(move || desired.close()),
             ]

@@ -93,12 +93,12 @@ impl Registrar {
         self.supervisor.on_state_change(listener)
     }
 
-    /// Registers the services under their ids, all or none, unless `permitted` says no at the very moment they are put
-    /// among the desired.
+    /// Registers the services under their ids, all or none, unless `permitted` says no to the revision of the first, at
+    /// the very moment they are put among the desired.
     pub(crate) fn register(
         &self,
         services: &[(Service, String)],
-        permitted: &dyn Fn() -> bool,
+        permitted: &dyn Fn(u64) -> bool,
     ) -> Result<Vec<Revision>> {
         Side::Registration.check_process()?;
         let deadline = Instant::now() + self.settings.connection_timeout;
@@ -125,7 +125,7 @@ impl Registrar {
         &self,
         service: &Service,
         id: &str,
-        permitted: &dyn Fn() -> bool,
+        permitted: &dyn Fn(u64) -> bool,
     ) -> Result<Revision> {
         let mut revisions = self.register(&[(service.clone(), id.to_owned())], permitted)?;
         revisions
@@ -215,15 +215,11 @@ impl Registrar {
         Err(self.last_failure(Error::timeout(&what, limit)))
     }
 
-    /// Takes out one registration without waiting for it.
-    pub(crate) fn withdraw(&self, service: &Service, id: &str) {
-        if process::is_forked() {
-            return;
-        }
-        let gone = self
-            .desired
-            .withdraw(|instance| instance.name() == service.name() && instance.id() == id);
-        if gone.is_ok() {
+    /// Takes out what was registered with this revision, and nothing else of that id, without waiting for it.
+    pub(crate) fn withdraw(&self, service: &Service, id: &str, revision: u64) {
+        if !process::is_forked() {
+            let registration = (self.path_of(service.name(), id), revision);
+            self.desired.take_back(&registration);
             self.inbox.wake();
         }
     }
@@ -376,7 +372,7 @@ mod tests {
     }
 
     fn register(registrar: &Registrar, service: &Service) -> Result<()> {
-        registrar.register_one(service, "1", &|| true).map(drop)
+        registrar.register_one(service, "1", &|_| true).map(drop)
     }
 
     fn node(registry: &Registry) -> Option<(String, i64)> {
@@ -487,7 +483,7 @@ mod tests {
             registrar.state() == ConnectionState::Connected
         });
         registrar
-            .register(&[(Service::new("after", 1), "2".into())], &|| true)
+            .register(&[(Service::new("after", 1), "2".into())], &|_| true)
             .unwrap();
         assert_eq!(node(&registry), None);
     }
@@ -573,17 +569,30 @@ mod tests {
     fn a_registration_that_is_not_permitted_any_more_is_not_made() {
         let (registry, registrar) = connected("permitted");
         let error = registrar
-            .register(&[(service(), "1".into())], &|| false)
+            .register(&[(service(), "1".into())], &|_| false)
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
         assert_eq!(node(&registry), None);
     }
 
     #[test]
+    fn what_was_taken_back_is_not_restored_where_a_later_one_fails() {
+        let (registry, registrar) = connected("taken-back");
+        let (_, since) = registrar.register_one(&service(), "1", &|_| true).unwrap();
+        let later = [(Service::new("foo", 7), "1".into())];
+        let contents = registrar.contents_of(&later, Instant::now()).unwrap();
+        let later = registrar.desired.add(contents, &|_| true).unwrap().unwrap();
+        registrar.withdraw(&service(), "1", since);
+        registrar.desired.roll_back(&later[0]);
+        registrar.inbox.wake();
+        until("it is gone", || node(&registry).is_none());
+    }
+
+    #[test]
     fn what_is_missing_above_many_registrations_is_created_once() {
         let (registry, registrar) = connected("created-once");
         let many: Vec<_> = (0..100).map(|n| (service(), n.to_string())).collect();
-        registrar.register(&many, &|| true).unwrap();
+        registrar.register(&many, &|_| true).unwrap();
         let parents = ["/test", "/test/instances", "/test/instances/foo"].len();
         // The node alone, then with its service, and with one more above it.
         let found_missing = 1 + 2 + 3;
@@ -601,7 +610,7 @@ mod tests {
             .map(|n| (service(), format!("other-{n}")))
             .collect();
         let contents = registrar.contents_of(&others, Instant::now()).unwrap();
-        let revisions = registrar.desired.add(contents, &|| true).unwrap().unwrap();
+        let revisions = registrar.desired.add(contents, &|_| true).unwrap().unwrap();
         registrar.inbox.wake();
         let placed = |revision| {
             registrar

@@ -304,7 +304,7 @@ impl World {
         let content = Content::from(encoded);
         let revisions = self
             .desired
-            .add(vec![(path(id), content.clone())], &|| true);
+            .add(vec![(path(id), content.clone())], &|_| true);
         let revision = revisions.unwrap().unwrap().remove(0);
         let model = Registered::new(&revision, content.instance);
         let mut calls = self.calls.lock();
