@@ -149,17 +149,25 @@ struct Shutdown {
 impl Shutdown {
     fn run(&self) {
         // It is the parent's to disconnect.
-        if process::is_forked() {
-            return;
+        if !process::is_forked() {
+            self.run_once(registration::drain(), disconnect_both);
         }
-        let drain = registration::drain();
+    }
+
+    fn run_once(
+        &self,
+        drain: Option<Duration>,
+        disconnect: impl FnOnce(Option<Duration>, Vec<Count>),
+    ) {
         let mut progress = self.progress.lock();
         if *progress != Progress::NotBegun {
             return self.wait(progress);
         }
         *progress = Progress::Running(Instant::now() + drain.unwrap_or_default() + MARGIN);
         drop(progress);
-        disconnect_both(drain, std::mem::take(&mut self.counts.lock()));
+        // Not in the call, which would hold the lock for all of the drain.
+        let counts = std::mem::take(&mut *self.counts.lock());
+        disconnect(drain, counts);
         *self.progress.lock() = Progress::Done;
         self.changed.notify_all();
     }
@@ -329,6 +337,19 @@ mod tests {
             "somebody may still have come"
         );
         assert!(waited < LONG);
+    }
+
+    #[test]
+    fn no_lock_is_held_during_the_drain() {
+        let shutdown = Shutdown::default();
+        shutdown.counts.lock().push(Box::new(|| 0));
+        let mut called = false;
+        shutdown.run_once(None, |_, counts| {
+            called = counts.len() == 1;
+            assert!(shutdown.counts.try_lock().is_some(), "the counts");
+            assert!(shutdown.progress.try_lock().is_some(), "the progress");
+        });
+        assert!(called);
     }
 
     #[test]
