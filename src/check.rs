@@ -54,9 +54,9 @@ pub fn tcp(port: u16) -> impl FnMut() -> bool + Send + 'static {
 /// Returns a check that says yes while a GET of a URL is answered with a status from 200 to 299.
 ///
 /// The URL is `http://host:port/path?query`, with port 80 unless it names one. It is asked over a new connection each
-/// time; redirects are not followed, and nothing but the status is read. It takes at most 2 s for each address of the
-/// host, and says no from then on. Resolving the name of the host takes as long as the system takes: prefer `localhost`
-/// or an IP.
+/// time; redirects are not followed, and nothing but the status is read. It takes at most 2 s for all of it, and says
+/// no from then on; an address of the host that does not answer has its share of them. Resolving the name of the host
+/// takes as long as the system takes: prefer `localhost` or an IP.
 ///
 /// A URL of another form, such as one of `https`, is warned of once, and the check always says no.
 ///
@@ -118,43 +118,83 @@ impl Target {
 
     fn is_healthy(&self) -> bool {
         let addresses = (self.host.as_str(), self.port).to_socket_addrs();
-        let Ok(mut addresses) = addresses else {
+        let Ok(addresses) = addresses else {
             return false;
         };
-        // The first that accepts is the server: another address would be another one.
-        let accepts = |address| TcpStream::connect_timeout(&address, WITHIN).ok();
-        let stream = addresses.find_map(accepts);
+        let deadline = Instant::now() + WITHIN;
+        let addresses: Vec<_> = addresses.collect();
+        let stream = connect(&addresses, deadline, TcpStream::connect_timeout);
         stream.is_some_and(|stream| self.get(stream).is_ok_and(is_success))
     }
 
     /// Returns the first line of the answer.
-    fn get(&self, mut stream: TcpStream) -> io::Result<Vec<u8>> {
-        let deadline = Instant::now() + WITHIN;
+    fn get(&self, mut stream: Timed) -> io::Result<Vec<u8>> {
         let Target {
             authority, path, ..
         } = self;
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: party\r\nAccept: */*\r\nConnection: close\r\n\r\n"
         );
-        stream.set_write_timeout(Some(WITHIN))?;
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         let mut buffer = [0; LONGEST_STATUS];
         while !answer.contains(&b'\n') && answer.len() < LONGEST_STATUS {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // No timeout at all is what zero would mean.
-            stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
             match stream.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => answer.extend_from_slice(&buffer[..read]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
         }
         Ok(answer)
+    }
+}
+
+/// Connects to the first address that accepts, which is the server: another one would be another server. Each has its
+/// share of the time, so that one that does not answer leaves some to the others.
+fn connect(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    dial: impl Fn(&SocketAddr, Duration) -> io::Result<TcpStream>,
+) -> Option<Timed> {
+    let mut shares = (1..=addresses.len() as u32).rev();
+    addresses.iter().find_map(|address| {
+        let share = left(deadline).ok()? / shares.next()?;
+        let stream = dial(address, share).ok()?;
+        Some(Timed { stream, deadline })
+    })
+}
+
+/// A connection on which everything is over by a deadline.
+struct Timed {
+    stream: TcpStream,
+    deadline: Instant,
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// Returns the time until the deadline, and fails where there is none.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match left.is_zero() {
+        true => Err(io::ErrorKind::TimedOut.into()),
+        false => Ok(left),
     }
 }
 
@@ -238,6 +278,47 @@ mod tests {
         drop(listener);
         assert!(!accepts());
         assert!(!http(format!("http://127.0.0.1:{port}/"))());
+    }
+
+    /// Guards against a time of its own for each of connecting, writing and reading.
+    #[test]
+    fn the_time_for_an_answer_is_what_connecting_has_left() {
+        let (port, serving) = serve(b"HTTP/1.1 200 OK\r\n\r\n");
+        let target = Target::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        let address = [SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+        let (now, dial) = (Instant::now(), TcpStream::connect_timeout);
+        assert!(connect(&address, now, dial).is_none(), "there is no time");
+        let later = now + Duration::from_secs(60);
+        let mut stream = connect(&address, later, dial).unwrap();
+        assert_eq!(stream.deadline, later);
+        let answers = Timed {
+            stream: stream.stream.try_clone().unwrap(),
+            ..stream
+        };
+        stream.deadline = now;
+        let error = target.get(stream).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(target.get(answers).is_ok_and(is_success));
+        serving.join().unwrap();
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_leaves_time_to_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let [nobody, last] = [
+            SocketAddr::from(([192, 0, 2, 1], 9)),
+            listener.local_addr().unwrap(),
+        ];
+        let dial = |address: &SocketAddr, share: Duration| {
+            if *address == nobody {
+                assert!(share <= WITHIN / 2, "{share:?}");
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            TcpStream::connect_timeout(address, share)
+        };
+        let deadline = Instant::now() + WITHIN;
+        assert!(connect(&[nobody, last], deadline, dial).is_some());
+        assert!(connect(&[], deadline, dial).is_none());
     }
 
     #[test]
