@@ -42,14 +42,24 @@ fn edited_payload(
 /// Returns how an instance was switched by an edit of its node that changed nothing else: `None` where the edit changed
 /// more, less, or what is no instance.
 pub(crate) fn edited(before: &[u8], after: &[u8]) -> Option<bool> {
-    // Both as they are read, so that it does not matter how either is spelled.
-    let read = |data| ServiceInstance::from_json("", "", data).ok();
-    let (before, after) = (read(before)?, read(after)?);
-    let (old, new) = (switches(&before), switches(&after));
-    let differs = old != new && without_switches(&before) == without_switches(&after);
+    let (old, new) = switches_of_same(before, after)?;
     // Of two that said the same before, the one that was changed decides.
     let decides = |old: bool, new: bool| (old != new).then_some(new);
-    differs.then(|| decides(old.enabled, new.enabled).or_else(|| decides(old.up, new.up)))?
+    decides(old.enabled, new.enabled).or_else(|| decides(old.up, new.up))
+}
+
+/// Returns whether two nodes hold the same instance, switched the same way.
+pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    switches_of_same(one, other).is_some_and(|(one, other)| one == other)
+}
+
+/// Returns how the instances of two nodes are switched, `None` where they differ in anything else.
+fn switches_of_same(one: &[u8], other: &[u8]) -> Option<(Switches, Switches)> {
+    // Both as they are read, so that it does not matter how either is spelled.
+    let read = |data| ServiceInstance::from_json("", "", data).ok();
+    let (one, other) = (read(one)?, read(other)?);
+    let alike = without_switches(&one) == without_switches(&other);
+    alike.then(|| (switches(&one), switches(&other)))
 }
 
 /// The two ways, `true` for on.
@@ -198,6 +208,8 @@ mod tests {
         );
         let java = off.replace(r#"{"zone""#, r#"{ "@class":"java.util.HashMap","zone""#);
         assert_eq!(edited_text(&on, &java), Some(false));
+        assert!(is_same(off.as_bytes(), java.as_bytes()));
+        assert!(!is_same(on.as_bytes(), java.as_bytes()));
         let status = |status: &str| {
             on.replace(
                 r#""eu"}"#,

@@ -60,6 +60,11 @@ impl Observed {
     }
 }
 
+/// Returns whether a write of ours that had no answer made the node what it is.
+fn came_late((version, lost): &LostWrite, data: &[u8], found: Stat) -> bool {
+    *version == found.version && **lost == *data
+}
+
 impl Task {
     /// Returns whether the node is as desired, given the session that owns our nodes.
     pub(crate) fn is_met_by(&self, found: Option<&Observed>, owner: i64) -> bool {
@@ -87,12 +92,15 @@ impl Task {
     }
 
     /// Returns how somebody else has switched our node, if that is all the difference that the edit made.
+    ///
+    /// What we wrote ourselves is no edit, also where somebody has saved it once more: something else may be desired by
+    /// now, and it would be undone.
     pub(crate) fn edit(&self, (data, stat): &Node, owner: i64) -> Option<bool> {
         let written = self.written.as_ref()?;
-        // An earlier write of ours that came late is no edit.
-        let came_late = |(version, lost): &LostWrite| *version == stat.version && **lost == **data;
-        let is_ours = self.is_as_written(*stat) || self.lost.iter().any(came_late);
-        if is_ours || self.is_foreign(stat.owner, owner) {
+        let holds_ours = self.is_as_written(*stat)
+            || switch::is_same(&written.data, data)
+            || self.lost.iter().any(|lost| came_late(lost, data, *stat));
+        if holds_ours || self.is_foreign(stat.owner, owner) {
             return None;
         }
         let lost = self.lost.iter().map(|(_, lost)| lost);

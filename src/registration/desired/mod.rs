@@ -287,6 +287,14 @@ impl Desired {
         state.entries.get(path).map(Entry::is_switched_on)
     }
 
+    /// Returns the data of the node as it was last written.
+    #[cfg(test)]
+    pub(crate) fn written(&self, path: &str) -> Option<Vec<u8>> {
+        let state = self.state.lock();
+        let written = state.entries.get(path)?.written.as_ref()?;
+        Some(written.data.to_vec())
+    }
+
     /// Wants nothing any more: every wait ends, and nothing is written from now on.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();

@@ -8,6 +8,7 @@
 mod world;
 
 use super::Reconciler;
+use crate::config::WhenSick;
 use crate::inbox::Inbox;
 use crate::zk::Mode;
 use crate::zk::generation::Generation;
@@ -281,6 +282,25 @@ fn a_node_of_ours_that_nobody_wants_goes_with_the_next_connection() {
     run.take(&Op::Reconnect);
     run.settle();
     run.check().unwrap();
+}
+
+/// Guards against an earlier write of ours that passed for an edit, once somebody had saved it.
+#[test]
+fn a_node_that_is_saved_before_a_switch_is_written_is_switched() {
+    for switches in [
+        [Act::SetEnabled(0, false), Act::SetEnabled(0, true)],
+        [Act::Sick(0, Some(WhenSick::SwitchOff)), Act::Sick(0, None)],
+    ] {
+        let mut run = Run::new();
+        run.take(&Op::Act(Act::Register(0, 0)));
+        run.step(true, &[]);
+        for (at, switch) in switches.into_iter().enumerate() {
+            run.take(&Op::Act(switch));
+            run.take(&Op::Act(Act::Save(0, at == 0)));
+            run.take(&Op::Rest);
+            run.check().unwrap();
+        }
+    }
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 use crate::config::WhenSick;
 use crate::inbox::Inbox;
-use crate::model::{Service, ServiceInstance};
+use crate::model::{Service, ServiceInstance, switch};
 use crate::registration::desired::{Desired, Outcome, Revision};
 use crate::registration::entry::Content;
 use crate::zk::Mode;
@@ -30,6 +30,8 @@ pub(super) enum Act {
     SetEnabled(u8, bool),
     /// Somebody switches the node, spelled as we do or in another way.
     Edit(u8, bool, bool),
+    /// Somebody saves the node and switches nothing, spelled as it was or in another way.
+    Save(u8, bool),
     Sick(u8, Option<WhenSick>),
 }
 
@@ -61,6 +63,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         2 => (id(), any::<bool>()).prop_map(|(id, on)| Act::SetEnabled(id, on)),
         3 => (id(), any::<bool>(), any::<bool>())
             .prop_map(|(id, on, as_ours)| Act::Edit(id, on, as_ours)),
+        2 => (id(), any::<bool>()).prop_map(|(id, as_it_was)| Act::Save(id, as_it_was)),
         1 => (id(), prop::option::of(sick())).prop_map(|(id, sick)| Act::Sick(id, sick)),
     ]
 }
@@ -235,6 +238,7 @@ impl World {
                     .for_each(|model| model.switch(on));
             }
             Act::Edit(id, on, as_ours) => self.edit(id, on, as_ours),
+            Act::Save(id, as_it_was) => self.save(id, as_it_was),
             Act::Sick(id, sick) => {
                 if let Some(registered) = self.calls.lock().registered.get_mut(&id) {
                     registered.sick = sick;
@@ -260,28 +264,45 @@ impl World {
         }
     }
 
+    /// Returns the instance in the node of ours, and its owner.
+    fn node(&self, id: u8) -> Option<(ServiceInstance, i64)> {
+        let nodes = self.registry.dump();
+        let (_, data, owner) = nodes.into_iter().find(|(at, ..)| *at == path(id))?;
+        let is_ours = owner != 0 && owner != self.other.lock().id();
+        let instance = ServiceInstance::from_json("foo", "", &data).ok()?;
+        is_ours.then_some((instance, owner))
+    }
+
+    /// Writes the node, spelled as we do or in another way.
+    fn write(&self, id: u8, instance: &ServiceInstance, as_ours: bool) {
+        let mut data = instance.to_json();
+        if !as_ours {
+            data.push(b' ');
+        }
+        let other = self.other.lock().clone();
+        other.set(&path(id), &data, -1).unwrap();
+    }
+
+    fn save(&self, id: u8, as_it_was: bool) {
+        if let Some((instance, _)) = self.node(id) {
+            self.write(id, &instance, as_it_was);
+        }
+    }
+
     /// Switches the node of ours, if there is one that is switched otherwise.
     fn edit(&self, id: u8, on: bool, as_ours: bool) {
-        let nodes = self.registry.dump();
-        let other = self.other.lock().clone();
-        let node = nodes.into_iter().find(|(at, ..)| *at == path(id));
-        let Some((_, data, owner)) = node.filter(|(.., owner)| *owner != other.id()) else {
+        let node = self.node(id);
+        let Some((instance, owner)) = node.filter(|(instance, _)| instance.is_on() != on) else {
             return;
         };
-        let Ok(instance) = ServiceInstance::from_json("foo", "", &data) else {
-            return;
-        };
-        if instance.is_on() == on || owner == 0 {
-            return;
-        }
-        let mut edited = instance.switched(on).to_json();
-        if !as_ours {
-            edited.push(b' ');
-        }
-        other.set(&path(id), &edited, -1).unwrap();
+        let edited = instance.switched(on);
+        self.write(id, &edited, as_ours);
+        // Back to what we wrote last, it is nothing that would be seen.
+        let written = self.desired.written(&path(id)).unwrap_or_default();
+        let is_seen = !switch::is_same(&written, &edited.to_json());
         let mut calls = self.calls.lock();
         let lasts = owner == *self.session.lock();
-        let is_sure = lasts && !calls.in_doubt && !calls.waiting.contains_key(&id);
+        let is_sure = is_seen && lasts && !calls.in_doubt && !calls.waiting.contains_key(&id);
         calls.models(id).for_each(|model| model.edit(on, is_sure));
     }
 
