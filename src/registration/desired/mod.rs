@@ -62,42 +62,45 @@ impl Desired {
         Ok(Some(revisions))
     }
 
-    /// Returns the instance that is registered at a path and relied upon, and the revision with which it was.
-    pub(crate) fn registered(&self, path: &str) -> Option<(u64, Arc<ServiceInstance>)> {
-        let state = self.state.lock();
-        let entry = state.entries.get(path)?;
-        Some((entry.since, entry.registered()?))
+    /// Returns the instance that is registered at a path and relied upon.
+    #[cfg(all(test, interleave))]
+    pub(crate) fn registered(&self, path: &str) -> Option<Arc<ServiceInstance>> {
+        self.state.lock().entries.get(path)?.registered()
     }
 
-    /// Has another content take the place of the one that was registered with the revision `since`, and returns the
-    /// revision to wait with, `None` where that registration is no more. Updates of one path follow one another: an
-    /// earlier one is waited for until `deadline`.
+    /// Has another content take the place of what is registered at a path and relied upon, and returns the revision to
+    /// wait with, `None` where nothing is. Updates of one path follow one another: an earlier one is waited for until
+    /// `deadline`, and the content is made in the place of what has come of that.
     pub(crate) fn update(
         &self,
-        (path, since): &Revision,
-        content: Content,
+        path: &str,
+        content: impl FnOnce(&ServiceInstance) -> Result<Content>,
         deadline: Instant,
-    ) -> std::result::Result<Option<Revision>, Outcome> {
+    ) -> std::result::Result<Option<Result<Revision>>, Outcome> {
         let mut state = self.state.lock();
-        loop {
+        let registered = loop {
             let entry = state.entries.get(path);
-            let Some(entry) = entry.filter(|entry| entry.since == *since) else {
+            let Some(registered) = entry.and_then(Entry::registered) else {
                 return Ok(None);
             };
-            if entry.previous.is_none() {
-                break;
+            if entry.is_some_and(|entry| entry.previous.is_none()) {
+                break registered;
             }
             if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return Err(Outcome::TimedOut(None));
             }
-        }
+        };
+        let content = match content(&registered) {
+            Ok(content) => content,
+            Err(error) => return Ok(Some(Err(error))),
+        };
         let revision = state.next_revision();
         if let Some(entry) = state.entries.get_mut(path) {
             entry.update(revision, content);
         }
         drop(state);
         self.changed.notify_all();
-        Ok(Some((path.clone(), revision)))
+        Ok(Some(Ok((path.to_owned(), revision))))
     }
 
     /// Switches the matching registrations on or off, and returns the revisions to wait with.

@@ -65,13 +65,16 @@ fn register(desired: &Side, data: u8, permitted: &dyn Fn(u64) -> bool) -> bool {
 
 /// Updates what is registered, if it still is, and waits for it.
 fn update(desired: &Side, data: u8) {
-    let Some((since, registered)) = desired.registered(PATH) else {
-        return;
-    };
-    let service = Service::new("foo", 1).payload(serde_json::json!(data));
-    let content = Content::from(service.in_place_of(&registered).unwrap());
-    if let Ok(Some(revision)) = desired.update(&(PATH.into(), since), content, far()) {
-        let _ = desired.wait(std::slice::from_ref(&revision), far());
+    update_to(
+        desired,
+        Service::new("foo", 1).payload(serde_json::json!(data)),
+    );
+}
+
+fn update_to(desired: &Side, service: Service) {
+    let content = |registered: &_| service.in_place_of(registered).map(Content::from);
+    if let Ok(Some(revision)) = desired.update(PATH, content, far()) {
+        let _ = desired.wait(&[revision.unwrap()], far());
     }
 }
 
@@ -234,6 +237,25 @@ fn updates_and_switches_at_once_are_all_there_in_the_end() {
             let data = String::from_utf8(node.unwrap()).unwrap();
             let updated = data.contains("\"payload\":2") || data.contains("\"payload\":3");
             assert!(updated && data.contains("\"enabled\":false"), "{data}");
+        },
+    );
+}
+
+#[test]
+fn an_update_keeps_the_address_of_another_at_the_same_time() {
+    in_many_orders(
+        |desired| {
+            assert!(register(&desired, 1, &|_| true));
+            let moved = desired.clone();
+            let address = Service::new("foo", 1).address("10.0.0.9");
+            vec![
+                thread::spawn(move || update_to(&moved, address)),
+                thread::spawn(move || update(&desired, 2)),
+            ]
+        },
+        |node| {
+            let data = String::from_utf8(node.unwrap()).unwrap();
+            assert!(data.contains("10.0.0.9"), "{data}");
         },
     );
 }

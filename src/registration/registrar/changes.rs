@@ -32,15 +32,10 @@ impl Registrar {
             return Err(Error::invalid_service("id", None::<&str>, expected));
         };
         let path = self.path_of(service.name(), id);
-        let Some((since, registered)) = self.desired.registered(&path) else {
-            return Err(self.not_registered(service.name(), id));
-        };
-        let content = Content::from(service.in_place_of(&registered)?);
-        let revision = self
-            .desired
-            .update(&(path.clone(), since), content, deadline);
-        let revision = revision.map_err(|outcome| self.explain(UPDATE, &path, outcome))?;
-        revision.ok_or_else(|| self.not_registered(service.name(), id))
+        let content = |registered: &_| service.in_place_of(registered).map(Content::from);
+        let begun = self.desired.update(&path, content, deadline);
+        let begun = begun.map_err(|outcome| self.explain(UPDATE, &path, outcome))?;
+        begun.unwrap_or_else(|| Err(self.not_registered(service.name(), id)))
     }
 
     fn not_registered(&self, name: &str, id: &str) -> Error {

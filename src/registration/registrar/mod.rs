@@ -674,6 +674,21 @@ mod tests {
     }
 
     #[test]
+    fn updates_at_the_same_time_keep_an_address_that_one_of_them_names() {
+        let (registry, registrar) = connected("update-addresses");
+        register(&registrar, &service()).unwrap();
+        registry.delay(Duration::from_millis(1));
+        for n in 0..50 {
+            let address = format!("10.0.1.{n}");
+            thread::scope(|scope| {
+                scope.spawn(|| registrar.update(&service().address(&*address)).unwrap());
+                scope.spawn(|| registrar.update(&service()).unwrap());
+            });
+            assert!(holds(&registry, &address), "{:?}", node(&registry));
+        }
+    }
+
+    #[test]
     fn only_what_is_registered_here_can_be_updated() {
         let (registry, registrar) = connected("update-other");
         let kind = |service: &Service| registrar.update(service).unwrap_err().kind();

@@ -249,18 +249,17 @@ impl World {
     }
 
     fn update(&self, id: u8, data: u8) {
-        let Some((since, registered)) = self.desired.registered(&path(id)) else {
-            return;
+        let mut updated = None;
+        let content = |registered: &_| {
+            let content = service(data).in_place_of(registered).map(Content::from)?;
+            updated = Some(content.instance.clone());
+            Ok(content)
         };
-        let content = Content::from(service(data).in_place_of(&registered).unwrap());
-        let instance = content.instance.clone();
-        let begun = self
-            .desired
-            .update(&(path(id), since), content, Instant::now());
+        let begun = self.desired.update(&path(id), content, Instant::now());
         // Another update may be under way.
-        if let Ok(Some(revision)) = begun {
+        if let (Ok(Some(revision)), Some(instance)) = (begun, updated) {
             let mut calls = self.calls.lock();
-            calls.updating.insert(id, (revision, instance));
+            calls.updating.insert(id, (revision.unwrap(), instance));
         }
     }
 
