@@ -9,7 +9,6 @@ use crate::side::Side;
 use crate::sync::{Condvar, Mutex};
 use crate::zk::Failure;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 mod work;
@@ -62,10 +61,12 @@ impl Desired {
         Ok(Some(revisions))
     }
 
-    /// Returns the instance that is registered at a path and relied upon.
+    /// Returns whether something is registered at a path and relied upon.
     #[cfg(all(test, interleave))]
-    pub(crate) fn registered(&self, path: &str) -> Option<Arc<ServiceInstance>> {
-        self.state.lock().entries.get(path)?.registered()
+    pub(crate) fn is_relied_upon(&self, path: &str) -> bool {
+        let state = self.state.lock();
+        let entry = state.entries.get(path);
+        entry.is_some_and(|entry| entry.registered().is_some())
     }
 
     /// Has another content take the place of what is registered at a path and relied upon, and returns the revision to

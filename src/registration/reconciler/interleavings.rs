@@ -211,7 +211,7 @@ fn what_is_cancelled_before_it_is_placed_leaves_what_was_there_before() {
         |desired| {
             assert!(register(&desired, 1, &|_| true));
             register_and_cancel(&desired, 2, |desired, placed| {
-                assert!(placed || desired.registered(PATH).is_some());
+                assert!(placed || desired.is_relied_upon(PATH));
             })
         },
         |node| {
