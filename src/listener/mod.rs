@@ -121,8 +121,9 @@ impl Listeners {
 /// A listener of the program, which is called until this is dropped.
 ///
 /// Returned by [`discovery::on_change`](crate::discovery::on_change) and its like. Each has a thread of its own, named
-/// `party-listen`, on which it is called with no lock held. Dropping it waits for a call that is under way, unless it is
-/// dropped in there, and nothing is called after that.
+/// `party-listen`, on which it is called with no lock held. Nothing is called after its drop has returned. So dropping it
+/// waits for a call that is under way, however long that takes: do not drop it while holding a lock that the listener
+/// takes. The listener itself may drop it, which waits for nothing; that call is then the last.
 ///
 /// A listener that panics is called again with the next change; see [`panics`](Subscription::panics).
 #[must_use = "a listener is called until its subscription is dropped"]

@@ -96,6 +96,29 @@ fn nothing_is_called_once_a_subscription_is_dropped() {
 }
 
 #[test]
+fn dropping_a_subscription_waits_for_the_call_that_is_under_way() {
+    let number = Number::default();
+    let (told, states) = mpsc::channel();
+    let (dropped, drop_returned) = mpsc::channel();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let calls = ended.clone();
+    let subscription = number.listen(move |state| {
+        told.send(state).unwrap();
+        // Where the drop does not wait, it has returned by now.
+        let returned = drop_returned.recv_timeout(Duration::from_millis(300));
+        assert!(returned.is_err(), "it has not waited");
+        calls.fetch_add(1, Ordering::SeqCst);
+    });
+    assert_eq!(states.recv_timeout(SOON), Ok(0));
+    number.set(1);
+    drop(subscription);
+    let calls = ended.load(Ordering::SeqCst);
+    let _ = dropped.send(());
+    assert_eq!(calls, 1, "the call has ended, and another has not begun");
+    assert!(states.recv_timeout(SOON).is_err(), "its thread has ended");
+}
+
+#[test]
 fn a_listener_may_drop_its_own_subscription() {
     let number = Number::default();
     let (give, own) = mpsc::channel::<Subscription>();
