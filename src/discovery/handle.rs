@@ -23,8 +23,8 @@ use std::sync::Arc;
 ///
 /// The functions of [`discovery`](crate::discovery) work on one such handle that the whole process shares. A program
 /// that looks services up in several environments, or a test that is not to share anything with others, makes its own.
-/// A clone is the same connection and costs next to nothing. When the last clone is dropped, and the last
-/// provider and subscription made by it, the session ends.
+/// A clone is the same connection and costs next to nothing. When the last clone is dropped, and the last provider,
+/// subscription and [`Call`] made by it, the session ends.
 ///
 /// [`disconnect_on_drop`](crate::disconnect_on_drop) knows nothing of these handles: drop or
 /// [`disconnect`](Discovery::disconnect) them.
@@ -337,6 +337,8 @@ mod tests {
     use super::*;
     use crate::discovery::testing::{put, writer};
     use crate::error::ErrorKind;
+    use crate::sync::until;
+    use crate::zk::memory::registry;
 
     #[test]
     fn an_override_is_that_of_one_handle_and_its_clones() {
@@ -366,6 +368,31 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::NotConnected);
         }
         assert_eq!(discovery.state(), ConnectionState::Unconnected);
+    }
+
+    #[test]
+    fn a_call_keeps_the_session_of_a_handle_that_was_dropped_but_not_of_one_that_was_disconnected()
+    {
+        let name = "handle-call";
+        let writer = writer(name);
+        put(&writer, "1", 1);
+        let begun = || {
+            let discovery = Discovery::connect(Config::in_memory(name)).unwrap();
+            let call = discovery.begin("foo").unwrap();
+            (discovery, call)
+        };
+        let is_one_more = || registry(name).sessions() == 2;
+        let (discovery, call) = begun();
+        drop(discovery);
+        assert!(is_one_more());
+        call.succeeded();
+        until("the session ends with the call", || !is_one_more());
+
+        let (discovery, call) = begun();
+        discovery.disconnect().unwrap();
+        assert!(!is_one_more());
+        let error = call.another(Outcome::Failed).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
     }
 
     #[test]

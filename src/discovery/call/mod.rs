@@ -19,6 +19,10 @@ use std::time::Instant;
 /// [`succeeded`](Call::succeeded) or [`failed`](Call::failed) when it is over, or ask for
 /// [`another`](Call::another) instance. One that is dropped unsaid counts as succeeded, and in a panic as failed.
 ///
+/// A call that is not over keeps the connection it was begun on, with its session and threads, also once the last clone
+/// of the handle is dropped. Disconnecting, or connecting anew, ends the session all the same; the call can still be told
+/// how it went.
+///
 /// # Examples
 /// ```
 /// use party::{Config, Outcome, Service, discovery, registration};
