@@ -222,6 +222,8 @@ mod tests {
         for strategy in Strategy::ALL {
             assert_eq!(strategy.to_string().parse::<Strategy>().unwrap(), strategy);
         }
+        let names = Strategy::ALL.map(|strategy| strategy.to_string());
+        assert_eq!(names, ["random", "round_robin", "sticky", "least_loaded"]);
         let folded: Strategy = " Least-Loaded".parse().unwrap();
         assert_eq!(folded, Strategy::LeastLoaded);
         assert!("RoundRobin".parse::<Strategy>().is_err());

@@ -140,12 +140,22 @@ mod tests {
         let ejection = Ejection::default();
         let error = |config, variables: &[_]| resolve(config, variables).unwrap_err().to_string();
         for (config, expected) in [
-            (Config::new().attempts_per_call(0), "attempts_per_call is 0"),
-            (Config::new().subset(0), "subset is 0"),
+            (
+                Config::new().attempts_per_call(0),
+                "attempts_per_call is 0, expected a number from 1 on",
+            ),
+            (
+                Config::new().subset(0),
+                "subset is 0, expected a number from 1 on",
+            ),
             (Config::new().zone(" "), "zone is "),
             (
                 Config::new().ejection(ejection.max_share(1.1)),
-                "max_share is 1.1",
+                "max_share is 1.1, expected a number from 0 to 1",
+            ),
+            (
+                Config::new().ejection(ejection.max_share(-0.1)),
+                "max_share is -0.1",
             ),
             (
                 Config::new().ejection(ejection.max_share(f64::NAN)),
@@ -153,11 +163,26 @@ mod tests {
             ),
             (
                 Config::new().ejection(ejection.longest(Duration::ZERO)),
-                "longest is 0ns",
+                "longest is 0ns, expected from 1s to 3600s",
+            ),
+            (
+                Config::new().ejection(ejection.longest(Duration::from_millis(999))),
+                "longest is 999ms",
+            ),
+            (
+                Config::new().ejection(ejection.longest(Duration::from_millis(3_600_001))),
+                "longest is 3600.001s",
             ),
         ] {
             let error = error(config, &[]);
             assert!(error.starts_with(expected), "{error}");
+        }
+        for ejection in [
+            ejection.max_share(0.0).longest(Duration::from_secs(1)),
+            ejection.max_share(1.0).longest(Duration::from_secs(3600)),
+        ] {
+            let found = resolve(Config::new().ejection(ejection), &[]).unwrap();
+            assert_eq!(found.ejection, ejection, "the bounds are within");
         }
         for (variable, expected) in [
             ("PARTY_EJECTION", "expected on or off"),

@@ -82,6 +82,7 @@ mod tests {
             ("DOWN", false),
             ("UP", true),
             ("", true),
+            ("  ", true),
         ] {
             let within = json!({ "metadata": { "instance_status": status } });
             assert_eq!(instance(within).can_be_picked(), up, "{status}");

@@ -602,6 +602,8 @@ mod tests {
             payload_of(&service),
             json!({ "x": 1, "metadata": { "a": "b", "c": 2 } })
         );
+        let none = service.payload(json!({ "metadata": null }));
+        assert_eq!(payload_of(&none), json!({ "metadata": { "a": "b" } }));
     }
 
     #[test]
@@ -609,6 +611,9 @@ mod tests {
         let service = Service::new("foo", 80).zone("eu").for_spring();
         let expected = json!({ "@class": "org.springframework.cloud.zookeeper.discovery.ZookeeperInstance", "id": "i-1", "name": "foo", "metadata": { "zone": "eu" } });
         assert_eq!(payload_of(&service), expected);
+        let empty = payload_of(&Service::new("foo", 80).for_spring());
+        assert_eq!(empty["@class"], expected["@class"]);
+        assert_eq!(empty["metadata"], json!({}), "its readers need the class");
         assert!(
             refusal(&service.payload(json!({ "a": 1 })))
                 .contains("payload is a map, expected none")
