@@ -139,6 +139,18 @@ mod tests {
     }
 
     #[test]
+    fn an_outcome_is_displayed_in_words() {
+        let all = [
+            Outcome::Succeeded,
+            Outcome::Refused,
+            Outcome::TimedOut,
+            Outcome::Failed,
+        ];
+        let words = all.map(|outcome| outcome.to_string());
+        assert_eq!(words, ["succeeded", "refused", "timed out", "failed"]);
+    }
+
+    #[test]
     fn a_question_mark_makes_an_attempt_final() {
         let attempt = || -> Result<(), Attempt<io::Error>> {
             Err(io::Error::other("no"))?;

@@ -260,6 +260,55 @@ mod tests {
     }
 
     #[test]
+    fn a_subset_is_one_of_the_zone() {
+        let zone = |id: u32| if id.is_multiple_of(5) { "eu" } else { "us" };
+        let all: Vec<_> = (0..20)
+            .map(|id| instance(&id.to_string(), zone(id), 1))
+            .collect();
+        let selected = |subset: usize| {
+            let selection = Selection {
+                zone: Some("eu".into()),
+                subset: Some(subset),
+                ..selection(Strategy::Random)
+            };
+            selection.select(&all, all.clone(), None)
+        };
+        assert_eq!(ids(&selected(4)), ["0", "5", "10", "15"]);
+        let pair = selected(2);
+        assert_eq!(pair.instances.len(), 2);
+        assert!(pair.instances.iter().all(|one| one.zone() == Some("eu")));
+    }
+
+    #[test]
+    fn a_round_goes_on_when_instances_are_selected_anew() {
+        let selection = selection(Strategy::RoundRobin);
+        let all: Vec<_> = (0..99).map(|id| instance(&id.to_string(), "", 1)).collect();
+        let before = selection.select(&all, all.clone(), None);
+        let last: usize = before.pick().unwrap().id().parse().unwrap();
+        let after = selection.select(&all, all.clone(), Some(&before));
+        assert_eq!(after.pick().unwrap().id(), ((last + 1) % 99).to_string());
+    }
+
+    #[test]
+    fn programs_differ_in_whom_they_stay_with() {
+        let all: Vec<_> = (0..99).map(|id| instance(&id.to_string(), "", 1)).collect();
+        let first = || {
+            let picks = selection(Strategy::Sticky).select(&all, all.clone(), None);
+            picks.pick().unwrap().id().to_owned()
+        };
+        let different: std::collections::HashSet<_> = (0..20).map(|_| first()).collect();
+        assert!(different.len() > 1);
+    }
+
+    #[test]
+    fn a_random_pick_goes_by_weight() {
+        let all = [instance("1", "", 1), instance("2", "", 9)];
+        let picks = selection(Strategy::Random).select(&all, all.to_vec(), None);
+        let rare = (0..10_000).filter(|_| picks.pick().unwrap().id() == "1");
+        assert!((800..1200).contains(&rare.count()), "about 1,000");
+    }
+
+    #[test]
     fn a_sticky_pick_stays_while_it_can_be_picked_and_then_goes_on_to_another() {
         let selection = selection(Strategy::Sticky);
         let all: Vec<_> = (0..9).map(|id| instance(&id.to_string(), "", 1)).collect();

@@ -172,6 +172,24 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_goes_round_without_regard_to_others() {
+        let cycle = Cycle::new(&[1; 1000], None);
+        let before = cycle.next();
+        std::thread::scope(|scope| {
+            (0..20).for_each(|_| drop(scope.spawn(|| cycle.next()).join()));
+        });
+        let passed = (cycle.next() + 1000 - before) % 1000;
+        assert!(passed < 20, "one in sixteen shares the position");
+    }
+
+    #[test]
+    fn programs_differ_in_where_they_begin() {
+        let first = || Cycle::new(&[1; 1000], None).next();
+        let all: std::collections::HashSet<usize> = (0..20).map(|_| first()).collect();
+        assert!(all.len() > 1);
+    }
+
+    #[test]
     fn a_round_goes_on_where_the_one_before_was() {
         let before = Cycle::new(&[1; 4], None);
         let last = before.next();

@@ -223,7 +223,15 @@ mod tests {
         called(&load, second / 1000, false, start + second);
         assert!((0.85..0.95).contains(&load.cost()), "{}", load.cost());
         called(&load, second / 1000, false, start + 60 * second);
-        assert!(load.cost() < 0.01, "{}", load.cost());
+        assert!((0.003..0.004).contains(&load.cost()), "{}", load.cost());
+    }
+
+    #[test]
+    fn a_cost_goes_down_by_the_time_that_has_passed_and_not_by_how_often_it_is_looked_at() {
+        let (load, start) = (Load::new(), Instant::now());
+        called(&load, Duration::from_secs(1), false, start);
+        (1..=100).for_each(|tenth| load.update(start + tenth * DECAY / 100));
+        assert!((0.36..0.38).contains(&load.cost()), "{}", load.cost());
     }
 
     #[test]
