@@ -392,6 +392,45 @@ mod tests {
         discovery.disconnect().unwrap();
         assert!(!is_one_more());
         let error = call.another(Outcome::Failed).unwrap_err();
+    }
+
+    #[test]
+    fn a_call_by_name_is_made_elsewhere_as_often_as_the_configuration_says() {
+        let config = Config::in_memory("handle-calls").attempts_per_call(2);
+        let discovery = Discovery::connect(config).unwrap();
+        let writer = writer("handle-calls");
+        (1..=3).for_each(|id| put(&writer, &id.to_string(), id));
+        assert!(discovery.url("foo", &[]).is_ok());
+        let mut urls = Vec::new();
+        let called = discovery.call("foo", &[], |url| -> std::result::Result<(), _> {
+            urls.push(url.to_owned());
+            Err(Attempt::Elsewhere(urls.len()))
+        });
+        assert!(matches!(called, Err(CallError::Call(2))));
+        assert_ne!(urls[0], urls[1]);
+        let mut times = 0;
+        let called = discovery.call_instance("foo", |_| -> std::result::Result<(), _> {
+            times += 1;
+            Err(Attempt::Elsewhere(times))
+        });
+        assert!(matches!(called, Err(CallError::Call(2))));
+    }
+
+    #[test]
+    fn an_override_is_called_as_often_while_unconnected() {
+        let discovery = Discovery::unconnected();
+        discovery.set_override("foo", "http://there").unwrap();
+        let mut urls = Vec::new();
+        let called = discovery.call("foo", &[], |url| -> std::result::Result<(), _> {
+            urls.push(url.to_owned());
+            Err(Attempt::Elsewhere(()))
+        });
+        assert!(matches!(called, Err(CallError::Call(()))));
+        assert_eq!(urls, ["http://there"; 3]);
+        assert!(discovery.report("foo", "http://there/x", Outcome::Refused));
+        assert!(!discovery.report("foo", "http://elsewhere", Outcome::Refused));
+        assert!(!discovery.report("other", "http://there", Outcome::Refused));
+        let error = discovery.begin("other").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotConnected);
     }
 

@@ -367,6 +367,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::discovery::testing::{put, writer};
+    use crate::error::ErrorKind;
     use crate::side::Side;
     use crate::zk::memory::{Session, registry};
 
@@ -394,6 +395,43 @@ mod tests {
         assert_eq!(other.instances().unwrap().len(), 0);
         registry("stays-followed").outage(true);
         assert!(directory.instance("foo").is_ok());
+    }
+
+    #[test]
+    fn a_service_is_followed_until_the_last_provider_goes() {
+        let (directory, writer) = connected("until-the-last");
+        put(&writer, "1", 1);
+        let is_followed = || {
+            let state = directory.subscriptions().state.lock();
+            state.services.contains_key("foo")
+        };
+        let one = provider(&directory, "foo").unwrap();
+        let clone = one.clone();
+        let other = provider(&directory, "foo").unwrap();
+        drop((one, other));
+        assert!(is_followed() && clone.instance().unwrap().is_some());
+        drop(clone);
+        assert!(!is_followed());
+        let error = provider(&directory, "a/b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidService);
+    }
+
+    #[test]
+    fn a_service_that_was_called_by_name_stays_followed_when_its_last_provider_goes() {
+        let (directory, writer) = connected("called-by-name");
+        put(&writer, "1", 1);
+        let held = provider(&directory, "foo").unwrap();
+        let overrides = Arc::new(Overrides::from_environment());
+        let begin = || {
+            let (directory, overrides) = (directory.clone(), overrides.clone());
+            Call::begin(Source::by_name(directory, overrides, "foo".into()))
+        };
+        begin().unwrap().succeeded();
+        drop(held);
+        let other = provider(&directory, "other").unwrap();
+        assert_eq!(other.instances().unwrap().len(), 0);
+        registry("called-by-name").outage(true);
+        begin().unwrap().succeeded();
     }
 
     #[test]

@@ -21,6 +21,10 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+mod measured;
+mod reported;
+mod ways;
+
 const SOON: Duration = Duration::from_secs(20);
 
 /// Returns a port on which nobody listens, below those that the system gives out by itself.
@@ -88,8 +92,14 @@ impl World {
     }
 
     fn put(&self, port: u16) -> String {
+        self.put_with(port, "")
+    }
+
+    /// Registers an instance with more fields than address and port.
+    fn put_with(&self, port: u16, more: &str) -> String {
         let id = format!("at-{port}");
-        self.put_as(&id, port);
+        let data = format!(r#"{{"address":"127.0.0.1","port":{port}{more}}}"#);
+        self.put_data(&id, &data);
         id
     }
 
@@ -160,6 +170,17 @@ fn out(provider: &ServiceProvider) -> Vec<String> {
         .iter()
         .map(|one| one.instance().id().to_owned())
         .collect()
+}
+
+/// Registers an instance that listens, and to which only a URL with the parameter `a` can be built.
+fn needing_a_parameter(world: &mut World) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    world.listeners.push(listener);
+    let spec =
+        r#","uriSpec":{"parts":[{"value":"/","variable":false},{"value":"a","variable":true}]}"#;
+    world.put_with(port, spec)
 }
 
 /// Has an instance fail until it is out.
@@ -292,8 +313,12 @@ fn what_is_final_is_not_repeated() {
     });
     assert!(matches!(called, Err(CallError::Call(error)) if error.to_string() == "no"));
     assert_eq!(times, 1);
+    let id = provider.begin().unwrap().id().to_owned();
     for _ in 0..100 {
-        let _: Called<()> = provider.call(&[], |_| Err(Attempt::Final(io::Error::other("no"))));
+        let _: Called<()> = provider.call_instance(|instance| match instance.id() == id {
+            true => Err(Attempt::Final(io::Error::other("no"))),
+            false => Ok(()),
+        });
     }
     assert_eq!(
         out(&provider),
@@ -756,6 +781,8 @@ fn those_that_pass_a_filter_are_called_where_all_of_them_are_out() {
         .unwrap();
     fail_until_out(&all, &id);
     assert_eq!(provider.begin().unwrap().id(), id);
+    assert_eq!(provider.instance().unwrap().unwrap().id(), id);
+    assert!(provider.url(&[]).is_ok());
     assert_eq!(out(&all), [id]);
 }
 
@@ -815,28 +842,6 @@ fn reported_successes_do_not_keep_an_instance_in_that_fails_more_than_its_siblin
         assert!(fails_each(&provider, &id, 2), "{strategy:?}");
         assert_eq!(out(&provider), [id]);
     }
-}
-
-#[test]
-fn the_least_loaded_is_picked_by_calls_and_by_urls() {
-    let mut world = World::of("least-loaded", 2, 0);
-    let slow = world.start();
-    world.knowing(3);
-    let provider = world
-        .builder()
-        .strategy(Strategy::LeastLoaded)
-        .build()
-        .unwrap();
-    // What takes long is known from the first call on; here it takes as long as a failure counts.
-    for _ in 0..30 {
-        let call = provider.begin().unwrap();
-        match call.id() == slow {
-            true => call.failed(Outcome::Failed),
-            false => call.succeeded(),
-        }
-    }
-    assert!((0..200).all(|_| provider.instance().unwrap().unwrap().id() != slow));
-    assert!((0..200).all(|_| provider.begin().unwrap().id() != slow));
 }
 
 #[test]

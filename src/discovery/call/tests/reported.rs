@@ -1,0 +1,205 @@
+//! The reports of calls, and who is tried after a failure.
+
+use super::*;
+
+#[test]
+fn a_final_error_has_the_instance_looked_at() {
+    let world = World::of("looked-at", 4, 1);
+    let provider = world.knowing(5);
+    until("the dead one is out", || {
+        let _: Called<()> = provider.call(&[], |url| {
+            connect(url).map_err(|error| Attempt::Final(error.into_inner()))
+        });
+        world.accept();
+        provider.ejected().len() == 1
+    });
+    assert_eq!(provider.ejected()[0].reason(), Outcome::Refused);
+}
+
+#[test]
+fn the_last_failure_that_a_call_may_meet_counts_as_one() {
+    let mut world = World::new("last-failure", Config::new().attempts_per_call(1));
+    let ids = [(); 4].map(|()| world.start());
+    let provider = world.knowing(4);
+    until("it is out", || {
+        let _: Called<()> = provider.call_instance(|instance| match instance.id() == ids[0] {
+            true => Err(Attempt::Elsewhere(io::Error::other("no"))),
+            false => Ok(()),
+        });
+        out(&provider) == [ids[0].as_str()]
+    });
+}
+
+#[test]
+fn an_instance_that_is_reported_by_its_urls_to_fail_is_out() {
+    let world = World::of("by-url", 4, 0);
+    let provider = world.knowing(4);
+    let instance = provider.instance().unwrap().unwrap();
+    for _ in 0..9 {
+        assert!(provider.report(instance.base_url().unwrap(), Outcome::Failed));
+    }
+    assert_eq!(out(&provider), [instance.id()]);
+}
+
+#[test]
+fn a_call_to_which_no_url_can_be_built_says_nothing_against_its_instance() {
+    let mut world = World::of("unbuilt", 3, 0);
+    let needs = needing_a_parameter(&mut world);
+    let provider = world.knowing(4);
+    let unbuilt = || {
+        let called: Called<()> = provider.call(&[], |_| Ok(()));
+        called.is_err()
+    };
+    let failed = (0..200).filter(|_| unbuilt()).count();
+    assert!(failed > 9);
+    assert_eq!(out(&provider), [""; 0], "{needs} cannot help it");
+}
+
+#[test]
+fn an_instance_is_back_whose_trial_could_not_be_made() {
+    let ejection = Ejection::default().longest(Duration::from_secs(1));
+    let mut world = World::new("unbuilt-trial", Config::new().ejection(ejection));
+    (0..3).for_each(|_| drop(world.start()));
+    let needs = needing_a_parameter(&mut world);
+    let provider = world.knowing(4);
+    until("it was tried", || {
+        // It may be back without a trial, where this thread was held up for a second.
+        if out(&provider).is_empty() {
+            fail_until_out(&provider, &needs);
+        }
+        let called: Called<()> = provider.call(&[], |_| Ok(()));
+        called.is_err()
+    });
+    assert_eq!(out(&provider), [""; 0]);
+}
+
+#[test]
+fn a_call_that_a_panicking_thread_begins_and_drops_counts_as_succeeded() {
+    struct Calling<'a>(&'a ServiceProvider, String);
+    impl Drop for Calling<'_> {
+        fn drop(&mut self) {
+            for call in std::iter::repeat_with(|| self.0.begin().unwrap()).take(100) {
+                match call.id() == self.1 {
+                    true => drop(call),
+                    false => call.succeeded(),
+                }
+            }
+        }
+    }
+    let world = World::of("unwinding", 4, 0);
+    let provider = world.knowing(4);
+    let id = provider.begin().unwrap().id().to_owned();
+    let panicked = thread::scope(|scope| {
+        let calling = Calling(&provider, id);
+        let panicking = move || {
+            let _calling = calling;
+            panic!("this is meant to panic");
+        };
+        scope.spawn(panicking).join()
+    });
+    assert!(panicked.is_err());
+    assert_eq!(out(&provider), [""; 0]);
+}
+
+#[test]
+fn an_instance_that_was_updated_is_the_one_that_was_tried() {
+    let mut world = World::of("tried-and-updated", 0, 0);
+    let id = world.start();
+    let provider = world.knowing(1);
+    let call = provider.begin().unwrap();
+    let data = format!(
+        r#"{{"address":"127.0.0.1","port":{},"payload":1}}"#,
+        call.port().unwrap()
+    );
+    world.writer.set(&node(&id), data.as_bytes(), -1).unwrap();
+    until("the update is known", || {
+        provider.instance().unwrap().unwrap().payload().is_some()
+    });
+    let error = call.another(Outcome::Succeeded).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoInstance);
+    let call = provider.begin().unwrap();
+    world.writer.delete(&node(&id), -1).unwrap();
+    world
+        .writer
+        .create(&node(&id), data.as_bytes(), Mode::Ephemeral)
+        .unwrap();
+    until("the new registration is known", || {
+        let picked = provider.instance().unwrap();
+        picked.is_some_and(|picked| picked.created() != call.created())
+    });
+    assert_eq!(call.another(Outcome::Succeeded).unwrap().id(), id);
+}
+
+#[test]
+fn all_that_are_registered_at_an_address_are_reported_by_its_url() {
+    let world = World::of("same-address", 3, 1);
+    let provider = world.knowing(4);
+    let listed = provider.instances().unwrap();
+    let mut urls = listed.iter().map(|one| one.base_url().unwrap());
+    let dead = urls.find(|url| connect(url).is_err()).unwrap();
+    let port = dead.rsplit(':').next().unwrap();
+    let data = format!(r#"{{"address":"127.0.0.1","port":{port}}}"#);
+    world
+        .writer
+        .create(&node("again"), data.as_bytes(), Mode::Ephemeral)
+        .unwrap();
+    provider.wait_for(5, SOON).unwrap();
+    assert!(provider.report(dead, Outcome::Refused));
+    assert_eq!(out(&provider).len(), 2);
+}
+
+#[test]
+fn another_instance_is_any_of_those_left_and_those_that_are_out_come_last() {
+    let world = World::of("any-of-those-left", 4, 1);
+    world.knowing(5);
+    // One that is sticky has no other to draw.
+    let provider = world.builder().strategy(Strategy::Sticky).build().unwrap();
+    let all = provider.instances().unwrap();
+    let mut all = all.iter().map(|one| one.base_url().unwrap());
+    let dead = all.find(|url| connect(url).is_err()).unwrap();
+    assert!(provider.report(dead, Outcome::Refused));
+    let mut second = BTreeSet::new();
+    for _ in 0..50 {
+        let mut call = provider.begin().unwrap();
+        for nth in 1..4 {
+            call = call.another(Outcome::Succeeded).unwrap();
+            assert_ne!(call.base_url(), Some(dead));
+            if nth == 1 {
+                second.insert(call.id().to_owned());
+            }
+        }
+        let last = call.another(Outcome::Succeeded).unwrap();
+        assert_eq!(last.base_url(), Some(dead));
+    }
+    assert_eq!(second.len(), 3, "or one would have all calls of another");
+}
+
+#[test]
+fn a_call_to_an_override_has_the_url_as_it_was_given() {
+    let world = World::of("override-as-given", 0, 0);
+    world.overrides.set("foo", "HTTP://localhost/x").unwrap();
+    let provider = world.provider();
+    let called: Called<String> = provider.call(&[], |url| Ok(url.to_owned()));
+    assert_eq!(called.unwrap(), "HTTP://localhost/x");
+    assert_eq!(provider.url(&[]).unwrap(), "HTTP://localhost/x");
+    assert_eq!(provider.base_url("/y").unwrap(), "HTTP://localhost/y");
+}
+
+#[test]
+fn a_provider_says_why_it_can_build_no_url_and_begin_no_call() {
+    let world = World::of("says-why", 0, 0);
+    let provider = world.provider();
+    let kinds = |provider: &ServiceProvider| {
+        let errors = [
+            provider.url(&[]).unwrap_err(),
+            provider.base_url("/a").unwrap_err(),
+            provider.begin().unwrap_err(),
+        ];
+        errors.map(|error| error.kind())
+    };
+    assert_eq!(kinds(&provider), [ErrorKind::NoInstance; 3]);
+    let error = provider.base_url("/a b").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidParameter);
+    world.directory.disconnect(SOON).unwrap();
+    assert_eq!(kinds(&provider), [ErrorKind::NotConnected; 3]);
+}
