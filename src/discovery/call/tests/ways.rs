@@ -166,3 +166,29 @@ fn a_provider_has_what_the_configuration_says_where_it_says_nothing() {
     let is_round = (0..50).all(|_| ids(&random, 3).len() == 3);
     assert!(!is_round);
 }
+
+#[test]
+fn an_instance_that_comes_while_the_others_are_counted_is_not_missed() {
+    let world = World::of("counted", 1, 0);
+    let all = world.knowing(1);
+    let (writer, directory, asked) = (
+        world.writer.clone(),
+        world.directory.clone(),
+        AtomicU32::new(0),
+    );
+    let filter = move |_: &ServiceInstance| {
+        if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            let data = br#"{"address":"127.0.0.1","port":1}"#;
+            writer
+                .create(&node("second"), data, Mode::Ephemeral)
+                .unwrap();
+            until("it is known", || {
+                directory.view()["foo"].known.listed.len() == 2
+            });
+        }
+        true
+    };
+    let provider = world.builder().filter(filter).build().unwrap();
+    provider.wait_for(2, SOON).unwrap();
+    all.wait_for(2, Duration::ZERO).unwrap();
+}
