@@ -27,6 +27,8 @@ mod entry;
 mod examiner;
 mod gate;
 mod handle;
+#[cfg(test)]
+mod living;
 mod pending;
 mod progress;
 mod reconciler;

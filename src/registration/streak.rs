@@ -76,4 +76,15 @@ mod tests {
         let expected = [Some(Turn::Out(1)), None, Some(Turn::Back(1)), None];
         assert_eq!(turns(&mut streak, "--++"), expected);
     }
+
+    #[test]
+    fn the_verdicts_that_led_out_do_not_count_for_the_way_back() {
+        let mut streak = Streak::new(3, 2);
+        assert_eq!(
+            turns(&mut streak, "--+---").last(),
+            Some(&Some(Turn::Out(3)))
+        );
+        assert_eq!(turns(&mut streak, "++"), [None, Some(Turn::Back(2))]);
+        assert_eq!(turns(&mut streak, "---"), [None, None, Some(Turn::Out(3))]);
+    }
 }
