@@ -350,4 +350,73 @@ mod tests {
             assert!(!http(url)());
         }
     }
+
+    #[test]
+    fn a_server_on_ipv6_alone_accepts_as_well() {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Nobody else may have the same port of the other family.
+        if let Ok(_taken) = TcpListener::bind(("127.0.0.1", port)) {
+            drop(_taken);
+            assert!(tcp(port)());
+        }
+    }
+
+    #[test]
+    fn another_protocol_is_not_healthy() {
+        for answer in [&b"ICY 200 OK\r\n"[..], b"SSH-2.0 200 OK\r\n"] {
+            let (port, serving) = serve(answer);
+            assert!(!http(format!("http://127.0.0.1:{port}"))());
+            serving.join().unwrap();
+        }
+    }
+
+    /// Accepts one connection, and returns the number of bytes written before the other side hung up.
+    fn write_on(
+        mut write: impl FnMut(&mut TcpStream) -> io::Result<usize> + Send + 'static,
+    ) -> (u16, thread::JoinHandle<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut written = 0;
+            while let Ok(more) = write(&mut stream) {
+                written += more;
+                assert!(written < 1 << 30, "it is read for ever");
+            }
+            written
+        });
+        (port, serving)
+    }
+
+    #[test]
+    fn a_server_that_drips_is_not_waited_for() {
+        let began = Instant::now();
+        let (port, serving) = write_on(move |stream| {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "it is read for ever"
+            );
+            thread::sleep(Duration::from_millis(100));
+            stream.write_all(b"x").map(|()| 1)
+        });
+        assert!(!http(format!("http://127.0.0.1:{port}"))());
+        serving.join().unwrap();
+    }
+
+    #[test]
+    fn the_first_line_is_enough_of_an_answer_that_does_not_end() {
+        let (done, hold) = std::sync::mpsc::channel::<()>();
+        let mut line = Some(b"HTTP/1.1 200 OK\r\n");
+        let (port, serving) = write_on(move |stream| match line.take() {
+            Some(line) => stream.write_all(line).map(|()| line.len()),
+            None => {
+                let _ = hold.recv();
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        });
+        assert!(http(format!("http://127.0.0.1:{port}"))());
+        drop(done);
+        serving.join().unwrap();
+    }
 }
