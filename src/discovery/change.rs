@@ -94,4 +94,15 @@ mod tests {
         assert_eq!(change.added[0], new[1]);
         assert_eq!(told(&Change::between(&new, &old))[1], ["a"]);
     }
+
+    #[test]
+    fn of_nodes_with_one_id_the_first_is_compared_with_the_first() {
+        let [one, two, three] = [1, 2, 3].map(|port| instance("a", port));
+        let old = [one.clone(), two.clone()];
+        let change = Change::between(&old, &old[..1]);
+        assert_eq!(told(&change), [vec![], vec!["a"], vec![]]);
+        assert_eq!(change.removed, old[1..]);
+        let change = Change::between(&old, &[three.clone(), two]);
+        assert_eq!(change.updated, [(one, three)]);
+    }
 }

@@ -606,6 +606,49 @@ mod tests {
         assert_eq!(next(), Connected);
         directory.disconnect(SOON).unwrap();
         assert_eq!(next(), Unconnected);
-        assert!(states.recv_timeout(SOON).is_err(), "its thread has ended");
+        let ended = Err(mpsc::RecvTimeoutError::Disconnected);
+        assert_eq!(states.recv_timeout(SOON), ended);
+    }
+
+    #[test]
+    fn a_listener_is_told_as_well_that_there_is_no_instance_yet() {
+        let (_, directory, writer) = connected("listener-none");
+        let directory = Arc::new(directory);
+        let (_subscription, changes) = changes(&directory);
+        assert_eq!(changes.recv_timeout(SOON), Ok([0; 4]));
+        put(&writer, "1", 1);
+        assert_eq!(changes.recv_timeout(SOON), Ok([1, 0, 0, 1]));
+    }
+
+    #[test]
+    fn a_listener_that_was_dropped_is_known_no_more() {
+        let (_, directory, _writer) = connected("listener-left");
+        let directory = Arc::new(directory);
+        directory.hold("foo").unwrap();
+        let listeners = || {
+            let state = directory.subscriptions.state.lock();
+            state
+                .services
+                .get("foo")
+                .map(|interest| interest.listeners.len())
+        };
+        let (subscription, _changes) = changes(&directory);
+        assert_eq!(listeners(), Some(1));
+        drop(subscription);
+        assert_eq!(listeners(), Some(0));
+    }
+
+    #[test]
+    fn a_listener_that_comes_while_the_connection_ends_is_not_called() {
+        let (_, directory, _writer) = connected("listener-late");
+        let listener = Arc::new(Listener::default());
+        directory.subscriptions.close();
+        directory.subscriptions.listen("foo", &listener);
+        let (told, states) = mpsc::channel::<()>();
+        let look = || Look::from(Some(()));
+        let call = move |()| told.send(()).unwrap();
+        let _subscription = Subscription::start(listener, look, call, "it".into(), || {}).unwrap();
+        let ended = Err(mpsc::RecvTimeoutError::Disconnected);
+        assert_eq!(states.recv_timeout(SOON), ended);
     }
 }

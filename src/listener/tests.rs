@@ -132,3 +132,21 @@ fn a_listener_may_drop_its_own_subscription() {
     number.set(1);
     assert!(states.recv_timeout(SOON).is_err(), "its thread has ended");
 }
+
+#[test]
+fn a_listener_that_is_not_marked_does_not_look() {
+    let (looks, counted) = mpsc::channel();
+    let listener = Arc::new(Listener::default());
+    let look = move || {
+        let _ = looks.send(());
+        Look::from(None::<()>)
+    };
+    let what = String::from("it");
+    let subscription = Subscription::start(listener.clone(), look, |()| {}, what, || {}).unwrap();
+    counted.recv_timeout(SOON).unwrap();
+    listener.mark();
+    counted.recv_timeout(SOON).unwrap();
+    let more = counted.recv_timeout(Duration::from_millis(200));
+    assert_eq!(more, Err(mpsc::RecvTimeoutError::Timeout));
+    drop(subscription);
+}
