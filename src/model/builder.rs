@@ -87,4 +87,12 @@ mod tests {
         let early = early.registered_at(UNIX_EPOCH - Duration::from_millis(1));
         assert_eq!(refused(early), ErrorKind::InvalidService);
     }
+
+    #[test]
+    fn an_instance_has_the_id_and_address_of_its_service_and_a_time_that_does_not_change() {
+        let service = Service::new("foo", 80).id("i").address("10.0.0.1");
+        let instance = ServiceInstance::builder(service).build().unwrap();
+        assert_eq!((instance.id(), instance.address()), ("i", Some("10.0.0.1")));
+        assert_eq!(instance.registered_at(), Some(UNIX_EPOCH));
+    }
 }

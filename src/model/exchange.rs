@@ -155,4 +155,28 @@ mod tests {
             assert!(error.to_string().contains(missing), "{error}");
         }
     }
+
+    #[test]
+    fn a_service_with_what_it_needs_alone_or_with_both_ports_is_read_as_it_was_written() {
+        let least = Service::new("foo", 80);
+        for service in [
+            least.clone(),
+            least.ssl_port(443),
+            Service::secure("foo", 443),
+        ] {
+            let written = serde_json::to_string(&service).unwrap();
+            assert_eq!(serde_json::from_str::<Service>(&written).unwrap(), service);
+        }
+    }
+
+    #[test]
+    fn null_is_no_name_and_no_id() {
+        let nameless = r#"{"name":null,"id":"i","port":1}"#;
+        let error = serde_json::from_str::<Service>(nameless).unwrap_err();
+        assert!(error.to_string().contains("`name`"), "{error}");
+        for (json, missing) in [(nameless, "`name`"), (r#"{"name":"a","id":null}"#, "`id`")] {
+            let error = serde_json::from_str::<ServiceInstance>(json).unwrap_err();
+            assert!(error.to_string().contains(missing), "{error}");
+        }
+    }
 }

@@ -633,4 +633,16 @@ mod tests {
         }
         assert_eq!(ServiceType::from_wire("dynamic"), None);
     }
+
+    #[test]
+    fn a_time_before_1970_is_one_as_well() {
+        let at = |millis: i64| {
+            let data = format!(r#"{{"registrationTimeUTC":{millis}}}"#);
+            let instance = ServiceInstance::from_json("foo", "i", data.as_bytes()).unwrap();
+            instance.registered_at()
+        };
+        let since = Duration::from_millis(1500);
+        assert_eq!(at(1500), Some(UNIX_EPOCH + since));
+        assert_eq!(at(-1500), Some(UNIX_EPOCH - since));
+    }
 }
