@@ -8,6 +8,9 @@ pub(crate) use parking_lot::{Condvar, Mutex};
 #[cfg(interleave)]
 pub(crate) use scheduled::{Condvar, Mutex};
 
+#[cfg(test)]
+pub(crate) mod logged;
+
 #[cfg(interleave)]
 mod scheduled {
     use shuttle::sync;

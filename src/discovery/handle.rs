@@ -392,6 +392,7 @@ mod tests {
         discovery.disconnect().unwrap();
         assert!(!is_one_more());
         let error = call.another(Outcome::Failed).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::registration::progress::{Clock, State};
 use crate::registration::registrar::Registrar;
 use crate::registration::task::Goal;
 use crate::side::Side;
+use crate::sync::logged::on_line;
 use crate::sync::until;
 use crate::zk::Mode;
 use crate::zk::memory::registry;
@@ -415,33 +416,18 @@ fn what_cannot_be_registered_in_time_is_named_with_the_cause() {
     assert!(updated.source().is_some(), "{updated}");
 }
 
-/// The lines that name what these tests register to hear of it.
-static LINES: Mutex<Vec<(log::Level, String)>> = Mutex::new(Vec::new());
-
-struct Lines;
-
-impl log::Log for Lines {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let text = record.args().to_string();
-        if record.level() <= log::Level::Info && text.contains("loud/") {
-            LINES.lock().push((record.level(), text));
-        }
-    }
-
-    fn flush(&self) {}
-}
-
 #[test]
 fn each_turn_is_one_line_in_the_log() {
-    log::set_logger(&Lines).unwrap();
-    log::set_max_level(log::LevelFilter::Info);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listening = heard.clone();
+    on_line("loud/", move |level, line| {
+        if level <= log::Level::Info {
+            listening.lock().push((level, line.to_owned()));
+        }
+    });
     let lines = |count: usize| {
-        until("it is told", || LINES.lock().len() >= count);
-        std::mem::take(&mut *LINES.lock())
+        until("it is told", || heard.lock().len() >= count);
+        std::mem::take(&mut *heard.lock())
     };
     let registration = connected(Config::in_memory("loud").health_interval(OFTEN));
     let (healthy, _, check) = told(true);
@@ -482,7 +468,7 @@ fn content(port: u16) -> Content {
 /// Has a registration desired, and acknowledged where ZooKeeper `agrees`.
 fn desire(desired: &Desired, port: u16, agrees: bool) -> Revision {
     let (one, now) = (vec![(NODE.to_owned(), content(port))], Instant::now());
-    let revision = desired.add(one, &|| true).unwrap().unwrap().remove(0);
+    let revision = desired.add(one, &|_| true).unwrap().unwrap().remove(0);
     if agrees {
         let task = desired.start(&revision, now).unwrap();
         desired.confirm(&task, Some((1, 0)), now);
@@ -491,16 +477,6 @@ fn desire(desired: &Desired, port: u16, agrees: bool) -> Revision {
             .unwrap();
     }
     revision
-}
-
-#[test]
-fn an_update_is_not_that_of_a_registration_that_came_meanwhile() {
-    let desired = Desired::default();
-    let before = desire(&desired, 1, false);
-    let now = desire(&desired, 2, false);
-    let update = |revision| desired.update(revision, content(3), Instant::now());
-    assert_eq!(update(&before), Ok(None));
-    assert!(matches!(update(&now), Ok(Some(_))));
 }
 
 #[test]

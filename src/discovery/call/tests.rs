@@ -9,6 +9,7 @@ use crate::error::ErrorKind;
 use crate::model::ServiceInstance;
 use crate::model::path;
 use crate::side::Side;
+use crate::sync::logged::on_line;
 use crate::sync::until;
 use crate::zk::Mode;
 use crate::zk::memory::{Session, registry};
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -579,37 +580,17 @@ fn an_override_is_tried_as_often_as_a_call_may_be_and_never_out() {
     assert!(provider.begin().is_err());
 }
 
-/// A logger of the program that makes a call for each warning of one service.
-struct Calling;
-
-static CALLED: OnceLock<(ServiceProvider, mpsc::Sender<String>)> = OnceLock::new();
-
-impl log::Log for Calling {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let line = record.args().to_string();
-        let Some((provider, lines)) = CALLED.get().filter(|_| line.contains("logged-")) else {
-            return;
-        };
-        provider.begin().unwrap().failed(Outcome::Failed);
-        lines.send(line).unwrap();
-    }
-
-    fn flush(&self) {}
-}
-
 #[test]
 fn a_logger_may_make_calls_of_its_own() {
     let world = World::of("logged", 3, 0);
     let (refusing, gone) = (world.put_named("logged-1"), world.put_named("logged-2"));
     let provider = world.knowing(5);
     let (lines, logged) = mpsc::channel();
-    assert!(CALLED.set((provider.clone(), lines)).is_ok());
-    log::set_logger(&Calling).unwrap();
-    log::set_max_level(log::LevelFilter::Debug);
+    let calling = provider.clone();
+    on_line("logged-", move |_, line| {
+        calling.begin().unwrap().failed(Outcome::Failed);
+        let _ = lines.send(line.to_owned());
+    });
     let hear = |what: &str| {
         let line = logged.recv_timeout(SOON).unwrap();
         assert!(line.contains(what), "{line}");
@@ -621,7 +602,6 @@ fn a_logger_may_make_calls_of_its_own() {
     let reporter = provider.clone();
     thread::spawn(move || reporter.report(&gone, Outcome::Failed));
     hear("is not picked");
-    log::set_max_level(log::LevelFilter::Off);
 }
 
 #[test]

@@ -56,24 +56,6 @@ fn a_call_to_which_no_url_can_be_built_says_nothing_against_its_instance() {
 }
 
 #[test]
-fn an_instance_is_back_whose_trial_could_not_be_made() {
-    let ejection = Ejection::default().longest(Duration::from_secs(1));
-    let mut world = World::new("unbuilt-trial", Config::new().ejection(ejection));
-    (0..3).for_each(|_| drop(world.start()));
-    let needs = needing_a_parameter(&mut world);
-    let provider = world.knowing(4);
-    until("it was tried", || {
-        // It may be back without a trial, where this thread was held up for a second.
-        if out(&provider).is_empty() {
-            fail_until_out(&provider, &needs);
-        }
-        let called: Called<()> = provider.call(&[], |_| Ok(()));
-        called.is_err()
-    });
-    assert_eq!(out(&provider), [""; 0]);
-}
-
-#[test]
 fn a_call_that_a_panicking_thread_begins_and_drops_counts_as_succeeded() {
     struct Calling<'a>(&'a ServiceProvider, String);
     impl Drop for Calling<'_> {
