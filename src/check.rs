@@ -55,8 +55,8 @@ pub fn tcp(port: u16) -> impl FnMut() -> bool + Send + 'static {
 ///
 /// The URL is `http://host:port/path?query`, with port 80 unless it names one. It is asked over a new connection each
 /// time; redirects are not followed, and nothing but the status is read. It takes at most 2 s for all of it, and says
-/// no from then on; an address of the host that does not answer has its share of them. Resolving the name of the host
-/// takes as long as the system takes: prefer `localhost` or an IP.
+/// no from then on; the 2 s are shared between the addresses of the host. Resolving its name takes as long as the system
+/// takes: prefer `localhost` or an IP.
 ///
 /// A URL of another form, such as one of `https`, is warned of once, and the check always says no.
 ///
@@ -70,10 +70,16 @@ pub fn http(url: impl Into<String>) -> impl FnMut() -> bool + Send + 'static {
     let target = Target::parse(&url);
     if target.is_none() {
         log::warn!(
-            "a health check can only get http://host:port/path, so this one always fails: {url:?}"
+            "a health check can only get http://host:port/path, so this one always fails: {:?}",
+            without_credentials(&url)
         );
     }
     move || target.as_ref().is_some_and(Target::is_healthy)
+}
+
+/// Returns what stands behind a user and a password, which are not for the log.
+fn without_credentials(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, behind)| behind)
 }
 
 /// The parts of a URL.
@@ -319,6 +325,13 @@ mod tests {
         let deadline = Instant::now() + WITHIN;
         assert!(connect(&[nobody, last], deadline, dial).is_some());
         assert!(connect(&[], deadline, dial).is_none());
+    }
+
+    #[test]
+    fn credentials_of_a_url_are_not_shown() {
+        let shown = without_credentials("http://user:p@ss@host:1/a");
+        assert_eq!(shown, "host:1/a");
+        assert_eq!(without_credentials("https://host/a"), "https://host/a");
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Name {
         let thread = thread::Builder::new().name("party-resolve".into());
         match thread.spawn(move || name.look_up(lookup)) {
             Ok(_) => progress.running = true,
-            Err(error) => progress.answer = Err(because("no thread to resolve it", &error)),
+            Err(error) => progress.note(Err(because("no thread to resolve it", &error))),
         }
     }
 
@@ -122,8 +122,10 @@ impl Name {
             Ok(found) if found.is_empty() => Err(io::Error::other("has no address")),
             found => found.map_err(|error| because("cannot be resolved", &error)),
         };
-        let running = false;
-        *self.progress.lock() = Progress { running, answer };
+        let mut progress = self.progress.lock();
+        progress.running = false;
+        progress.note(answer);
+        drop(progress);
         self.done.notify_all();
     }
 
@@ -132,6 +134,15 @@ impl Name {
         let mut progress = self.progress.lock();
         while progress.running && !self.done.wait_until(&mut progress, deadline).timed_out() {}
         progress
+    }
+}
+
+impl Progress {
+    /// Keeps addresses that are known where they cannot be found out again: servers outlast a resolver that is away.
+    fn note(&mut self, answer: io::Result<Vec<SocketAddr>>) {
+        if answer.is_ok() || self.answer.is_err() {
+            self.answer = answer;
+        }
     }
 }
 
@@ -210,6 +221,21 @@ mod tests {
             .map(|_| resolver.resolve(soon(), soon()).0)
             .collect();
         assert!(orders.len() > 1);
+    }
+
+    #[test]
+    fn addresses_are_kept_while_a_name_cannot_be_resolved_again() {
+        static IS_AWAY: AtomicBool = AtomicBool::new(false);
+        let lookup: Lookup = |_| match IS_AWAY.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("the resolver is away")),
+            false => Ok(vec![socket("10.0.0.1:1")]),
+        };
+        let resolver = Resolver::with(vec![host("zk1", 1)], lookup);
+        for is_away in [false, true] {
+            IS_AWAY.store(is_away, Ordering::Relaxed);
+            let (found, failures) = resolver.resolve(soon(), soon());
+            assert_eq!((found.len(), failures.len()), (1, 0));
+        }
     }
 
     #[test]

@@ -23,6 +23,9 @@ const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
 const RETRY: Duration = Duration::from_millis(10);
 /// The time after which whoever watches a program start is told what it waits for.
 const WARN_AFTER: Duration = Duration::from_secs(1);
+/// The time without a connection until the log says why, and then until it says so again.
+const REMIND_AFTER: Duration = Duration::from_secs(10);
+const REMIND_EVERY: Duration = Duration::from_secs(60);
 
 /// The state of the connection of one side of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +71,8 @@ struct Status {
     /// When the last generation was lost, `None` before the first.
     lost_at: Option<Instant>,
     losses: Throttle,
+    /// When the log next says that there is no connection, `None` while there is one.
+    remind_at: Option<Instant>,
     /// Why there is no connection.
     failure: Option<Failure>,
     /// Since when the session is to be ended.
@@ -257,6 +262,15 @@ impl Status {
         generation.filter(|generation| !generation.is_lost())
     }
 
+    /// Returns whether there has been no connection for long enough that the log should say so once more.
+    fn is_reminder_due(&mut self, now: Instant) -> bool {
+        let at = *self.remind_at.get_or_insert(now + REMIND_AFTER);
+        if now >= at {
+            self.remind_at = Some(now + REMIND_EVERY);
+        }
+        now >= at
+    }
+
     fn lost_since(&self) -> Option<Instant> {
         match &self.generation {
             Some(_) if self.current().is_some() => None,
@@ -297,6 +311,7 @@ impl Shared {
             return false;
         }
         let _lost = status.generation.replace(Arc::new(generation));
+        (status.failure, status.remind_at) = (None, None);
         status.local_address = from;
         let lost_at = status.lost_at.take();
         drop(status);
@@ -309,20 +324,27 @@ impl Shared {
 
     /// Notes why there is no connection, and withdraws the generation of a lost one.
     pub(super) fn disconnected(&self, failure: Failure) {
+        let (name, now) = (self.name, Instant::now());
         let mut status = self.status.lock();
-        status.failure = Some(failure);
+        status.failure = Some(failure.clone());
         self.changed.notify_all();
+        let is_due = status.is_reminder_due(now);
         let Some(_lost) = status.generation.take() else {
+            drop(status);
+            if is_due {
+                log::warn!("{name}: still no connection to zookeeper, trying on: {failure}");
+            } else {
+                log::debug!("{name}: no connection to zookeeper: {failure}");
+            }
             return;
         };
-        let (name, now) = (self.name, Instant::now());
         status.lost_at = Some(now);
         let warning = status.losses.pass(now);
         drop(status);
         let loss = "the connection to zookeeper is lost, looking for a server until there is one";
         match warning {
-            Some(more) => log::warn!("{name}: {loss}{more}"),
-            None => log::debug!("{name}: {loss}"),
+            Some(more) => log::warn!("{name}: {loss}: {failure}{more}"),
+            None => log::debug!("{name}: {loss}: {failure}"),
         }
         self.tell();
     }
@@ -341,5 +363,20 @@ impl Shared {
     pub(super) fn pause(&self, pause: Duration) {
         let mut status = self.status.lock();
         self.changed.wait_for(&mut status, pause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_after_ten_seconds_and_then_once_a_minute() {
+        let (mut status, start) = (Status::default(), Instant::now());
+        let told = (0..200).filter(|second| {
+            let now = start + Duration::from_secs(*second);
+            status.is_reminder_due(now)
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [10, 70, 130, 190]);
     }
 }
