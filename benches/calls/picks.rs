@@ -123,8 +123,24 @@ fn spread(table: &mut Table) {
     );
 }
 
+/// The most of one draw is a matter of luck: of ideal random subsets it is 1.50 in the median of many, and more in nearly half.
 fn subsets(table: &mut Table) {
+    const DRAWS: usize = 21;
     register("many", 100, |_| 1);
+    let draws: Vec<f64> = (0..DRAWS).map(|_| subset_imbalance()).collect();
+    let uneven = rows::percentile(draws, 0.5);
+    let figure = "subsets of 20 of 100 instances, 100 programs: programs of one instance, most over mean, \
+                  median of 21 draws";
+    table.row(
+        figure,
+        &format!("{uneven:.2}"),
+        None,
+        "≤ 1.5",
+        uneven <= 1.5,
+    );
+}
+
+fn subset_imbalance() -> f64 {
     let mut programs = HashMap::new();
     for _ in 0..100 {
         discovery::connect_with(
@@ -141,14 +157,5 @@ fn subsets(table: &mut Table) {
             .for_each(|id| *programs.entry(id).or_insert(0.0) += 1.0);
     }
     let programs: Vec<f64> = programs.into_values().collect();
-    let uneven = imbalance(&programs);
-    let figure =
-        "subsets of 20 of 100 instances, 100 programs: programs of one instance, most over mean";
-    table.row(
-        figure,
-        &format!("{uneven:.2}"),
-        None,
-        "≤ 1.5",
-        uneven <= 1.5,
-    );
+    imbalance(&programs)
 }
