@@ -58,6 +58,8 @@ impl Cache {
             return;
         }
         self.unpublished = false;
+        // One that was emptied holds on to its last node.
+        self.changed = BTreeSet::new();
         let listed = self.instances.values().cloned().collect();
         let rejected = self
             .rejected
