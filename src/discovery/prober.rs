@@ -47,8 +47,22 @@ struct Job {
     is_suspect: bool,
 }
 
-fn run(subscriptions: &Subscriptions) {
-    let mut after_suspect = false;
+/// Has another thread go on where this one panics, as in a logger of the program.
+struct Running<'a>(&'a Arc<Subscriptions>);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let mut state = self.0.state.lock();
+            state.is_probing = false;
+            // Where there is no thread to be had, the next failure of a call starts one.
+            let _ = attend(self.0, &mut state);
+        }
+    }
+}
+
+fn run(subscriptions: &Arc<Subscriptions>) {
+    let (_running, mut after_suspect) = (Running(subscriptions), false);
     while let Some(job) = next_job(subscriptions, after_suspect) {
         after_suspect = job.is_suspect;
         let resolver = &subscriptions.resolver;
@@ -82,6 +96,11 @@ fn next_job(subscriptions: &Subscriptions, after_suspect: bool) -> Option<Job> {
     let mut state = subscriptions.state.lock();
     let mut idle_since = None;
     loop {
+        // First, or instances that are always due would keep the thread for ever.
+        if subscriptions.is_closed() {
+            state.is_probing = false;
+            return None;
+        }
         let now = Instant::now();
         if let Some(job) = take_job(subscriptions, &mut state, after_suspect, now) {
             return Some(job);
@@ -96,7 +115,7 @@ fn next_job(subscriptions: &Subscriptions, after_suspect: bool) -> Option<Job> {
             .or_else(|| idle_since.map(|since| since + LINGER))
             .unwrap_or(now);
         // Under the lock, so that whoever comes next starts another.
-        if subscriptions.is_closed() || idle_since.is_some_and(|since| now >= since + LINGER) {
+        if idle_since.is_some_and(|since| now >= since + LINGER) {
             state.is_probing = false;
             return None;
         }
@@ -197,6 +216,16 @@ mod tests {
             }
         }
         subscriptions
+    }
+
+    #[test]
+    fn the_end_of_the_connection_comes_before_instances_that_are_due() {
+        let subscriptions = services(&[("a", 4)], Instant::now() - 5 * SECOND);
+        subscriptions.state.lock().is_probing = true;
+        assert!(next_job(&subscriptions, false).is_some());
+        subscriptions.close();
+        assert!(next_job(&subscriptions, false).is_none());
+        assert!(!subscriptions.state.lock().is_probing);
     }
 
     /// Has each of so many connections take a second and fail, and returns which there were.

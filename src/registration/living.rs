@@ -420,7 +420,7 @@ fn what_cannot_be_registered_in_time_is_named_with_the_cause() {
 fn each_turn_is_one_line_in_the_log() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let listening = heard.clone();
-    on_line("loud/", move |level, line| {
+    let _listening = on_line("loud/", move |level, line| {
         if level <= log::Level::Info {
             listening.lock().push((level, line.to_owned()));
         }

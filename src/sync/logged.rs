@@ -27,15 +27,35 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// Has a closure called with all lines from now on that have `part` in them, on the threads that log them.
+/// Has a listener called for as long as it lives.
+pub(crate) struct Listening(Listener);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let mut listeners = LISTENERS.lock();
+        let index = listeners
+            .iter()
+            .position(|(_, listener)| Arc::ptr_eq(listener, &self.0));
+        let removed = index.map(|index| listeners.remove(index));
+        drop(listeners);
+        // It may log by itself when it is dropped.
+        drop(removed);
+    }
+}
+
+/// Has a closure called with all lines that have `part` in them, on the threads that log them, until what is returned is
+/// dropped.
+#[must_use]
 pub(crate) fn on_line(
     part: &'static str,
     listener: impl Fn(log::Level, &str) + Send + Sync + 'static,
-) {
+) -> Listening {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_logger(&Logger).unwrap();
         log::set_max_level(log::LevelFilter::Debug);
     });
-    LISTENERS.lock().push((part, Arc::new(listener)));
+    let listener: Listener = Arc::new(listener);
+    LISTENERS.lock().push((part, listener.clone()));
+    Listening(listener)
 }

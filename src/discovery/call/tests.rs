@@ -587,7 +587,7 @@ fn a_logger_may_make_calls_of_its_own() {
     let provider = world.knowing(5);
     let (lines, logged) = mpsc::channel();
     let calling = provider.clone();
-    on_line("logged-", move |_, line| {
+    let _listening = on_line("logged-", move |_, line| {
         calling.begin().unwrap().failed(Outcome::Failed);
         let _ = lines.send(line.to_owned());
     });
@@ -602,6 +602,25 @@ fn a_logger_may_make_calls_of_its_own() {
     let reporter = provider.clone();
     thread::spawn(move || reporter.report(&gone, Outcome::Failed));
     hear("is not picked");
+}
+
+#[test]
+fn a_logger_that_panics_keeps_no_instance_out() {
+    let world = World::of("panicking-logger", 3, 0);
+    let url = world.put_named("panics-when-logged");
+    let provider = world.knowing(4);
+    let (panicking, panicked) = mpsc::channel();
+    let _listening = on_line("panics-when-logged", move |_, _| {
+        if thread::current().name() == Some("party-reprobe") {
+            let _ = panicking.send(());
+            panic!("this is meant to panic");
+        }
+    });
+    // Found out by a connection of ours, and logged by the thread that makes it.
+    assert!(provider.report(&url, Outcome::Failed));
+    panicked.recv_timeout(SOON).unwrap();
+    let _listener = TcpListener::bind(url.trim_start_matches("http://")).unwrap();
+    until("it is back", || provider.ejected().is_empty());
 }
 
 #[test]

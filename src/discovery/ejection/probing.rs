@@ -52,7 +52,11 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         now: Instant,
         random: Random<'_>,
     ) -> bool {
-        self.suspects.remove(key);
+        let was_suspect = self.suspects.remove(key).is_some();
+        if !was_suspect && !self.is_out(key) {
+            // It has left meanwhile, or was taken back.
+            return false;
+        }
         self.past.entry(key.clone()).or_default().probed = Some(now);
         let is_refusing = self.is_refusing(key);
         match reached {

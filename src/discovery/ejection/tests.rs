@@ -275,6 +275,20 @@ fn an_instance_that_failed_before_it_was_probed_is_out_until_it_listens() {
 }
 
 #[test]
+fn an_instance_that_leaves_while_it_is_probed_takes_no_place_among_those_that_are_out() {
+    let mut service = service(3, Ejection::default());
+    assert!(service.ejections.suspect(&WHO, service.now));
+    service.sync(1..4);
+    assert!(!service.probed(WHO, false) && !service.is_out());
+    assert!(service.ejections.past.is_empty());
+    assert!(service.refused(1), "one of three may be");
+    service.pass(1.0);
+    assert_eq!(service.to_probe(), [1]);
+    service.sync(2..5);
+    assert!(!service.probed(1, false) && service.ejections.out().is_empty());
+}
+
+#[test]
 fn an_offer_ends_where_the_instance_refuses() {
     let mut service = service(5, Ejection::default());
     service.eject();
