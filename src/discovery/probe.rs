@@ -1,5 +1,6 @@
 //! One connection of our own to an instance, and the addresses that it goes to.
 
+use crate::discovery::ejection::Reach;
 use crate::model::ServiceInstance;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -9,6 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+/// Shared out among the addresses of an instance: others wait for their turn meanwhile.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Addresses of one instance that are tried.
@@ -24,14 +26,14 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// Returns what a lookup finds, `None` where there is no answer in time or an earlier lookup has none yet.
+    /// Returns what a lookup finds in time, once an earlier lookup has its answer.
     fn resolve(
         &self,
         lookup: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
         timeout: Duration,
-    ) -> Option<Vec<SocketAddr>> {
+    ) -> Result<Vec<SocketAddr>, Reach> {
         if self.is_busy.swap(true, Ordering::AcqRel) {
-            return None;
+            return Err(Reach::NotYet);
         }
         let (answer, answered) = mpsc::sync_channel(1);
         let busy = self.is_busy.clone();
@@ -45,45 +47,82 @@ impl Resolver {
         if let Err(error) = thread.spawn(look_up) {
             self.is_busy.store(false, Ordering::Release);
             log::debug!("no thread to resolve a name: {error}");
-            return None;
+            return Err(Reach::Unknown);
         }
-        answered.recv_timeout(timeout).ok()?.ok()
+        let found = answered.recv_timeout(timeout);
+        found.ok().and_then(Result::ok).ok_or(Reach::Unknown)
     }
 }
 
-/// Returns whether the instance accepts connections, `None` where that could not be found out.
-pub(crate) fn reached(instance: &ServiceInstance, resolver: &Resolver) -> Option<bool> {
-    let port = instance.ssl_port().or(instance.port())?;
-    let addresses = addresses(instance.address()?, port, resolver)?;
-    let mut reached = None;
-    for address in addresses.iter().take(MOST_ADDRESSES) {
-        match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
-            Ok(_) => return Some(true),
+/// Connects to an instance.
+pub(crate) fn reach(instance: &ServiceInstance, resolver: &Resolver) -> Reach {
+    let port = instance.ssl_port().or(instance.port());
+    let (Some(host), Some(port)) = (instance.address(), port) else {
+        return Reach::Unknown;
+    };
+    match addresses(host, port, resolver) {
+        Ok(addresses) => reach_any(&addresses, |address, timeout| {
+            TcpStream::connect_timeout(address, timeout).map(drop)
+        }),
+        Err(reach) => reach,
+    }
+}
+
+/// Connects to one address after the other until one accepts.
+fn reach_any(
+    addresses: &[SocketAddr],
+    connect: impl Fn(&SocketAddr, Duration) -> io::Result<()>,
+) -> Reach {
+    let addresses = &addresses[..addresses.len().min(MOST_ADDRESSES)];
+    let (mut refused, mut is_unsure) = (false, false);
+    for address in addresses {
+        match connect(address, CONNECT_TIMEOUT / addresses.len() as u32) {
+            Ok(()) => return Reach::Accepted,
             Err(error) => match error.kind() {
                 ErrorKind::ConnectionRefused
                 | ErrorKind::HostUnreachable
                 | ErrorKind::NetworkUnreachable
-                | ErrorKind::TimedOut => reached = Some(false),
+                | ErrorKind::TimedOut => refused = true,
+                _ if leads_nowhere(address, &error) => {}
                 // A lack of our own, such as of file descriptors, says nothing about the other side.
-                _ => {}
+                _ => is_unsure = true,
             },
         }
     }
-    reached
+    match refused && !is_unsure {
+        true => Reach::Refused,
+        false => Reach::Unknown,
+    }
+}
+
+/// Returns whether an address is none for this machine: it is link-local and of no interface, or the machine has no IPv6.
+fn leads_nowhere(address: &SocketAddr, error: &io::Error) -> bool {
+    let SocketAddr::V6(address) = address else {
+        return false;
+    };
+    let no_scope = address.ip().is_unicast_link_local() && address.scope_id() == 0;
+    match error.kind() {
+        ErrorKind::InvalidInput => no_scope,
+        ErrorKind::AddrNotAvailable => true,
+        _ => error.raw_os_error() == Some(libc::EAFNOSUPPORT),
+    }
 }
 
 /// Returns the addresses of a host as an instance names it, with or without the brackets and the scope id that URLs are
 /// built without.
-fn addresses(host: &str, port: u16, resolver: &Resolver) -> Option<Vec<SocketAddr>> {
+fn addresses(host: &str, port: u16, resolver: &Resolver) -> Result<Vec<SocketAddr>, Reach> {
     let inner = host
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
     let bare = inner.unwrap_or(host);
-    let find = |host: &str| Some((host, port).to_socket_addrs().ok()?.collect());
+    let find = |host: &str| {
+        let found = (host, port).to_socket_addrs();
+        found.map(Iterator::collect).map_err(|_| Reach::Unknown)
+    };
     match bare.split_once('%') {
         // A scope id is of the machine that wrote it: where this one has no such interface, it is left out as in a URL.
         // Neither asks the network.
-        Some((without_scope, _)) => find(bare).or_else(|| find(without_scope)),
+        Some((without_scope, _)) => find(bare).or_else(|_| find(without_scope)),
         None if bare.parse::<IpAddr>().is_ok() => find(bare),
         None => {
             let name = bare.to_owned();
@@ -101,9 +140,9 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(20);
 
-    fn found(host: &str) -> Option<Vec<String>> {
+    fn found(host: &str) -> Result<Vec<String>, Reach> {
         let addresses = addresses(host, 7, &Resolver::default())?;
-        Some(addresses.iter().map(ToString::to_string).collect())
+        Ok(addresses.iter().map(ToString::to_string).collect())
     }
 
     fn instance(address: &str, port: u16) -> ServiceInstance {
@@ -121,11 +160,11 @@ mod tests {
             ("[fe80::1%9]", "[fe80::1%9]:7"),
             ("[fd00::2%not-of-here]", "[fd00::2]:7"),
         ] {
-            assert_eq!(found(host), Some(vec![address.to_owned()]), "{host}");
+            assert_eq!(found(host), Ok(vec![address.to_owned()]), "{host}");
         }
         let local = found("localhost").unwrap();
         assert!(local.contains(&"127.0.0.1:7".to_owned()), "{local:?}");
-        assert_eq!(found("no.such.name.invalid"), None);
+        assert_eq!(found("no.such.name.invalid"), Err(Reach::Unknown));
     }
 
     #[test]
@@ -137,12 +176,12 @@ mod tests {
         let resolver = Resolver::default();
         for address in ["::1", "[::1]", "[::1%not-of-here]"] {
             let instance = instance(address, port);
-            assert_eq!(reached(&instance, &resolver), Some(true), "{address}");
+            assert_eq!(reach(&instance, &resolver), Reach::Accepted, "{address}");
         }
         drop(listener);
-        assert_eq!(reached(&instance("[::1]", port), &resolver), Some(false));
+        assert_eq!(reach(&instance("[::1]", port), &resolver), Reach::Refused);
         // A local address without a scope leads nowhere.
-        assert_eq!(reached(&instance("fe80::1", port), &resolver), None);
+        assert_eq!(reach(&instance("fe80::1", port), &resolver), Reach::Unknown);
     }
 
     #[test]
@@ -150,15 +189,73 @@ mod tests {
         let resolver = Resolver::default();
         let (answer, answered) = mpsc::channel();
         let hanging = move || answered.recv_timeout(SOON).map_err(io::Error::other);
-        assert_eq!(resolver.resolve(hanging, Duration::ZERO), None);
-        let second = || Ok(Vec::new());
-        assert_eq!(resolver.resolve(second, SOON), None, "it is not asked");
+        let asked = resolver.resolve(hanging, Duration::ZERO);
+        assert_eq!(asked, Err(Reach::Unknown));
+        let second = resolver.resolve(|| Ok(Vec::new()), SOON);
+        assert_eq!(second, Err(Reach::NotYet), "it is not asked");
+        assert_eq!(reach(&instance("localhost", 7), &resolver), Reach::NotYet);
         let literal = addresses("10.0.0.1", 7, &resolver).unwrap();
         assert_eq!(literal.len(), 1);
         answer.send(Vec::new()).unwrap();
         until("the next is asked", || {
             let found = literal.clone();
-            resolver.resolve(|| Ok(found), SOON).is_some()
+            resolver.resolve(|| Ok(found), SOON).is_ok()
         });
+    }
+
+    const V4: &str = "10.0.0.1:7";
+    const V6: &str = "[fd00::1]:7";
+    const LINK_LOCAL: &str = "[fe80::1]:7";
+
+    /// Connects to addresses that end in these errors.
+    fn ended(ends: &[(&str, Option<i32>)]) -> Reach {
+        let addresses: Vec<SocketAddr> = ends.iter().map(|end| end.0.parse().unwrap()).collect();
+        reach_any(&addresses, |address, _| {
+            let (_, code) = ends[addresses.iter().position(|one| one == address).unwrap()];
+            code.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(code)))
+        })
+    }
+
+    #[test]
+    fn a_lack_of_our_own_says_nothing_against_an_instance_that_refuses_elsewhere() {
+        let refused = Some(libc::ECONNREFUSED);
+        for (address, code) in [
+            (V4, libc::EMFILE),
+            (V4, libc::EADDRNOTAVAIL),
+            (V6, libc::ENOBUFS),
+            (V6, libc::EINVAL),
+        ] {
+            for other in ["10.0.0.2:7", "[fd00::2]:7"] {
+                let lack = (address, Some(code));
+                assert_eq!(ended(&[lack, (other, refused)]), Reach::Unknown, "{code}");
+                assert_eq!(ended(&[(other, refused), lack]), Reach::Unknown, "{code}");
+                assert_eq!(ended(&[lack, (other, None)]), Reach::Accepted, "{code}");
+            }
+        }
+        for (address, code) in [
+            (LINK_LOCAL, libc::EINVAL),
+            (V6, libc::EADDRNOTAVAIL),
+            (V6, libc::EAFNOSUPPORT),
+        ] {
+            let nowhere = (address, Some(code));
+            assert_eq!(ended(&[nowhere, (V4, refused)]), Reach::Refused, "{code}");
+            assert_eq!(ended(&[nowhere]), Reach::Unknown, "{code}");
+        }
+    }
+
+    #[test]
+    fn all_addresses_of_an_instance_take_a_second_together() {
+        for count in 1..9_u16 {
+            let addresses: Vec<_> = (0..count)
+                .map(|port| SocketAddr::from(([10, 0, 0, 1], port)))
+                .collect();
+            let total = std::cell::Cell::new(Duration::ZERO);
+            let reach = reach_any(&addresses, |_, timeout| {
+                total.set(total.get() + timeout);
+                Err(ErrorKind::TimedOut.into())
+            });
+            assert_eq!(reach, Reach::Refused);
+            assert!(total.get() <= CONNECT_TIMEOUT && !total.get().is_zero());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The thread that brings instances back: it connects to those that refused a connection, and looks after those whose
 //! time is over. There is at most one for a directory, and none while there is nothing to do.
 
-use crate::discovery::ejection::Ejections;
+use crate::discovery::ejection::{Ejections, Reach};
 use crate::discovery::name::Name;
 use crate::discovery::notice::Notice;
 use crate::discovery::probe;
@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time between two connections to instances that are out, so that a large service that is down is not met with a storm
-/// of them.
+/// Time between two connections, so that a large service that is down is not met with a storm of them.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The thread ends when there was nothing to do for this long.
 const LINGER: Duration = Duration::from_secs(2);
@@ -67,23 +66,20 @@ fn run(subscriptions: &Arc<Subscriptions>) {
         after_suspect = job.is_suspect;
         let resolver = &subscriptions.resolver;
         let instance = job.instance.as_deref();
-        let reached = instance.and_then(|it| probe::reached(it, resolver));
-        if let Some(notice) = take_up(subscriptions, &job, reached) {
+        let reach = instance.map_or(Reach::Unknown, |it| probe::reach(it, resolver));
+        if let Some(notice) = take_up(subscriptions, &job, reach) {
             notice.log();
         }
-        if !job.is_suspect {
-            pause(subscriptions);
-        }
+        pause(subscriptions);
     }
 }
 
 /// Takes up how a connection went, and publishes what follows.
-fn take_up(subscriptions: &Subscriptions, job: &Job, reached: Option<bool>) -> Option<Notice> {
+fn take_up(subscriptions: &Subscriptions, job: &Job, reach: Reach) -> Option<Notice> {
     let (mut state, now) = (subscriptions.state.lock(), Instant::now());
     let service = state.services.get_mut(&job.service)?;
-    let changed = service
-        .ejections
-        .probed(&job.key, reached, now, &mut chance);
+    let ejections = &mut service.ejections;
+    let changed = ejections.probed(&job.key, reach, now, &mut chance);
     let instance = job.instance.as_deref().filter(|_| changed);
     let notice = instance.and_then(|it| subscriptions.notice(&mut state, &job.service, it, now));
     // An offer may have ended, too.
@@ -123,8 +119,8 @@ fn next_job(subscriptions: &Subscriptions, after_suspect: bool) -> Option<Job> {
     }
 }
 
-/// Takes a suspect, else one that is out: of either the one that has waited longest, of whatever service. Calls go to a
-/// suspect meanwhile, but those that are out are not kept waiting for another after it.
+/// Takes a suspect before one that is out, since calls go to a suspect meanwhile; after one suspect it is the turn of those
+/// that are out. Of either it is the one that has waited longest, of all services.
 fn take_job(
     subscriptions: &Subscriptions,
     state: &mut State,
@@ -235,10 +231,8 @@ mod tests {
             let job = take_job(subscriptions, &mut state, after_suspect, now).unwrap();
             now += SECOND;
             let service = state.services.get_mut(&job.service).unwrap();
-            let reached = Some(false);
-            service
-                .ejections
-                .probed(&job.key, reached, now, &mut || 0.5);
+            let ejections = &mut service.ejections;
+            ejections.probed(&job.key, Reach::Refused, now, &mut || 0.5);
             after_suspect = job.is_suspect;
             job
         });
@@ -246,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn instances_that_swallow_connections_keep_nobody_else_waiting() {
+    fn instances_that_swallow_connections_take_turns_with_all_others() {
         let now = Instant::now();
         let subscriptions = services(&[("a", 4), ("b", 4), ("c", 1)], now);
         let jobs = swallowed(&subscriptions, 27, now + 2 * SECOND);
@@ -264,7 +258,7 @@ mod tests {
         let mut state = subscriptions.state.lock();
         for name in ["a", "b"] {
             let service = state.services.get_mut(name).unwrap();
-            (5..9).for_each(|id| assert!(service.ejections.suspect(&key(id), now)));
+            (5..9).for_each(|id| assert!(service.ejections.suspect(&key(id), None, now)));
         }
         drop(state);
         let jobs = swallowed(&subscriptions, 16, now + 2 * SECOND);

@@ -199,7 +199,7 @@ impl Subscriptions {
 }
 
 impl Interest {
-    /// Returns whether a report changed what is out.
+    /// Returns whether a report changed what is out, why or until when.
     fn take_up(&mut self, report: &Report<'_>, now: Instant) -> bool {
         let mut own = report.tally.map(Mutex::lock);
         let tally = own.as_deref_mut().unwrap_or(&mut self.tally);
@@ -220,11 +220,11 @@ impl Interest {
                     siblings: report.siblings,
                 };
                 let changed = ejections.failed(failure, tally, now, &mut chance);
-                ejections.suspect(key, now);
+                ejections.suspect(key, report.outcome, now);
                 changed
             }
             None => {
-                ejections.suspect(key, now);
+                ejections.suspect(key, report.outcome, now);
                 ejections.recovered(key, now)
             }
         }

@@ -18,6 +18,7 @@ mod tests;
 
 pub(crate) use out::Out;
 use out::{Past, Phase};
+pub(crate) use probing::Reach;
 use tally::Standing;
 pub(crate) use tally::Tally;
 
@@ -111,7 +112,7 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
     }
 
     /// Takes up a failure, or a timeout, of an instance that was picked with `siblings` others. Returns whether that
-    /// changed what is out.
+    /// changed what is out, why or until when.
     pub(crate) fn failed(
         &mut self,
         failure: Failed<'_, K>,
@@ -175,7 +176,6 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
     }
 
     /// Takes up that a call tried an instance, and failed: it is out for longer, unless its siblings are no better.
-    /// Returns whether that changed what is out.
     fn failed_again(
         &mut self,
         failure: Failed<'_, K>,
@@ -194,7 +194,7 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         if let Some(out) = self.out.get_mut(key) {
             (out.phase, out.why) = (phase, why);
         }
-        false
+        true
     }
 
     /// Offers instances whose time is over to the next call, and has those back that nobody tried. Returns whether that

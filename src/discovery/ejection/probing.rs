@@ -10,9 +10,33 @@ use std::time::{Duration, Instant};
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// A suspect that was reached lately is not probed again.
 const SUSPECT_INTERVAL: Duration = Duration::from_millis(500);
+/// The same after an error that says nothing against the instance. Such as status 404, it may be the usual answer, and
+/// is no reason to connect all the time.
+const UNSURE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The end of a connection of our own to an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    Accepted,
+    Refused,
+    /// It had to wait for something else, and can be tried again.
+    NotYet,
+    /// It cannot be made from here.
+    Unknown,
+}
+
+impl Reach {
+    #[cfg(test)]
+    pub(super) fn of(is_open: bool) -> Reach {
+        match is_open {
+            true => Reach::Accepted,
+            false => Reach::Refused,
+        }
+    }
+}
 
 impl<K: Hash + Eq + Clone> Ejections<K> {
-    /// Takes up that nothing listens. Returns whether that changed what is out.
+    /// Takes up that nothing listens. Returns whether that changed what is out, why or until when.
     pub(crate) fn refused(&mut self, key: &K, now: Instant, random: Random<'_>) -> bool {
         self.suspects.remove(key);
         let phase = Phase::Refusing(now + jittered(PROBE_INTERVAL, random));
@@ -21,7 +45,7 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
             Some(out) if !matches!(out.phase, Phase::Refusing(_)) => {
                 self.revision += u64::from(matches!(out.phase, Phase::Offered(_)));
                 (out.phase, out.why) = (phase, Outcome::Refused);
-                false
+                true
             }
             Some(_) => false,
             None => self.eject(key, Outcome::Refused, phase, now),
@@ -32,9 +56,10 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
     /// is something new to do.
     ///
     /// One that is out for a time is probed too: it may have failed often enough before it had its turn.
-    pub(crate) fn suspect(&mut self, key: &K, now: Instant) -> bool {
+    pub(crate) fn suspect(&mut self, key: &K, outcome: Option<Outcome>, now: Instant) -> bool {
         let probed = self.past.get(key).and_then(|past| past.probed);
-        let lately = probed.is_some_and(|at| now < at + SUSPECT_INTERVAL);
+        let interval = outcome.map_or(UNSURE_INTERVAL, |_| SUSPECT_INTERVAL);
+        let lately = probed.is_some_and(|at| now < at + interval);
         let known = self.is_refusing(key) || self.suspects.contains_key(key);
         let is_new = self.rule.is_on && !lately && !known;
         if is_new {
@@ -43,12 +68,12 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         is_new
     }
 
-    /// Takes up whether we could connect to an instance, `None` where that could not be found out: no call would ever try
-    /// it then, so one that is out is from now on out for a time. Returns whether that changed what is out.
+    /// Takes up whether we could connect to an instance. Where that cannot be found out no call would ever try it, so one
+    /// that is out is from now on out for a time. Returns whether that changed what is out, why or until when.
     pub(crate) fn probed(
         &mut self,
         key: &K,
-        reached: Option<bool>,
+        reach: Reach,
         now: Instant,
         random: Random<'_>,
     ) -> bool {
@@ -58,16 +83,17 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
             return false;
         }
         self.past.entry(key.clone()).or_default().probed = Some(now);
-        let is_refusing = self.is_refusing(key);
-        match reached {
-            Some(true) => is_refusing && self.bring_back(key, now),
-            Some(false) if !is_refusing => self.refused(key, now, random),
-            None if !is_refusing => false,
-            reached => {
-                let phase = match reached {
-                    None => Phase::Until(now + self.time_out(key, now, random)),
-                    Some(_) => Phase::Refusing(now + jittered(PROBE_INTERVAL, random)),
-                };
+        match (reach, self.is_refusing(key)) {
+            (Reach::Accepted, true) => self.bring_back(key, now),
+            (Reach::Refused, false) => self.refused(key, now, random),
+            (_, false) => false,
+            (Reach::Unknown, true) => {
+                let phase = Phase::Until(now + self.time_out(key, now, random));
+                self.set_phase(key, phase);
+                true
+            }
+            (Reach::Refused | Reach::NotYet, true) => {
+                let phase = Phase::Refusing(now + jittered(PROBE_INTERVAL, random));
                 self.set_phase(key, phase);
                 false
             }

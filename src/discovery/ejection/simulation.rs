@@ -66,7 +66,7 @@ impl Fleet<'_> {
             ejections.tick(now);
             while let Some((_, &who)) = ejections.first_due(now) {
                 let open = (self.fault)(who, at).is_some();
-                ejections.probed(&who, Some(open), now, &mut || other.next());
+                ejections.probed(&who, Reach::of(open), now, &mut || other.next());
             }
             let up: Vec<usize> = (0..self.instances)
                 .filter(|who| !ejections.is_out(who))

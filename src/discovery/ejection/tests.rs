@@ -59,8 +59,16 @@ impl Service {
     }
 
     fn probed(&mut self, who: u32, open: bool) -> bool {
-        let reached = Some(open);
-        self.ejections.probed(&who, reached, self.now, &mut || 0.5)
+        self.found(who, Reach::of(open))
+    }
+
+    fn found(&mut self, who: u32, reach: Reach) -> bool {
+        self.ejections.probed(&who, reach, self.now, &mut || 0.5)
+    }
+
+    fn suspect(&mut self, who: u32) -> bool {
+        let failed = Some(Outcome::Failed);
+        self.ejections.suspect(&who, failed, self.now)
     }
 
     fn to_probe(&self) -> Vec<u32> {
@@ -127,7 +135,7 @@ fn never_more_than_half_are_out_and_never_the_last() {
     let mut service = self::service(1, Ejection::default());
     assert!(!service.refused(WHO));
     let mut service = self::service(5, Ejection::off());
-    assert!(!service.refused(WHO) && !service.ejections.suspect(&WHO, service.now));
+    assert!(!service.refused(WHO) && !service.suspect(WHO));
 }
 
 #[test]
@@ -155,7 +163,7 @@ fn the_time_out_grows_up_to_the_longest_and_decays() {
     assert_eq!(service.eject(), 5.0);
     for expected in [10.0, 20.0, 40.0, 60.0, 60.0] {
         service.pass(61.0);
-        assert!(!service.tried(Outcome::TimedOut));
+        assert!(service.tried(Outcome::TimedOut), "it is out for longer");
         let until = service.ejections.out()[&WHO].until().unwrap();
         assert_eq!((until - service.now).as_secs_f64(), expected);
     }
@@ -200,7 +208,7 @@ fn a_call_that_was_never_made_is_no_trial() {
         Some(service.now + OFFER)
     );
     service.pass(1.0);
-    assert!(!service.tried(Outcome::Failed) && service.is_out());
+    assert!(service.tried(Outcome::Failed) && service.is_out());
     service.ejections.not_tried(&who, service.now);
     assert_ne!(
         service.ejections.next(service.now),
@@ -241,32 +249,59 @@ fn an_instance_that_nobody_tries_is_back_on_probation() {
 #[test]
 fn a_suspect_is_probed_at_once_and_out_where_it_refuses() {
     let mut service = service(5, Ejection::default());
-    assert!(service.ejections.suspect(&WHO, service.now));
-    assert!(!service.ejections.suspect(&WHO, service.now), "it is known");
+    assert!(service.suspect(WHO));
+    assert!(!service.suspect(WHO), "it is known");
     assert_eq!(service.to_probe(), [WHO]);
     assert_eq!(service.ejections.next(service.now), Some(service.now));
     assert!(!service.probed(WHO, true));
-    assert!(
-        !service.ejections.suspect(&WHO, service.now),
-        "it was just reached"
-    );
+    assert!(!service.suspect(WHO), "it was just reached");
     assert_eq!(service.ejections.next(service.now), None);
     service.pass(0.5);
-    assert!(service.ejections.suspect(&WHO, service.now));
+    assert!(service.suspect(WHO));
     assert!(service.probed(WHO, false) && service.is_out());
+}
+
+#[test]
+fn an_error_that_says_nothing_has_an_instance_probed_once_in_ten_seconds() {
+    let mut service = service(5, Ejection::default());
+    let unsure = |service: &mut Service| service.ejections.suspect(&WHO, None, service.now);
+    assert!(unsure(&mut service) && !service.probed(WHO, true));
+    for _ in 0..19 {
+        service.pass(0.5);
+        assert!(!unsure(&mut service));
+    }
+    service.pass(0.5);
+    assert!(unsure(&mut service) && !service.probed(WHO, true));
+    service.pass(0.5);
+    assert!(service.suspect(WHO), "a failure says more");
+}
+
+#[test]
+fn an_instance_whose_name_waits_for_another_is_probed_again() {
+    let mut service = service(5, Ejection::default());
+    assert!(service.refused(WHO));
+    for _ in 0..9 {
+        service.pass(1.0);
+        assert!(!service.found(WHO, Reach::NotYet));
+        assert_eq!(service.ejections.out()[&WHO].until(), None);
+    }
+    service.pass(1.0);
+    assert_eq!(service.to_probe(), [WHO]);
+    assert!(service.suspect(1) && !service.found(1, Reach::NotYet));
+    assert!(!service.ejections.is_out(&1));
 }
 
 #[test]
 fn an_instance_that_failed_before_it_was_probed_is_out_until_it_listens() {
     let mut service = service(5, Ejection::default());
-    assert!(service.ejections.suspect(&WHO, service.now));
+    assert!(service.suspect(WHO));
     service.eject();
     assert_eq!(service.to_probe(), [WHO], "it has yet to have its turn");
-    assert!(!service.probed(WHO, false));
+    assert!(service.probed(WHO, false), "for another reason");
     assert_eq!(service.ejections.out()[&WHO].until(), None);
     let mut service = self::service(5, Ejection::default());
     service.eject();
-    assert!(service.ejections.suspect(&WHO, service.now));
+    assert!(service.suspect(WHO));
     assert!(!service.probed(WHO, true) && service.is_out());
     assert!(
         service.ejections.out()[&WHO].until().is_some(),
@@ -277,7 +312,7 @@ fn an_instance_that_failed_before_it_was_probed_is_out_until_it_listens() {
 #[test]
 fn an_instance_that_leaves_while_it_is_probed_takes_no_place_among_those_that_are_out() {
     let mut service = service(3, Ejection::default());
-    assert!(service.ejections.suspect(&WHO, service.now));
+    assert!(service.suspect(WHO));
     service.sync(1..4);
     assert!(!service.probed(WHO, false) && !service.is_out());
     assert!(service.ejections.past.is_empty());
@@ -295,7 +330,7 @@ fn an_offer_ends_where_the_instance_refuses() {
     service.pass(5.0);
     assert!(service.ejections.has_offers());
     let revision = service.ejections.revision();
-    assert!(!service.refused(WHO) && !service.ejections.has_offers());
+    assert!(service.refused(WHO) && !service.ejections.has_offers());
     assert_ne!(service.ejections.revision(), revision, "snapshots say so");
 }
 
@@ -313,7 +348,7 @@ fn those_that_wait_longest_are_probed_first() {
         service.pass(1.0);
     }
     for who in [8, 5, 7] {
-        assert!(service.ejections.suspect(&who, service.now));
+        assert!(service.suspect(who));
         service.pass(0.01);
     }
     assert_eq!(service.to_probe(), [8, 1]);
@@ -325,21 +360,17 @@ fn an_instance_that_we_cannot_connect_to_is_tried_by_a_call() {
     assert!(service.refused(WHO));
     for seconds in [5.0, 10.0, 20.0] {
         service.pass(1.0);
-        let unknown = service
-            .ejections
-            .probed(&WHO, None, service.now, &mut || 0.5);
-        assert!(!unknown && service.is_out());
+        assert!(service.found(WHO, Reach::Unknown), "it is out for a time");
+        assert!(service.is_out());
         let until = service.ejections.out()[&WHO].until().unwrap();
         assert_eq!((until - service.now).as_secs_f64(), seconds);
         service.pass(seconds);
         let who = service.ejections.take_trial(service.now);
         assert_eq!(who, Some(WHO));
-        assert!(!service.refused(WHO) && service.is_out());
+        assert!(service.refused(WHO) && service.is_out());
     }
     service.pass(1.0);
-    service
-        .ejections
-        .probed(&WHO, None, service.now, &mut || 0.5);
+    service.found(WHO, Reach::Unknown);
     service.pass(40.0);
     assert!(service.tried(Outcome::Succeeded) && !service.is_out());
 }
@@ -348,7 +379,7 @@ fn an_instance_that_we_cannot_connect_to_is_tried_by_a_call() {
 fn a_refusal_outlasts_the_time_of_an_instance_that_failed() {
     let mut service = service(5, Ejection::default());
     service.eject();
-    assert!(!service.refused(WHO));
+    assert!(service.refused(WHO) && !service.refused(WHO));
     service.pass(100.0);
     service.pass(100.0);
     assert!(service.is_out());
