@@ -133,7 +133,7 @@
 //! |---|---|---|
 //! | `NotConnected` | this side was never connected, or has been disconnected | connect first; during shutdown, stop calling |
 //! | `Timeout` | ZooKeeper did not answer in time; the message or cause has the last failure | try again later; look at the addresses it names |
-//! | `NoInstance` | nothing can be picked: none registered, all switched off or without an address or port, or not known since the connection was lost | answer your caller with an error, or use a fallback; the message says which |
+//! | `NoInstance` | nothing can be picked: none registered, all switched off or without an address or port, none that passes the filter of a provider, or not known since the connection was lost | answer your caller with an error, or use a fallback; the message says which |
 //! | `MissingParameter` | the uri spec has a variable for which no value was given | pass it; the message names service, spec and variable |
 //! | `InvalidParameter` | a value or suffix cannot stand in a URL: control characters, nothing or `.` or `..` in a path, spaces in a suffix | reject the input |
 //! | `InvalidService` | name, id, port, address or uri spec cannot be registered, or the name cannot be looked up | correct the program; nothing was written |

@@ -20,10 +20,13 @@ pub(crate) struct Report<'a> {
     pub(crate) instance: &'a ServiceInstance,
     /// `None` where the call failed in a way that says nothing against the instance.
     pub(crate) outcome: Option<Outcome>,
+    /// `None` where that is not known.
+    pub(crate) begun: Option<Instant>,
     /// The others that could have been picked instead.
     pub(crate) siblings: usize,
-    /// Set where picks are even, so that counts of failures are comparable and successes tell nothing.
-    pub(crate) is_even: bool,
+    /// Set where one instance has all calls, so that its successes are what failures are compared with. Where picks are
+    /// even, counts of failures are comparable, and successes tell nothing.
+    pub(crate) successes_count: bool,
     /// The failures to compare with, where they are not those of all that look the service up by name.
     pub(crate) tally: Option<&'a Mutex<Tally<Key>>>,
 }
@@ -47,7 +50,7 @@ impl EjectedInstance {
         &self.instance
     }
 
-    /// Returns the outcome of the call after which it was no longer picked.
+    /// Returns the outcome for which it is not picked: of a call, or of a connection that this library made.
     pub fn reason(&self) -> Outcome {
         self.out.why
     }
@@ -154,7 +157,7 @@ impl Subscriptions {
             service
                 .ejections
                 .not_tried(&Key::of(instance), Instant::now());
-            // To offer it is due sooner than an end of the trial was.
+            // The prober sleeps until the trial would end; the offer is due earlier.
             self.attention.notify_all();
         }
     }
@@ -204,9 +207,13 @@ impl Interest {
         let mut own = report.tally.map(Mutex::lock);
         let tally = own.as_deref_mut().unwrap_or(&mut self.tally);
         let (key, ejections) = (&Key::of(report.instance), &mut self.ejections);
+        let is_bad = report.outcome != Some(Outcome::Succeeded);
+        if is_bad && report.begun.is_some_and(|at| ejections.is_stale(key, at)) {
+            return false;
+        }
         match report.outcome {
             Some(Outcome::Succeeded) => {
-                if !report.is_even {
+                if report.successes_count {
                     tally.make_up(key, report.instance.weight(), now);
                 }
                 ejections.recovered(key, now)

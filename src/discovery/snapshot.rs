@@ -155,6 +155,11 @@ impl Snapshot {
 
     /// Returns why none can be picked.
     pub(crate) fn why_none(&self) -> String {
+        match self.known.candidates().count() {
+            0 => {}
+            1 => return "the one that can be picked does not pass the filter".to_owned(),
+            n => return format!("none of the {n} that can be picked passes the filter"),
+        }
         match self.known.listed.len() {
             0 => match self.known.rejected.as_slice() {
                 [] => "none is registered".to_owned(),

@@ -172,7 +172,7 @@ impl Source {
             return false;
         };
         for instance in &found {
-            self.report(instance, Some(outcome), siblings);
+            self.report(instance, Some(outcome), None, siblings);
         }
         !found.is_empty()
     }
@@ -181,13 +181,15 @@ impl Source {
         &self,
         instance: &ServiceInstance,
         outcome: Option<Outcome>,
+        begun: Option<Instant>,
         siblings: usize,
     ) {
         let report = Report {
             instance,
             outcome,
+            begun,
             siblings,
-            is_even: self.strategy() != Strategy::Sticky,
+            successes_count: self.strategy() == Strategy::Sticky,
             tally: self.pool.as_ref().map(|pool| &pool.tally),
         };
         self.directory.subscriptions().report(&self.name, &report);

@@ -30,7 +30,7 @@ pub(crate) struct Subscriptions {
     /// The way instances are picked where nothing else is asked for.
     pub(crate) selection: Selection,
     pub(crate) rule: Ejection,
-    /// Of the prober: it goes on to hang when the thread of that ends.
+    /// Kept here, so that a lookup that still hangs when the prober's thread has ended is not joined by a second one.
     pub(crate) resolver: Resolver,
     /// Wakes the prober.
     pub(crate) attention: Condvar,

@@ -173,7 +173,8 @@ impl Call {
         }
         // Picks being even, nobody needs to hear of a success.
         if !succeeded || picked.is_trial || source.strategy() == Strategy::Sticky {
-            source.report(&self.instance, outcome, picked.siblings);
+            let begun = Some(self.begun);
+            source.report(&self.instance, outcome, begun, picked.siblings);
         }
     }
 

@@ -141,6 +141,13 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         self.eject(key, failure.why, phase, now)
     }
 
+    /// Returns whether a call began before the instance was out, or came back: what hit that call may be over since.
+    pub(crate) fn is_stale(&self, key: &K, begun: Instant) -> bool {
+        let out = self.out.get(key).map(|out| out.since);
+        let returned = self.past.get(key).and_then(|past| past.returned);
+        out.max(returned).is_some_and(|at| begun < at)
+    }
+
     /// Returns an instance that the call at hand is to try.
     pub(crate) fn take_trial(&mut self, now: Instant) -> Option<K> {
         let mut offered = self.out.iter_mut();

@@ -168,6 +168,59 @@ fn a_call_to_an_override_has_the_url_as_it_was_given() {
 }
 
 #[test]
+fn a_provider_whose_filter_passes_nobody_says_so() {
+    let world = World::of("passes-nobody", 0, 1);
+    let all = world.knowing(1);
+    let provider = world.builder().filter(|_| false).build().unwrap();
+    let error = provider.url(&[]).unwrap_err();
+    assert!(
+        error.to_string().contains("does not pass the filter"),
+        "{error}"
+    );
+    world.put_data("off", r#"{"address":"h","port":1,"enabled":false}"#);
+    world.put_dead();
+    all.wait_for(2, SOON).unwrap();
+    let error = provider.begin().unwrap_err();
+    let why = "none of the 2 that can be picked passes the filter";
+    assert!(error.to_string().contains(why), "{error}");
+}
+
+#[test]
+fn calls_that_began_before_an_instance_was_out_or_came_back_say_nothing_against_it() {
+    let ejection = Ejection::default().longest(Duration::from_secs(1));
+    let mut world = World::new("stragglers", Config::new().ejection(ejection));
+    let ids = [(); 4].map(|()| world.start());
+    let provider = world.knowing(4);
+    let begun = std::iter::repeat_with(|| provider.begin().unwrap());
+    let mut hanging: Vec<crate::discovery::Call> =
+        begun.filter(|call| call.id() == ids[0]).take(40).collect();
+    let mut end = |outcome, count| hanging.drain(..count).for_each(|call| call.failed(outcome));
+    end(Outcome::TimedOut, 5);
+    assert_eq!(out(&provider), [ids[0].as_str()]);
+    let trial = || {
+        let call = provider.begin().unwrap();
+        (call.id() == ids[0]).then_some(call)
+    };
+    let mut tries = None;
+    until("a call tries it", || {
+        tries = trial();
+        tries.is_some()
+    });
+    let until_then = provider.ejected()[0].until();
+    end(Outcome::Failed, 5);
+    assert_eq!(
+        provider.ejected()[0].until(),
+        until_then,
+        "the trial goes on"
+    );
+    tries.unwrap().succeeded();
+    assert_eq!(out(&provider), [""; 0]);
+    end(Outcome::Refused, 1);
+    end(Outcome::TimedOut, 29);
+    assert_eq!(out(&provider), [""; 0], "it was healed since");
+}
+
+#[test]
 fn a_provider_says_why_it_can_build_no_url_and_begin_no_call() {
     let world = World::of("says-why", 0, 0);
     let provider = world.provider();
