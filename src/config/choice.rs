@@ -134,8 +134,10 @@ impl FromStr for Strategy {
 ///
 /// Calls report how they went: [`call`](crate::discovery::call), [`begin`](crate::discovery::begin) and
 /// [`report`](crate::discovery::report). An instance that refuses connections is picked no more until a connection that
-/// this library makes by itself, about once a second, succeeds. One that fails or times out much more often than its
-/// siblings is picked no more for 5 s, twice as long each time it happens again soon.
+/// this library makes by itself, about once a second, succeeds; where it cannot be tried from here, it is out for a
+/// time as one that failed. Instances are connected to in turn, and each that does not answer takes a second. One that
+/// fails or times out much more often than its siblings is picked no more for 5 s, twice as long each time it happens
+/// again soon.
 ///
 /// ```
 /// use party::{Config, Ejection};
@@ -181,7 +183,8 @@ impl Ejection {
 
     /// Sets the longest time for which an instance is out that fails or times out.
     ///
-    /// From 1 s to 1 h. Defaults to 60 s. One that refuses connections is out for as long as it does.
+    /// From 1 s to 1 h. Defaults to 60 s. One that refuses connections is out for as long as it does, where it can be
+    /// tried from here.
     #[must_use]
     pub fn longest(mut self, longest: Duration) -> Ejection {
         self.longest = longest;

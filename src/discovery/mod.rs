@@ -150,9 +150,9 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
 /// [`filter`](crate::ServiceProviderBuilder::filter) is none.
 ///
 /// The library hears how each attempt went. An instance on which calls fail that succeed on others is not picked for a
-/// while; one that refuses connections is not until it accepts one, which this library tries by itself. See
-/// [`Ejection`](crate::Ejection). The last instance of a service and an override are always picked; an override is tried
-/// as often.
+/// while; one that refuses connections is not until it accepts one, which this library tries by itself where it can.
+/// See [`Ejection`](crate::Ejection). The last instance of a service and an override are always picked; an override is
+/// tried as often.
 ///
 /// # Errors
 /// [`CallError::Discovery`] where nobody could be called, for the reasons of [`url`], and [`CallError::Call`] with the
@@ -212,7 +212,9 @@ pub fn begin(name: &str) -> Result<Call> {
 /// Reports how a call went to a URL that [`url`] or [`base_url`] built. Returns whether the service has an instance with
 /// its scheme, host and port.
 ///
-/// The consequences are as for [`call`]. Successes need not be reported. An override is never taken out.
+/// The consequences are as for [`call`]. Successes need not be reported, but with [`Sticky`](crate::Strategy::Sticky)
+/// they should be: there they make up for failures, and errors that all instances have may move a program on, through up
+/// to half of them. An override is never taken out.
 ///
 /// # Examples
 /// ```no_run

@@ -14,7 +14,8 @@ pub enum Outcome {
     /// The instance answered as it should.
     Succeeded,
     /// Nothing listens where the instance should be, or no way leads there. One report is enough: the instance is not
-    /// picked until a connection that this library makes by itself succeeds.
+    /// picked until a connection that this library makes by itself succeeds, or where it cannot be tried from here, for
+    /// a time as one that failed.
     Refused,
     /// No answer came in the time that the program allows.
     TimedOut,

@@ -204,7 +204,7 @@ impl ServiceProvider {
         }
     }
 
-    /// Waits until at least so many instances can be picked.
+    /// Waits until at least so many instances can be picked, of those in the own zone and the subset.
     ///
     /// # Errors
     /// [`Timeout`](crate::ErrorKind::Timeout) where fewer can be when the time is over, and
@@ -310,8 +310,9 @@ impl ServiceProviderBuilder {
     /// as well, after the first.
     ///
     /// It is asked when the instances of the service have changed, on a thread that looks one up, and not for every
-    /// lookup. An instance on which it panics does not pass. Where all that pass are out, because calls to them fail,
-    /// all that pass are picked. Defaults to none.
+    /// lookup; also about those that are never picked, since they are switched off or have no address or port. An
+    /// instance on which it panics does not pass. Where all that pass are out, because calls to them fail, all that
+    /// pass are picked. Defaults to none.
     pub fn filter(
         mut self,
         filter: impl Fn(&ServiceInstance) -> bool + Send + Sync + 'static,

@@ -3,7 +3,8 @@
 //! The rule is pure. Reports, the clock and randomness come from outside, and what is out is asked for when a snapshot is
 //! made, so a lookup costs nothing more.
 //!
-//! - *Refused*: one report is enough, and only a connection of our own brings the instance back.
+//! - *Refused*: one report is enough, and only a connection of our own brings the instance back where it can be tried
+//!   from here.
 //! - *Failed* and *timed out*: out where an instance fails more often than chance explains beside its siblings, for a time
 //!   that grows. Then one call tries it; where nobody calls, it comes back on probation.
 //! - Never more than a share of those that can be picked, and never the last.

@@ -7,8 +7,8 @@ use std::time::Instant;
 /// Failures count for this many seconds.
 const WINDOW: usize = 10;
 
-/// A success makes up for this part of a failure, where successes count: fewer than one failure in five calls take
-/// nothing out.
+/// A success makes up for this part of a failure before it, where successes count: fewer than one failure in five calls
+/// take nothing out, unless they come in a row.
 const MADE_UP_FOR: f64 = 0.25;
 
 /// Failures by the second in which they happened, each divided by the weight of its instance: those with more calls have
