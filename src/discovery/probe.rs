@@ -73,10 +73,11 @@ fn reach_any(
     addresses: &[SocketAddr],
     connect: impl Fn(&SocketAddr, Duration) -> io::Result<()>,
 ) -> Reach {
-    let addresses = &addresses[..addresses.len().min(MOST_ADDRESSES)];
+    let count = addresses.len().min(MOST_ADDRESSES);
+    let share = CONNECT_TIMEOUT / count.max(1) as u32;
     let (mut refused, mut is_unsure) = (false, false);
-    for address in addresses {
-        match connect(address, CONNECT_TIMEOUT / addresses.len() as u32) {
+    for address in addresses.iter().take(count) {
+        match connect(address, share) {
             Ok(()) => return Reach::Accepted,
             Err(error) => match error.kind() {
                 ErrorKind::ConnectionRefused
