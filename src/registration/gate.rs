@@ -98,13 +98,18 @@ impl Gate {
             .register_one(&self.service, &self.id, &permitted)
     }
 
-    /// Waits without end until there is a session.
+    /// Waits without end until there is a session. Fails where there is nothing to wait for: an attempt to connect that
+    /// was refused is refused again.
     fn await_session(&self) -> Result<()> {
         loop {
             let registrar = self.registrar()?;
             match registrar.await_session(NOTICE_WITHIN) {
                 Ok(()) => return Ok(()),
-                Err(failure) => self.progress.fail(failure),
+                Err(failure) if failure.is_transient() => self.progress.fail(failure),
+                Err(failure) => {
+                    let doing = format!("to connect {}", Side::Registration);
+                    return Err(Error::refused(&doing, failure));
+                }
             }
         }
     }

@@ -16,6 +16,8 @@ use crate::zk::Mode;
 use crate::zk::memory::registry;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::error::Error as _;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -111,6 +113,53 @@ fn a_program_may_boot_before_zookeeper() {
     registry("boots").outage(false);
     one.wait(SOON).unwrap();
     other.wait(SOON).unwrap();
+}
+
+/// Grants a session, and refuses the credentials that come with it.
+fn refuse(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut word = [0; 4];
+    stream.read_exact(&mut word)?;
+    if word == *b"srvr" {
+        return stream.write_all(b"Mode: standalone\n");
+    }
+    let mut greeting = vec![0; i32::from_be_bytes(word) as usize];
+    stream.read_exact(&mut greeting)?;
+    let granted = [37, 0, 6000].map(i32::to_be_bytes).concat();
+    let session = [&7_i64.to_be_bytes()[..], &[0, 0, 0, 16], &[7; 16], &[0]].concat();
+    let refused = [16, -4, 0, 0, -115].map(i32::to_be_bytes).concat();
+    stream.write_all(&[granted, session, refused].concat())?;
+    stream.read_to_end(&mut Vec::new()).map(drop)
+}
+
+/// Guards against a registration that was tried for ever, and without a pause, where trying again cannot help.
+#[test]
+fn credentials_that_are_refused_end_the_attempts_in_the_background() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = refuse(&mut stream.unwrap());
+        }
+    });
+    let config = Config::new().connection_string(address).environment("test");
+    let config = config.auth("nobody", "knows").connect_in_background();
+    let registration = connected(config);
+    let pending = [
+        registration
+            .register_in_background(service(), || true)
+            .unwrap(),
+        registration
+            .register_while_healthy(service().id("2"), || true)
+            .unwrap(),
+    ];
+    for pending in pending {
+        let error = pending.wait(SOON).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error:#}");
+        assert!(error.source().is_some(), "{error:#}");
+    }
+    // It is refused where it waits for the address of this machine.
+    let error = registration.register(service()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:#}");
 }
 
 #[test]

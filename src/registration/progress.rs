@@ -3,6 +3,8 @@
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Keeps a caller's `Duration::MAX` from overflowing the clock.
@@ -35,7 +37,7 @@ pub(crate) struct State {
     /// The revision with which it was last put among the desired.
     revision: Option<u64>,
     /// Why it is not registered yet, where ZooKeeper is away.
-    failure: Option<Error>,
+    failure: Option<Arc<dyn StdError + Send + Sync>>,
     outcome: Option<Result<()>>,
 }
 
@@ -84,8 +86,8 @@ impl Progress {
     }
 
     /// Notes why it is not registered yet, although its check says yes.
-    pub(super) fn fail(&self, failure: Error) {
-        self.state.lock().failure = Some(failure);
+    pub(super) fn fail(&self, failure: impl StdError + Send + Sync + 'static) {
+        self.state.lock().failure = Some(Arc::new(failure));
     }
 
     pub(super) fn finish(&self, outcome: Result<()>) {

@@ -134,12 +134,8 @@ impl Registrar {
     }
 
     /// Waits for a session.
-    pub(crate) fn await_session(&self, limit: Duration) -> Result<()> {
-        let session = self.supervisor.wait(Instant::now() + limit);
-        session.map(drop).map_err(|failure| {
-            let what = format!("connecting {SIDE} to {}", self.settings.connection_string);
-            Error::timeout(&what, limit).caused_by(failure)
-        })
+    pub(crate) fn await_session(&self, limit: Duration) -> std::result::Result<(), Failure> {
+        self.supervisor.wait(Instant::now() + limit).map(drop)
     }
 
     /// Has a single new node created from this thread, which is a change of thread less than having the reconciler do
@@ -263,11 +259,16 @@ impl Registrar {
         if let Some(address) = &self.settings.address {
             return Ok(address.clone());
         }
-        if let Err(failure) = self.supervisor.wait(deadline) {
-            let what = format!("registering {}", excerpt(service.name()));
-            return Err(Error::timeout(&what, self.settings.connection_timeout).caused_by(failure));
+        match self.supervisor.wait(deadline) {
+            Ok(_) => Ok(address::own_address(self.supervisor.local_address()).to_string()),
+            Err(failure) => {
+                let outcome = match failure.is_transient() {
+                    true => Outcome::TimedOut(Some(failure)),
+                    false => Outcome::Refused(failure),
+                };
+                Err(self.explain(REGISTER, service.name(), outcome))
+            }
         }
-        Ok(address::own_address(self.supervisor.local_address()).to_string())
     }
 
     fn delete(&self, name: &str, id: &str, deadline: Instant) -> Result<bool> {
