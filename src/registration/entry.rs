@@ -25,9 +25,10 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// Returns what there is to note for the instance to be switched on or off.
+    /// Returns what there is to note for the instance to be switched on or off. Off is noted also where it says so
+    /// itself: an update that says on is not to switch it on.
     fn switch_to(&self, on: bool) -> Option<bool> {
-        (on != self.instance.is_on()).then_some(on)
+        (!on || !self.instance.is_on()).then_some(on)
     }
 }
 

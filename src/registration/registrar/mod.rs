@@ -776,6 +776,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_switched_off_while_it_says_so_itself_stays_off() {
+        let (registry, registrar) = connected("switch-off-twice");
+        register(&registrar, &service().enabled(false)).unwrap();
+        let before = node(&registry);
+        assert!(registrar.set_enabled(&service(), false).unwrap());
+        assert_eq!(node(&registry), before, "nothing had to be written");
+        registrar.update(&payload(&service(), "more")).unwrap();
+        assert!(holds(&registry, "more") && holds(&registry, OFF));
+        registrar.set_enabled(&service(), true).unwrap();
+        assert!(!holds(&registry, "enabled") && registrar.is_enabled(&service(), "1"));
+    }
+
+    #[test]
+    fn an_edit_is_adopted_although_the_payload_says_off_already() {
+        let (registry, registrar) = connected("edit-down");
+        let down = serde_json::json!({ "metadata": { "instance_status": "DOWN" } });
+        register(&registrar, &service().payload(down)).unwrap();
+        let (data, owner) = node(&registry).unwrap();
+        let other = other("edit-down");
+        other.set(NODE, switched_off(&data).as_bytes(), -1).unwrap();
+        until("it is written in both ways", || {
+            holds(&registry, "OUT_OF_SERVICE")
+        });
+        assert!(holds(&registry, OFF));
+        registry.expire_all();
+        until("it is back, and off", || {
+            node(&registry).is_some_and(|now| now.1 != owner && now.0.contains(OFF))
+        });
+        other.end();
+    }
+
+    #[test]
     fn nothing_is_switched_that_is_not_registered_here() {
         let (registry, registrar) = connected("switch-none");
         register(&registrar, &service()).unwrap();
