@@ -183,6 +183,8 @@ impl Entry {
             };
         } else {
             self.program = previous.program;
+            // As this one was switched it may be on without being told so, which the other is not.
+            self.switched = previous.switched;
             self.stated = revision;
         }
         self.render();

@@ -8,7 +8,7 @@ use crate::registration::entry::Content;
 use crate::registration::gate::Plan;
 use crate::registration::progress::{Clock, State};
 use crate::registration::registrar::Registrar;
-use crate::registration::task::Goal;
+use crate::registration::task::{Goal, Task};
 use crate::side::Side;
 use crate::sync::logged::on_line;
 use crate::sync::until;
@@ -510,8 +510,11 @@ fn each_turn_is_one_line_in_the_log() {
 }
 
 fn content(port: u16) -> Content {
-    let encoded = Service::new("foo", port).encoded("1", "10.0.0.1", 0);
-    encoded.unwrap().into()
+    content_of(Service::new("foo", port))
+}
+
+fn content_of(service: Service) -> Content {
+    service.encoded("1", "10.0.0.1", 0).unwrap().into()
 }
 
 /// Has a registration desired, and acknowledged where ZooKeeper `agrees`.
@@ -538,4 +541,25 @@ fn what_gets_sick_while_another_takes_its_place_is_sick_where_that_fails() {
     let (tasks, _) = desired.tasks(Instant::now() + SOON);
     let goals: Vec<_> = tasks.iter().map(|task| task.goal).collect();
     assert_eq!(goals, [Goal::Absent]);
+}
+
+fn task(desired: &Desired) -> Task {
+    desired.tasks(Instant::now() + SOON).0.remove(0)
+}
+
+#[test]
+fn a_switch_made_during_an_update_that_fails_is_kept() {
+    for (before, after) in [(true, false), (false, true)] {
+        let desired = Desired::default();
+        let content = |on: bool| content_of(Service::new("foo", 1).enabled(on));
+        let register = vec![(NODE.to_owned(), content(before))];
+        let revision = desired.add(register, &|_| true).unwrap().unwrap().remove(0);
+        desired.confirm(&task(&desired), Some((1, 0)), Instant::now());
+        desired.wait(&[revision], Instant::now() + SOON).unwrap();
+        let updating = desired.update(NODE, |_| Ok(content(after)), Instant::now() + SOON);
+        let updating = updating.unwrap().unwrap().unwrap();
+        desired.switch(|_| true, after).unwrap();
+        desired.roll_back(&updating);
+        assert_eq!(desired.is_switched_on(NODE), Some(after));
+    }
 }
