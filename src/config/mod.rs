@@ -131,6 +131,10 @@ impl Config {
     /// Sets what becomes of a registration while its check fails, see
     /// [`register_while_healthy`](crate::registration::register_while_healthy).
     ///
+    /// With [`WhenSick::SwitchOff`] the instance is off for as long as the check fails, whatever the program or an
+    /// operator says meanwhile: that holds once the check passes. An operator who then saves a node that says off already
+    /// has changed nothing, and it is switched on again with the check.
+    ///
     /// Defaults to [`WhenSick::Leave`], since old readers cannot read an instance that is switched off.
     #[must_use]
     pub fn when_sick(mut self, when_sick: WhenSick) -> Config {

@@ -509,6 +509,39 @@ fn each_turn_is_one_line_in_the_log() {
     }
 }
 
+/// Guards against a line that said the opposite of what was written.
+#[test]
+fn who_switches_a_sick_one_on_is_told_that_it_stays_off() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listening = heard.clone();
+    on_line("stubborn/1 was switched", move |_, line| {
+        listening.lock().push(line.to_owned());
+    });
+    let config = Config::in_memory("stubborn").when_sick(WhenSick::SwitchOff);
+    let registration = connected(config.health_interval(OFTEN));
+    let (healthy, _, check) = told(true);
+    let stubborn = Service::new("stubborn", 1).id("1");
+    let pending = registration
+        .register_while_healthy(stubborn, check)
+        .unwrap();
+    pending.wait(SOON).unwrap();
+    let nodes = || registry("stubborn").dump().into_iter();
+    let data = || nodes().find(|(_, _, owner)| *owner != 0).unwrap().1;
+    let on = data();
+    healthy.store(false, Ordering::SeqCst);
+    until("it is off", || data() != on);
+    let off = data();
+    let operator = registry("stubborn").open(Arc::new(|_| {}));
+    let edit = [&on[..], b" "].concat();
+    let path = "/test/instances/stubborn/1";
+    operator.set(path, &edit, -1).unwrap();
+    until("it is told", || !heard.lock().is_empty());
+    until("it is off again", || data() == off);
+    let told = heard.lock().join(", ");
+    assert!(told.ends_with("stays off until its check passes"), "{told}");
+    operator.end();
+}
+
 fn content(port: u16) -> Content {
     content_of(Service::new("foo", port))
 }

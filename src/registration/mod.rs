@@ -250,6 +250,9 @@ pub fn update(service: &Service) -> Result<()> {
 /// connection timeout. It is kept over reconnects, expired sessions and [`update`]s, until it is switched back or
 /// registered anew.
 ///
+/// One that is off since its check fails, see [`Config::when_sick`], stays off until the check passes, and is then as it
+/// was last switched.
+///
 /// Off is the field `enabled` of Curator, which Curator 2.7 cannot read; and where the payload has a map `metadata`, as
 /// Spring Cloud ZooKeeper writes it, also its text `instance_status`.
 ///

@@ -90,8 +90,9 @@ impl Desired {
         self.changed.notify_all();
     }
 
-    /// Notes that somebody else has switched our node, which stands as it was `found`. Returns what is left to do.
-    pub(crate) fn adopt(&self, task: &Task, on: bool, found: Written) -> Option<Task> {
+    /// Notes that somebody else has switched our node, which stands as it was `found`. Returns what is left to do, and
+    /// whether the node is on then.
+    pub(crate) fn adopt(&self, task: &Task, on: bool, found: Written) -> Option<(Task, bool)> {
         let mut state = self.state.lock();
         let (next, now) = (state.next_revision(), found.at);
         let entry = state.finish(task)?;
@@ -101,7 +102,7 @@ impl Desired {
         }
         entry.written = Some(found);
         entry.switch(next, on);
-        Some(entry.start(&task.path, now))
+        Some((entry.start(&task.path, now), entry.content.instance.is_on()))
     }
 
     /// Notes that the task could not be done, to be tried again. Returns whether anybody relies on it. `write` is the

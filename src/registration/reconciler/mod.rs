@@ -270,15 +270,6 @@ impl Reconciler {
         owner: i64,
         now: Instant,
     ) -> Option<Open> {
-        let path = excerpt(&task.path);
-        if on {
-            log::info!("{path} was switched on in zookeeper by somebody else, and is left on");
-        } else {
-            log::warn!(
-                "{path} was switched off in zookeeper by somebody else: it is left off until it is switched on or \
-                 registered anew"
-            );
-        }
         let found = Written {
             owner: stat.owner,
             version: stat.version,
@@ -286,7 +277,8 @@ impl Reconciler {
             at: now,
         };
         let same = found.data.clone();
-        let task = self.desired.adopt(task, on, found)?;
+        let (task, is_on) = self.desired.adopt(task, on, found)?;
+        tell_of_edit(&task.path, on, is_on);
         if stat.owner != owner {
             // Of an earlier session of ours, which is to be replaced.
             return Some(steps::first(task));
@@ -331,6 +323,23 @@ impl Reconciler {
             }
             None => log::debug!("{path} is not yet as desired: {failure}"),
         }
+    }
+}
+
+/// Tells that a node was switched by somebody else, and what becomes of that.
+fn tell_of_edit(path: &str, on: bool, is_on: bool) {
+    let path = excerpt(path);
+    match (on, is_on) {
+        (false, _) => log::warn!(
+            "{path} was switched off in zookeeper by somebody else: it is left off until it is switched on or \
+             registered anew"
+        ),
+        (true, true) => {
+            log::info!("{path} was switched on in zookeeper by somebody else, and is left on");
+        }
+        (true, false) => log::info!(
+            "{path} was switched on in zookeeper by somebody else, but stays off until its check passes"
+        ),
     }
 }
 
