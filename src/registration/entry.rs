@@ -293,8 +293,11 @@ impl Entry {
         self.switched.unwrap_or(self.program.instance.is_on())
     }
 
+    /// Returns whether there is a node of it, as far as anybody knows: none of one that its check has taken out, until it
+    /// is written again.
     pub(crate) fn is_placed(&self) -> bool {
-        self.goal() == Goal::Present && self.acknowledged && self.confirmed >= self.since
+        let is_confirmed = self.confirmed >= self.since && self.written.is_some();
+        self.goal() == Goal::Present && self.acknowledged && is_confirmed
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

@@ -183,9 +183,9 @@ impl Gate {
             }
             Turn::Back(times) => {
                 let then = if leaves {
-                    "it is back in zookeeper"
+                    "it goes back to zookeeper"
                 } else {
-                    "it is switched on"
+                    "it is switched on, unless it was switched off otherwise"
                 };
                 log::info!("{name}/{id} has passed its check {times} times in a row: {then}");
             }

@@ -596,3 +596,16 @@ fn a_switch_made_during_an_update_that_fails_is_kept() {
         assert_eq!(desired.is_switched_on(NODE), Some(after));
     }
 }
+
+#[test]
+fn what_comes_back_is_placed_once_it_is_written() {
+    let desired = Desired::default();
+    let revision = desire(&desired, 1, true);
+    assert!(desired.is_placed(NODE) && desired.is_on(NODE));
+    desired.set_sick(&revision, Some(WhenSick::Leave));
+    desired.confirm(&task(&desired), None, Instant::now());
+    desired.set_sick(&revision, None);
+    assert!(!desired.is_placed(NODE) && !desired.is_on(NODE));
+    desired.confirm(&task(&desired), Some((1, 0)), Instant::now());
+    assert!(desired.is_placed(NODE) && desired.is_on(NODE));
+}
