@@ -88,6 +88,8 @@ pub(crate) struct Previous {
     switched: Option<bool>,
     sick: Option<WhenSick>,
     since: u64,
+    /// The node as it was last written, by which an edit of it is recognised.
+    written: Option<Written>,
 }
 
 impl Entry {
@@ -137,14 +139,20 @@ impl Entry {
 
     /// Returns what is relied upon, to be restored if what takes its place cannot be written.
     fn in_force(&self) -> Option<Previous> {
+        if let Some(previous) = self.previous.clone() {
+            let written = self.written.clone().or(previous.written);
+            return Some(Previous {
+                written,
+                ..previous
+            });
+        }
         let in_force = !self.withdrawn && self.acknowledged;
-        self.previous.clone().or_else(|| {
-            in_force.then(|| Previous {
-                program: self.program.clone(),
-                switched: self.switched,
-                sick: self.sick,
-                since: self.since,
-            })
+        in_force.then(|| Previous {
+            program: self.program.clone(),
+            switched: self.switched,
+            sick: self.sick,
+            since: self.since,
+            written: self.written.clone(),
         })
     }
 
@@ -175,6 +183,7 @@ impl Entry {
         if self.stated == self.since {
             let restored = Entry::new(revision, previous.program).succeed(self);
             *self = Entry {
+                written: self.written.take().or(previous.written),
                 since: previous.since,
                 switched: previous.switched,
                 sick: previous.sick,

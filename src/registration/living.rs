@@ -12,7 +12,7 @@ use crate::registration::task::{Goal, Task};
 use crate::side::Side;
 use crate::sync::logged::on_line;
 use crate::sync::until;
-use crate::zk::Mode;
+use crate::zk::{Mode, Stat};
 use crate::zk::memory::registry;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::error::Error as _;
@@ -608,4 +608,19 @@ fn what_comes_back_is_placed_once_it_is_written() {
     assert!(!desired.is_placed(NODE) && !desired.is_on(NODE));
     desired.confirm(&task(&desired), Some((1, 0)), Instant::now());
     assert!(desired.is_placed(NODE) && desired.is_on(NODE));
+}
+
+#[test]
+fn an_edit_made_while_another_takes_its_place_is_adopted_where_that_fails() {
+    let desired = Desired::default();
+    desire(&desired, 1, true);
+    let failing = desire(&desired, 2, false);
+    desired.roll_back(&failing);
+    let stat = Stat {
+        owner: 1,
+        version: 1,
+        created: 0,
+    };
+    let edited = content(1).instance.switched(false).to_json();
+    assert_eq!(task(&desired).edit(&(edited, stat), 1), Some(false));
 }
