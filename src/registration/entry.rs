@@ -330,6 +330,7 @@ impl Entry {
             data: self.content.data.clone(),
             goal: self.goal(),
             revision: self.revision,
+            comes_back: !self.withdrawn,
             written: self.written.clone(),
             is_pending: self.is_pending(),
             yields: self.yields(),

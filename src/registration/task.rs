@@ -30,6 +30,8 @@ pub(crate) struct Task {
     pub(crate) data: Arc<[u8]>,
     pub(crate) goal: Goal,
     pub(crate) revision: u64,
+    /// Set unless it is withdrawn, also where the node is to be absent now.
+    pub(crate) comes_back: bool,
     pub(super) written: Option<Written>,
     /// Set where ZooKeeper has not yet been seen to agree with this revision.
     pub(crate) is_pending: bool,

@@ -97,7 +97,7 @@ impl Desired {
         let (next, now) = (state.next_revision(), found.at);
         let entry = state.finish(task)?;
         entry.dirty = true;
-        if task.revision < entry.since || entry.goal() == Goal::Absent {
+        if task.revision < entry.since || entry.withdrawn {
             return None;
         }
         entry.written = Some(found);

@@ -279,8 +279,8 @@ impl Reconciler {
         let same = found.data.clone();
         let (task, is_on) = self.desired.adopt(task, on, found)?;
         tell_of_edit(&task.path, on, is_on);
-        if stat.owner != owner {
-            // Of an earlier session of ours, which is to be replaced.
+        if stat.owner != owner || task.goal == Goal::Absent {
+            // Of an earlier session of ours, which is to be replaced; or it is to be deleted.
             return Some(steps::first(task));
         }
         if task.data == same {

@@ -141,8 +141,12 @@ fn after_inspection(task: &Task, owner: i64, found: Option<Node>) -> Step {
     match (task.goal, found) {
         (Goal::Present, None) => Step::Failed(Failure::NoNode),
         (Goal::Present, Some(node)) => after_finding(task, owner, node),
-        (Goal::Absent, Some((data, stat))) if stat.owner == owner || *data == *task.data => {
-            let (path, version) = (task.path.clone(), stat.version);
+        (Goal::Absent, Some(node)) if node.1.owner == owner || *node.0 == *task.data => {
+            // It comes back, and then as somebody has switched it.
+            if let Some(on) = task.edit(&node, owner).filter(|_| task.comes_back) {
+                return Step::Switched(on, node);
+            }
+            let (path, version) = (task.path.clone(), node.1.version);
             Step::Ask(Stage::Delete, vec![Request::Delete { path, version }])
         }
         (Goal::Absent, _) => Step::Absent,

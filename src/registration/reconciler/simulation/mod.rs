@@ -303,6 +303,25 @@ fn a_node_that_is_saved_before_a_switch_is_written_is_switched() {
     }
 }
 
+/// Guards against an edit that went with the node of one that its check takes out.
+#[test]
+fn an_edit_of_one_that_leaves_for_its_check_is_kept() {
+    let mut run = Run::new();
+    run.take(&Op::Act(Act::Register(0, 0)));
+    run.take(&Op::Rest);
+    for act in [
+        Act::Edit(0, false, true),
+        Act::Sick(0, Some(WhenSick::Leave)),
+    ] {
+        run.take(&Op::Act(act));
+    }
+    run.take(&Op::Rest);
+    run.check().unwrap();
+    run.take(&Op::Act(Act::Sick(0, None)));
+    run.settle();
+    run.check().unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
 
