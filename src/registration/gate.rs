@@ -54,7 +54,7 @@ impl Gate {
                         _ => log::Level::Warn,
                     };
                     let name = excerpt(self.service.name());
-                    log::log!(level, "{name} is not registered, giving up: {error}");
+                    log::log!(level, "{name} is not registered, giving up: {error:#}");
                 }
                 examiner.end();
                 self.progress.finish(outcome.map(drop));
@@ -83,7 +83,7 @@ impl Gate {
             }
             attempt += 1;
             let name = excerpt(self.service.name());
-            log::debug!("{name}: attempt {attempt} of {attempts} to register failed: {last}");
+            log::debug!("{name}: attempt {attempt} of {attempts} to register failed: {last:#}");
             if attempt < attempts {
                 self.progress.pause(&*self.clock, BETWEEN_ATTEMPTS);
             }

@@ -542,6 +542,27 @@ fn who_switches_a_sick_one_on_is_told_that_it_stays_off() {
     operator.end();
 }
 
+#[test]
+fn giving_up_is_told_with_its_cause() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listening = heard.clone();
+    on_line("hopeless", move |_, line| {
+        listening.lock().push(line.to_owned());
+    });
+    let registration = connected(Config::in_memory("hopeless"));
+    registry("hopeless").refuse("/test");
+    let hopeless = Service::new("hopeless", 1).id("1");
+    let error = registration
+        .register_with_attempts(hopeless, || true, 1)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unhealthy);
+    let told = heard.lock().clone();
+    for part in ["attempt 1 of 1 to register failed: ", "giving up: "] {
+        let line = told.iter().find(|line| line.contains(part)).unwrap();
+        assert!(line.contains("memory refused to write"), "{line}");
+    }
+}
+
 fn content(port: u16) -> Content {
     content_of(Service::new("foo", port))
 }
