@@ -81,6 +81,7 @@ impl Gate {
                 }
                 Err(error) => last = error,
             }
+            self.progress.fail(last.clone());
             attempt += 1;
             let name = excerpt(self.service.name());
             log::debug!("{name}: attempt {attempt} of {attempts} to register failed: {last:#}");
@@ -101,11 +102,20 @@ impl Gate {
     /// Waits without end until there is a session. Fails where there is nothing to wait for: an attempt to connect that
     /// was refused is refused again.
     fn await_session(&self) -> Result<()> {
+        let mut was_away = false;
         loop {
             let registrar = self.registrar()?;
             match registrar.await_session(NOTICE_WITHIN) {
-                Ok(()) => return Ok(()),
-                Err(failure) if failure.is_transient() => self.progress.fail(failure),
+                Ok(()) => {
+                    if was_away {
+                        self.progress.recover();
+                    }
+                    return Ok(());
+                }
+                Err(failure) if failure.is_transient() => {
+                    was_away = true;
+                    self.progress.fail(failure);
+                }
                 Err(failure) => {
                     let doing = format!("to connect {}", Side::Registration);
                     return Err(Error::refused(&doing, failure));

@@ -350,6 +350,32 @@ mod tests {
         assert_eq!(pending.wait(SOON).unwrap(), "1");
     }
 
+    /// Guards against a ZooKeeper that was blamed for a check that fails.
+    #[test]
+    fn the_cause_is_that_of_the_last_attempt() {
+        let registrar = registrar("cause");
+        registry("cause").outage(true);
+        let (asking, asked) = std::sync::mpsc::channel();
+        let (answer, answers) = std::sync::mpsc::channel();
+        let check = move || {
+            asking.send(()).unwrap();
+            answers.recv().unwrap_or(true)
+        };
+        let pending = in_background(&registrar, check);
+        let told = || format!("{:#}", pending.wait(Duration::ZERO).unwrap_err());
+        let what = "timed out after 0ns: foo is not yet registered";
+        until("what it waits for is told", || told() != what);
+        assert!(!told().contains("timed out after 1s"), "{}", told());
+        registry("cause").outage(false);
+        asked.recv_timeout(SOON).unwrap();
+        assert_eq!(told(), what);
+        answer.send(false).unwrap();
+        asked.recv_timeout(SOON).unwrap();
+        assert_eq!(told(), format!("{what}: the health check said no"));
+        drop(answer);
+        assert_eq!(pending.wait(SOON).unwrap(), "1");
+    }
+
     #[test]
     fn in_the_background_a_zookeeper_that_does_not_answer_uses_up_no_attempt() {
         let registrar = registrar("silent");

@@ -36,7 +36,7 @@ pub(crate) struct State {
     cancelled: bool,
     /// The revision with which it was last put among the desired.
     revision: Option<u64>,
-    /// Why it is not registered yet, where ZooKeeper is away.
+    /// Why the last attempt has failed, or why there is no session.
     failure: Option<Arc<dyn StdError + Send + Sync>>,
     outcome: Option<Result<()>>,
 }
@@ -85,9 +85,14 @@ impl Progress {
         self.state.lock().cancelled
     }
 
-    /// Notes why it is not registered yet, although its check says yes.
+    /// Notes why the last attempt has failed, or why there is no session to make one with.
     pub(super) fn fail(&self, failure: impl StdError + Send + Sync + 'static) {
         self.state.lock().failure = Some(Arc::new(failure));
+    }
+
+    /// Notes that there is a session again: that there was none is not why it is not registered.
+    pub(super) fn recover(&self) {
+        self.state.lock().failure = None;
     }
 
     pub(super) fn finish(&self, outcome: Result<()>) {
