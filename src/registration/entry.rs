@@ -56,7 +56,7 @@ pub(crate) struct Entry {
     /// The same as it is to be written, switched on or off.
     pub(crate) content: Content,
     /// The switch it was given since it was registered, by the program or by an edit of its node.
-    switched: Option<bool>,
+    pub(super) switched: Option<bool>,
     /// The consequence of its failing health check.
     sick: Option<WhenSick>,
     pub(crate) withdrawn: bool,
@@ -294,12 +294,6 @@ impl Entry {
         if !self.is_in_doubt(now) {
             self.lost.clear();
         }
-    }
-
-    /// Returns whether the registration is switched on, but for what its check says.
-    #[cfg(test)]
-    pub(crate) fn is_switched_on(&self) -> bool {
-        self.switched.unwrap_or(self.program.instance.is_on())
     }
 
     /// Returns whether there is a node of it, as far as anybody knows: none of one that its check has taken out, until it

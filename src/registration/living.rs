@@ -614,7 +614,8 @@ fn a_switch_made_during_an_update_that_fails_is_kept() {
         let updating = updating.unwrap().unwrap().unwrap();
         desired.switch(|_| true, after).unwrap();
         desired.roll_back(&updating);
-        assert_eq!(desired.is_switched_on(NODE), Some(after));
+        desired.confirm(&task(&desired), Some((1, 1)), Instant::now());
+        assert_eq!(desired.is_on(NODE), after);
     }
 }
 

@@ -285,10 +285,11 @@ impl Desired {
         entry.is_some_and(|entry| entry.is_placed() && entry.content.instance.is_on())
     }
 
+    /// Returns the switch that the registration at a path was given.
     #[cfg(test)]
-    pub(crate) fn is_switched_on(&self, path: &str) -> Option<bool> {
+    pub(crate) fn switched(&self, path: &str) -> Option<bool> {
         let state = self.state.lock();
-        state.entries.get(path).map(Entry::is_switched_on)
+        state.entries.get(path)?.switched
     }
 
     /// Returns the data of the node as it was last written.

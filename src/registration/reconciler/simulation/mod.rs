@@ -237,9 +237,9 @@ fn an_earlier_write_that_comes_late_is_noticed() {
     let mut script = vec![Interruption::None; 5];
     script.push(Interruption::Late);
     let ops = [
-        Op::Act(Act::Register(0, 0)),
-        Op::Step(false, script),
         Op::Act(Act::Register(0, 1)),
+        Op::Step(false, script),
+        Op::Act(Act::Register(0, 3)),
         Op::Step(false, vec![]),
         Op::Act(Act::Delete(0)),
         Op::LateWrites,
@@ -262,7 +262,7 @@ fn a_late_write_is_noticed_where_what_is_above_it_was_deleted_meanwhile() {
     ];
     let ops = [
         Op::Step(false, vec![]),
-        Op::Act(Act::Register(0, 0)),
+        Op::Act(Act::Register(0, 1)),
         Op::Step(false, script),
         Op::Step(false, vec![]),
         Op::Act(Act::Unregister(0)),
@@ -275,7 +275,7 @@ fn a_late_write_is_noticed_where_what_is_above_it_was_deleted_meanwhile() {
 #[test]
 fn a_node_of_ours_that_nobody_wants_goes_with_the_next_connection() {
     let mut run = Run::new();
-    run.take(&Op::Act(Act::Register(0, 0)));
+    run.take(&Op::Act(Act::Register(0, 1)));
     run.step(true, &[]);
     let created = run.session.create(&path(1), b"again", Mode::Ephemeral);
     created.unwrap();
@@ -292,7 +292,7 @@ fn a_node_that_is_saved_before_a_switch_is_written_is_switched() {
         [Act::Sick(0, Some(WhenSick::SwitchOff)), Act::Sick(0, None)],
     ] {
         let mut run = Run::new();
-        run.take(&Op::Act(Act::Register(0, 0)));
+        run.take(&Op::Act(Act::Register(0, 1)));
         run.step(true, &[]);
         for (at, switch) in switches.into_iter().enumerate() {
             run.take(&Op::Act(switch));
@@ -307,7 +307,7 @@ fn a_node_that_is_saved_before_a_switch_is_written_is_switched() {
 #[test]
 fn an_edit_of_one_that_leaves_for_its_check_is_kept() {
     let mut run = Run::new();
-    run.take(&Op::Act(Act::Register(0, 0)));
+    run.take(&Op::Act(Act::Register(0, 1)));
     run.take(&Op::Rest);
     for act in [
         Act::Edit(0, false, true),

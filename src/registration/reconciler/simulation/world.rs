@@ -77,9 +77,9 @@ fn sick() -> impl Strategy<Value = WhenSick> {
 pub(super) struct Registered {
     since: u64,
     pub(super) instance: Arc<ServiceInstance>,
-    /// What it may be switched to in the end: off, and on. More than one where an edit and a call of the program, or a
-    /// fault, were about the same time.
-    pub(super) may_be: [bool; 2],
+    /// What it may be in the end: off, on, and as the program says itself. More than one where an edit and a call of the
+    /// program, or a fault, were about the same time.
+    may_be: [bool; 3],
     /// An edit that has to be adopted, since nothing else has happened to the node.
     edit: Option<bool>,
     /// Edits that may be adopted, or are gone by now.
@@ -92,23 +92,48 @@ impl Registered {
         Registered {
             since: *since,
             instance,
-            may_be: [false, true],
+            may_be: [false, false, true],
             edit: None,
             unseen: [false; 2],
             sick: None,
         }
     }
 
+    /// Returns what an update has in the place of this one.
+    fn updated(&self, instance: Arc<ServiceInstance>) -> Registered {
+        let mut updated = self.clone();
+        // It may be adopted before, or after what the program says has changed.
+        if updated.edit == Some(true) && instance.is_on() != self.instance.is_on() {
+            updated.doubt_edit();
+        }
+        updated.instance = instance;
+        updated.may_be_unseen();
+        updated
+    }
+
     fn switch(&mut self, on: bool) {
         self.doubt_edit();
-        self.may_be = self.unseen;
-        self.may_be[usize::from(on)] = true;
+        self.may_be = [false; 3];
+        self.may_be_switched(on);
+        self.may_be_unseen();
+    }
+
+    /// Off is remembered whatever the program says itself, and on where that says off.
+    fn may_be_switched(&mut self, on: bool) {
+        let is_as_it_says = on && self.instance.is_on();
+        self.may_be[if is_as_it_says { 2 } else { on.into() }] = true;
+    }
+
+    fn may_be_unseen(&mut self) {
+        let unseen = [false, true].into_iter().zip(self.unseen);
+        let unseen = unseen.filter_map(|(on, unseen)| unseen.then_some(on));
+        unseen.for_each(|on| self.may_be_switched(on));
     }
 
     /// An edit that was not seen yet does not have to be adopted any more, and still may be.
     fn doubt_edit(&mut self) {
         if let Some(edit) = self.edit.take() {
-            self.may_be[usize::from(edit)] = true;
+            self.may_be_switched(edit);
             self.unseen[usize::from(edit)] = true;
         }
     }
@@ -131,14 +156,14 @@ impl Registered {
 
     /// Returns the data that may be in the node in the end, none where it has to be gone.
     pub(super) fn expected(&self) -> Vec<String> {
-        let written = |on: bool| String::from_utf8(self.instance.switched(on).to_json()).unwrap();
-        let may_be = [false, true]
-            .into_iter()
-            .filter(|on| self.may_be[usize::from(*on)]);
+        let text = |instance: &ServiceInstance| String::from_utf8(instance.to_json()).unwrap();
+        let [off, on] = [false, true].map(|on| text(&self.instance.switched(on)));
+        let ways = [off.clone(), on, text(&self.instance)];
+        let may_be = ways.into_iter().zip(self.may_be);
         match self.sick {
             Some(WhenSick::Leave) => Vec::new(),
-            Some(WhenSick::SwitchOff) => vec![written(false)],
-            None => may_be.map(written).collect(),
+            Some(WhenSick::SwitchOff) => vec![off],
+            None => may_be.filter_map(|(way, may)| may.then_some(way)).collect(),
         }
     }
 }
@@ -148,7 +173,7 @@ impl Registered {
 pub(super) struct Calls {
     pub(super) registered: BTreeMap<u8, Registered>,
     waiting: BTreeMap<u8, (Revision, Registered)>,
-    updating: BTreeMap<u8, (Revision, Arc<ServiceInstance>)>,
+    updating: BTreeMap<u8, (Revision, Registered)>,
     /// Set once a write was lost: from then on an edit may pass for a write of ours that came late.
     in_doubt: bool,
 }
@@ -156,7 +181,15 @@ pub(super) struct Calls {
 impl Calls {
     fn models(&mut self, id: u8) -> impl Iterator<Item = &mut Registered> {
         let waiting = self.waiting.get_mut(&id).map(|(_, waiting)| waiting);
-        self.registered.get_mut(&id).into_iter().chain(waiting)
+        let updating = self.updating.get_mut(&id).map(|(_, updating)| updating);
+        let registered = self.registered.get_mut(&id).into_iter();
+        registered.chain(updating).chain(waiting)
+    }
+
+    /// The registration that is relied upon, and what an update is to have in its place.
+    fn relied_upon(&mut self, id: u8) -> impl Iterator<Item = &mut Registered> {
+        let updating = self.updating.get_mut(&id).map(|(_, updating)| updating);
+        self.registered.get_mut(&id).into_iter().chain(updating)
     }
 
     /// No edit that was not seen yet has to be adopted any more.
@@ -240,7 +273,7 @@ impl World {
             Act::Edit(id, on, as_ours) => self.edit(id, on, as_ours),
             Act::Save(id, as_it_was) => self.save(id, as_it_was),
             Act::Sick(id, sick) => {
-                if let Some(registered) = self.calls.lock().registered.get_mut(&id) {
+                for registered in self.calls.lock().relied_upon(id) {
                     registered.sick = sick;
                     assert!(self.desired.set_sick(&(path(id), registered.since), sick));
                 }
@@ -259,7 +292,8 @@ impl World {
         // Another update may be under way.
         if let (Ok(Some(revision)), Some(instance)) = (begun, updated) {
             let mut calls = self.calls.lock();
-            calls.updating.insert(id, (revision.unwrap(), instance));
+            let updated = calls.registered.get(&id).unwrap().updated(instance);
+            calls.updating.insert(id, (revision.unwrap(), updated));
         }
     }
 
@@ -368,11 +402,11 @@ impl World {
                 Err(outcome) => panic!("{id}: {outcome:?}"),
             }
         }
-        for (id, (revision, instance)) in std::mem::take(&mut calls.updating) {
+        for (id, (revision, model)) in std::mem::take(&mut calls.updating) {
             match self.outcome(&revision) {
-                Ok(()) => calls.registered.get_mut(&id).unwrap().instance = instance,
+                Ok(()) => drop(calls.registered.insert(id, model)),
                 Err(Outcome::TimedOut(_)) => {
-                    drop(calls.updating.insert(id, (revision.clone(), instance)));
+                    drop(calls.updating.insert(id, (revision.clone(), model)));
                 }
                 Err(Outcome::Refused(_)) => self.desired.roll_back(&revision),
                 Err(outcome) => panic!("{id}: {outcome:?}"),
@@ -390,9 +424,16 @@ impl World {
 
     /// An edit that was adopted is kept, whatever becomes of the node.
     fn see_edits(&self, calls: &mut Calls) {
-        for (id, model) in &mut calls.registered {
-            if model.edit.is_some() && self.desired.is_switched_on(&path(*id)) == model.edit {
-                model.see_edits();
+        for id in 0..IDS {
+            let switched = self.desired.switched(&path(id));
+            let is_updating = calls.updating.contains_key(&id);
+            for model in calls.relied_upon(id) {
+                // One to on leaves nothing to remember where the program says so itself.
+                let is_on = !is_updating && model.instance.is_on();
+                let on = switched.or_else(|| is_on.then_some(true));
+                if model.edit.is_some() && on == model.edit {
+                    model.see_edits();
+                }
             }
         }
     }
@@ -405,5 +446,11 @@ impl World {
 }
 
 fn service(data: u8) -> Service {
-    Service::new("foo", 1).payload(serde_json::json!({ "data": data, "metadata": {} }))
+    let metadata = match data % 8 {
+        0 => serde_json::json!({ "instance_status": "DOWN" }),
+        _ => serde_json::json!({}),
+    };
+    let payload = serde_json::json!({ "data": data, "metadata": metadata });
+    let service = Service::new("foo", 1).payload(payload);
+    service.enabled(data % 4 != 2)
 }
