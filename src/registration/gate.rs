@@ -140,7 +140,7 @@ impl Gate {
         let mut streak = Streak::new(health.out, health.back);
         let mut begun = Instant::now();
         loop {
-            // Only ever shorter, so that the times of the documentation are bounds.
+            // Only ever shorter, so that the times of the documentation are bounds: for all but a check that answers late.
             let pause = health.interval.mul_f64(0.8 + 0.2 * rand::random::<f64>());
             let Some(registrar) = self.rest_until(begun + pause, registration) else {
                 return;

@@ -87,8 +87,10 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// # Errors
 /// [`InvalidService`](crate::ErrorKind::InvalidService) before anything is written,
 /// [`NotConnected`](crate::ErrorKind::NotConnected), [`Timeout`](crate::ErrorKind::Timeout), or
-/// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no, or another live program keeps the id. After an error
-/// the service is not registered, and will not appear later; where the same id was registered before, that stays.
+/// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no, or another live program keeps the id;
+/// [`Cancelled`](crate::ErrorKind::Cancelled) where it is unregistered or registered anew meanwhile. After an error the
+/// service is not registered by this call, and will not appear later; where the same id was registered before, that
+/// stays.
 pub fn register(service: Service) -> Result<String> {
     DEFAULT.register(service)
 }
@@ -135,7 +137,7 @@ pub fn register_when_healthy(
 ///
 /// The check runs on a background thread of this library. An attempt fails where the check says no or panics, and
 /// where ZooKeeper cannot be written. There is no pause after the last. With 0 attempts it fails at once. Returns
-/// within `attempts` times the connection timeout and one second, however long the check takes.
+/// within `attempts` × (connection timeout + 1 s), however long the check takes.
 ///
 /// # Errors
 /// [`Unhealthy`](crate::ErrorKind::Unhealthy) tells the attempts made and the last failure; otherwise as [`register`].
@@ -151,7 +153,7 @@ pub fn register_with_attempts(
 ///
 /// The returned value waits for it, tells how it stands and cancels it. Attempts are made one second apart, as many as
 /// for [`register_when_healthy`], and only a check that says no or panics uses one up: a ZooKeeper that is away is waited
-/// for without end. So this, after connecting with [`Config::connect_in_background`], is how a program boots that is
+/// for without end, and so is a check that hangs. So this, after connecting with [`Config::connect_in_background`], is how a program boots that is
 /// not to depend on ZooKeeper being there first.
 ///
 /// # Errors
@@ -180,12 +182,12 @@ pub fn register_in_background(
 
 /// Registers a service as soon as `check` says yes, takes it out while that says no, and returns at once.
 ///
-/// Until it is registered, this is [`register_in_background`]. From then on the check is asked every 5 s
-/// ([`Config::health_interval`]). After 3 failures in a row the instance leaves ZooKeeper, and nobody finds it; after 2
+/// Until it is registered, this is [`register_in_background`], but that a check that hangs uses up an attempt too. From
+/// then on the check is asked every 5 s ([`Config::health_interval`]). After 3 failures in a row the instance leaves ZooKeeper, and nobody finds it; after 2
 /// successes in a row it is back ([`Config::health_thresholds`]). [`Config::when_sick`] has it switched off instead.
 /// A check that panics has failed. So has one that has not answered within the interval; it is not asked again until it
-/// has, its late answer is no success, and it delays nobody else. Each turn is one line in the log, a warning and an
-/// info.
+/// has, its late answer is no success, and it delays nobody else. One that answers late each time takes up to twice the
+/// interval for each failure after the first. Each turn is one line in the log, a warning and an info.
 ///
 /// While it is out it can be updated, switched off and unregistered as ever. The checks end when it is unregistered,
 /// cancelled, registered anew or disconnected.
@@ -258,8 +260,9 @@ pub fn update(service: &Service) -> Result<()> {
 ///
 /// # Errors
 /// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService),
-/// [`Refused`](crate::ErrorKind::Refused), or [`Timeout`](crate::ErrorKind::Timeout): then it is switched as soon as
-/// ZooKeeper answers.
+/// [`Refused`](crate::ErrorKind::Refused), [`Cancelled`](crate::ErrorKind::Cancelled) where it is unregistered or
+/// registered anew meanwhile, or [`Timeout`](crate::ErrorKind::Timeout): then it is switched as soon as ZooKeeper
+/// answers.
 ///
 /// # Examples
 /// ```
@@ -286,7 +289,9 @@ pub fn set_enabled(service: &Service, enabled: bool) -> Result<bool> {
 ///
 /// # Errors
 /// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService), or
-/// [`Timeout`](crate::ErrorKind::Timeout): then it is not restored, and removed as soon as ZooKeeper answers.
+/// [`Timeout`](crate::ErrorKind::Timeout): then it is not restored, and removed as soon as ZooKeeper answers. An id that
+/// was not registered here is deleted once at most: after a [`Timeout`](crate::ErrorKind::Timeout) that is not tried
+/// again, and it can be [`Refused`](crate::ErrorKind::Refused).
 pub fn unregister(service: &Service) -> Result<bool> {
     DEFAULT.unregister(service)
 }

@@ -36,7 +36,7 @@ impl PendingRegistration {
     /// # Errors
     /// [`Timeout`](crate::ErrorKind::Timeout) when neither success nor failure is known after `timeout`; the attempts go
     /// on. [`Unhealthy`](crate::ErrorKind::Unhealthy) when all attempts were used up, [`Refused`](crate::ErrorKind::Refused)
-    /// when ZooKeeper said no, [`Cancelled`](crate::ErrorKind::Cancelled) after [`cancel`](PendingRegistration::cancel),
+    /// when ZooKeeper said no, also to the credentials, [`Cancelled`](crate::ErrorKind::Cancelled) after [`cancel`](PendingRegistration::cancel),
     /// [`NotConnected`](crate::ErrorKind::NotConnected) when registration was disconnected.
     pub fn wait(&self, timeout: Duration) -> Result<String> {
         Side::Registration.check_process()?;
