@@ -5,15 +5,15 @@ use crate::config::WhenSick;
 use crate::error::ErrorKind;
 use crate::registration::desired::{Desired, Revision};
 use crate::registration::entry::Content;
-use crate::registration::gate::Plan;
+use crate::registration::pending::tests::{living, node};
 use crate::registration::progress::{Clock, State};
 use crate::registration::registrar::Registrar;
 use crate::registration::task::{Goal, Task};
 use crate::side::Side;
 use crate::sync::logged::on_line;
 use crate::sync::until;
-use crate::zk::{Mode, Stat};
 use crate::zk::memory::registry;
+use crate::zk::{Mode, Stat};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::error::Error as _;
 use std::io::{Read, Write};
@@ -35,12 +35,6 @@ fn connected(config: Config) -> Registration {
 
 fn service() -> Service {
     Service::new("foo", 1).id("1")
-}
-
-fn node(name: &str) -> Option<(String, i64)> {
-    let mut nodes = registry(name).dump().into_iter();
-    let (_, data, owner) = nodes.find(|(path, ..)| path == NODE)?;
-    Some((String::from_utf8(data).unwrap(), owner))
 }
 
 fn is_off(name: &str) -> bool {
@@ -263,7 +257,7 @@ fn what_is_cancelled_during_its_check_is_waited_for_no_longer_and_never_appears(
 }
 
 #[test]
-fn what_is_cancelled_is_not_tried_on_while_zookeeper_is_away() {
+fn what_waits_for_zookeeper_can_be_cancelled_at_once() {
     registry("cancelled-away").outage(true);
     let config = Config::in_memory("cancelled-away").connect_in_background();
     let registration = connected(config);
@@ -272,7 +266,12 @@ fn what_is_cancelled_is_not_tried_on_while_zookeeper_is_away() {
         .register_in_background(service(), check)
         .unwrap();
     pending.cancel();
+    let error = pending.wait(Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
     until("its check is dropped", || Arc::strong_count(&healthy) == 1);
+    registry("cancelled-away").outage(false);
+    until("there is a session", || registration.healthy());
+    assert_eq!(node("cancelled-away"), None);
 }
 
 #[test]
@@ -400,28 +399,20 @@ impl Clock for Noting {
     }
 }
 
-fn living(
+fn with_noted_pauses(
     name: &str,
     check: impl FnMut() -> bool + Send + 'static,
 ) -> (Arc<Noting>, PendingRegistration) {
-    let settings = Config::in_memory(name).health_interval(OFTEN);
-    let settings = settings.resolve(Side::Registration).unwrap();
-    let plan = Plan {
-        attempts: 1,
-        is_patient: true,
-        health: Some(settings.health),
-    };
+    let settings = Config::in_memory(name).resolve(Side::Registration).unwrap();
     let registrar = Arc::new(Registrar::connect(settings).unwrap());
-    let (clock, check) = (Arc::new(Noting::default()), Box::new(check));
-    let (id, own) = ("1".into(), clock.clone());
-    let pending = pending::start(registrar, service(), id, check, plan, own).unwrap();
-    pending.wait(SOON).unwrap();
+    let clock = Arc::new(Noting::default());
+    let pending = living(&registrar, check, WhenSick::Leave, clock.clone());
     (clock, pending)
 }
 
 #[test]
 fn a_check_is_asked_at_most_once_in_an_interval_that_is_never_quite_the_same() {
-    let (clock, pending) = living("jitter", || true);
+    let (clock, pending) = with_noted_pauses("jitter", || true);
     until("it is asked often", || clock.0.lock().len() >= 30);
     pending.cancel();
     let pauses = clock.0.lock();
@@ -444,7 +435,7 @@ fn there_is_no_pause_after_a_check_that_took_all_of_its_interval() {
         }
         true
     };
-    let (clock, pending) = living("hangs-on", check);
+    let (clock, pending) = with_noted_pauses("hangs-on", check);
     begun.recv_timeout(SOON).unwrap();
     let before = clock.0.lock().len();
     until("it has left", || node("hangs-on").is_none());

@@ -36,7 +36,8 @@ impl PendingRegistration {
     /// # Errors
     /// [`Timeout`](crate::ErrorKind::Timeout) when neither success nor failure is known after `timeout`; the attempts go
     /// on. [`Unhealthy`](crate::ErrorKind::Unhealthy) when all attempts were used up, [`Refused`](crate::ErrorKind::Refused)
-    /// when ZooKeeper said no, also to the credentials, [`Cancelled`](crate::ErrorKind::Cancelled) after [`cancel`](PendingRegistration::cancel),
+    /// when ZooKeeper said no, also to the credentials, [`Cancelled`](crate::ErrorKind::Cancelled) after
+    /// [`cancel`](PendingRegistration::cancel) or where it is unregistered or registered anew meanwhile,
     /// [`NotConnected`](crate::ErrorKind::NotConnected) when registration was disconnected.
     pub fn wait(&self, timeout: Duration) -> Result<String> {
         Side::Registration.check_process()?;
@@ -108,7 +109,7 @@ pub(crate) fn start(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::{Config, Health, WhenSick};
     use crate::error::ErrorKind;
@@ -175,10 +176,11 @@ mod tests {
     }
 
     /// Checks on, ten times a second, until it is told what the check says.
-    fn living(
+    pub(crate) fn living(
         registrar: &Arc<Registrar>,
         check: impl FnMut() -> bool + Send + 'static,
         when_sick: WhenSick,
+        clock: Arc<dyn Clock>,
     ) -> PendingRegistration {
         let health = Some(Health {
             interval: Duration::from_millis(100),
@@ -191,16 +193,24 @@ mod tests {
             is_patient: true,
             health,
         };
-        let pending = started(registrar, check, plan, Arc::new(SystemClock));
+        let pending = started(registrar, check, plan, clock);
         assert_eq!(pending.wait(SOON).unwrap(), "1");
         pending
     }
 
-    fn node(name: &str) -> Option<String> {
-        let nodes = registry(name).dump().into_iter();
-        let mut ours = nodes.filter(|(path, ..)| path == "/test/instances/foo/1");
-        ours.next()
-            .map(|(_, data, _)| String::from_utf8(data).unwrap())
+    fn checked(
+        registrar: &Arc<Registrar>,
+        check: impl FnMut() -> bool + Send + 'static,
+        when_sick: WhenSick,
+    ) -> PendingRegistration {
+        living(registrar, check, when_sick, Arc::new(SystemClock))
+    }
+
+    /// Returns the data of the node, and its owner.
+    pub(crate) fn node(name: &str) -> Option<(String, i64)> {
+        let mut nodes = registry(name).dump().into_iter();
+        let (_, data, owner) = nodes.find(|(path, ..)| path == "/test/instances/foo/1")?;
+        Some((String::from_utf8(data).unwrap(), owner))
     }
 
     /// A check, and what it says from now on.
@@ -214,7 +224,7 @@ mod tests {
     fn a_sick_registration_leaves_and_comes_back_with_what_was_updated_meanwhile() {
         let registrar = registrar("leaves");
         let (healthy, check) = switch();
-        let pending = living(&registrar, check, WhenSick::Leave);
+        let pending = checked(&registrar, check, WhenSick::Leave);
         assert!(pending.is_registered() && pending.is_enabled());
         for n in 0..3 {
             healthy.store(false, Ordering::Relaxed);
@@ -225,7 +235,7 @@ mod tests {
             assert_eq!(node("leaves"), None);
             healthy.store(true, Ordering::Relaxed);
             until("it is back", || {
-                node("leaves").is_some_and(|data| data.contains(&format!("\"payload\":{n},")))
+                node("leaves").is_some_and(|(data, _)| data.contains(&format!("\"payload\":{n},")))
             });
             until("it counts as registered", || pending.is_registered());
         }
@@ -235,8 +245,13 @@ mod tests {
     fn a_sick_registration_can_be_switched_off_instead() {
         let registrar = registrar("switched-off");
         let (healthy, check) = switch();
-        let pending = living(&registrar, check, WhenSick::SwitchOff);
-        let off = || node("switched-off").unwrap().contains("\"enabled\":false");
+        let pending = checked(&registrar, check, WhenSick::SwitchOff);
+        let off = || {
+            node("switched-off")
+                .unwrap()
+                .0
+                .contains("\"enabled\":false")
+        };
         healthy.store(false, Ordering::Relaxed);
         until("it is off", off);
         assert!(pending.is_registered());
@@ -264,7 +279,7 @@ mod tests {
             asked += 1;
             asked == 1 || released.recv().is_err()
         };
-        let pending = living(&registrar, check, WhenSick::Leave);
+        let pending = checked(&registrar, check, WhenSick::Leave);
         until("it has left", || node("hangs").is_none());
         let other = &[(Service::new("bar", 1), "1".into())];
         registrar.register(other, &|_| true).unwrap();
@@ -283,7 +298,7 @@ mod tests {
             // One and a half of the interval.
             asked == 1 || answers.recv_timeout(Duration::from_millis(150)).is_err()
         };
-        let pending = living(&registrar, check, WhenSick::Leave);
+        let pending = checked(&registrar, check, WhenSick::Leave);
         until("it has left", || node("late").is_none());
         drop((never, pending));
     }
@@ -300,7 +315,7 @@ mod tests {
                 let _ = &held;
                 !says.load(Ordering::Relaxed)
             };
-            let pending = living(&registrar, check, WhenSick::Leave);
+            let pending = checked(&registrar, check, WhenSick::Leave);
             let service = Service::new("foo", 1).id("1");
             match way {
                 "cancel" => pending.cancel(),
@@ -323,7 +338,7 @@ mod tests {
     fn sick_when_it_is_taken_back_it_stays_away() {
         let registrar = registrar("sick-cancel");
         let (healthy, check) = switch();
-        let pending = living(&registrar, check, WhenSick::Leave);
+        let pending = checked(&registrar, check, WhenSick::Leave);
         healthy.store(false, Ordering::Relaxed);
         until("it has left", || node("sick-cancel").is_none());
         assert!(registrar.unregister(&Service::new("foo", 1)).unwrap());
@@ -399,7 +414,7 @@ mod tests {
     }
 
     fn has_port(name: &str, port: u16) -> bool {
-        node(name).is_some_and(|data| data.contains(&format!("\"port\":{port},")))
+        node(name).is_some_and(|(data, _)| data.contains(&format!("\"port\":{port},")))
     }
 
     fn holds(registrar: &Registrar, name: &str, port: u16) -> bool {
@@ -441,19 +456,6 @@ mod tests {
         anew(&registrar, 7);
         pending.cancel();
         assert!(holds(&registrar, "later", 7));
-    }
-
-    #[test]
-    fn what_waits_for_zookeeper_can_be_cancelled_at_once() {
-        let registrar = registrar("patient-cancel");
-        registry("patient-cancel").outage(true);
-        let pending = in_background(&registrar, || true);
-        pending.cancel();
-        let error = pending.wait(Duration::ZERO).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Cancelled);
-        registry("patient-cancel").outage(false);
-        until("its thread has ended", || Arc::weak_count(&registrar) == 0);
-        assert_eq!(node("patient-cancel"), None);
     }
 
     #[test]
