@@ -7,7 +7,7 @@ use crate::config::{DISCONNECT_WITHIN, Settings};
 use crate::discovery::change::Change;
 use crate::discovery::name::Name;
 use crate::discovery::selection::Selection;
-use crate::discovery::snapshot::{Known, Snapshot, View};
+use crate::discovery::snapshot::{Known, Snapshot, View, shown};
 use crate::discovery::strategy::Identity;
 use crate::discovery::subscriptions::{Interest, Subscriptions};
 use crate::discovery::updater::Updater;
@@ -210,7 +210,7 @@ impl Directory {
             if self.subscriptions.is_closed() {
                 return Err(Error::not_connected(SIDE.name()));
             }
-            if let Some(snapshot) = self.subscriptions.view.load().get(name) {
+            if let Some(snapshot) = shown(&self.subscriptions.view.load(), name) {
                 return Ok(snapshot.clone());
             }
             if self

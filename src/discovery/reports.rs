@@ -5,6 +5,7 @@ use crate::discovery::notice::Notice;
 use crate::discovery::outcome::Outcome;
 use crate::discovery::prober;
 use crate::discovery::selection::Key;
+use crate::discovery::snapshot::shown;
 use crate::discovery::strategy::chance;
 use crate::discovery::subscriptions::{Interest, State, Subscriptions};
 use crate::excerpt::excerpt;
@@ -107,7 +108,7 @@ impl Subscriptions {
     fn take_up(self: &Arc<Self>, name: &str, report: &Report<'_>) -> Option<Notice> {
         let (mut state, now) = (self.state.lock(), Instant::now());
         // One that has left meanwhile is not picked anyway, and would count among those that are out until others come.
-        let is_listed = self.view.load().get(name).is_some_and(|snapshot| {
+        let is_listed = shown(&self.view.load(), name).is_some_and(|snapshot| {
             let mut candidates = snapshot.known.candidates();
             candidates.any(|one| one.is_same(report.instance))
         });
@@ -141,7 +142,7 @@ impl Subscriptions {
             .get_mut(name)?
             .ejections
             .take_trial(Instant::now())?;
-        let out = self.view.load().get(name)?.out.clone();
+        let out = shown(&self.view.load(), name)?.out.clone();
         self.pick_anew(&state, name);
         drop(state);
         out.into_iter().find(|instance| Key::of(instance) == key)

@@ -7,7 +7,7 @@ use crate::discovery::outcome::Outcome;
 use crate::discovery::overrides::Overrides;
 use crate::discovery::pool::Pool;
 use crate::discovery::reports::Report;
-use crate::discovery::snapshot::Snapshot;
+use crate::discovery::snapshot::{Snapshot, shown};
 use crate::discovery::strategy::{Load, Picker, below, random};
 use crate::error::{Error, Result};
 use crate::model::{Service, ServiceInstance};
@@ -77,7 +77,7 @@ impl Source {
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Arc<Snapshot>) -> T) -> Result<Option<T>> {
         self.directory.check_open()?;
         let view = self.directory.view();
-        Ok(view.get(&*self.name).map(|snapshot| match &self.pool {
+        Ok(shown(&view, &self.name).map(|snapshot| match &self.pool {
             None => read(snapshot),
             Some(pool) => pool.read(snapshot, read),
         }))

@@ -5,7 +5,7 @@ use crate::discovery::ejection::{Ejections, Tally};
 use crate::discovery::name::Name;
 use crate::discovery::probe::Resolver;
 use crate::discovery::selection::{Key, Selection};
-use crate::discovery::snapshot::{Known, Snapshot, View};
+use crate::discovery::snapshot::{Known, Snapshot, View, shown};
 use crate::listener::Listener;
 use crate::slot::Slot;
 use crate::throttle::Throttle;
@@ -145,7 +145,7 @@ impl Subscriptions {
         let new = || {
             let mut interest = Interest::new(self.rule);
             // One that was followed until just now may still be shown.
-            if let Some(snapshot) = self.view.load().get(name) {
+            if let Some(snapshot) = shown(&self.view.load(), name) {
                 interest.sync(&snapshot.known);
             }
             interest
@@ -206,7 +206,7 @@ impl Subscriptions {
     /// Swaps the snapshot of a service whose instances are out, or are back.
     pub(crate) fn pick_anew(&self, state: &State, name: &str) {
         let view = self.view.load();
-        let (Some(before), Some(interest)) = (view.get(name), state.services.get(name)) else {
+        let (Some(before), Some(interest)) = (shown(&view, name), state.services.get(name)) else {
             return;
         };
         if before.revision() == interest.ejections.revision() {
@@ -228,7 +228,8 @@ impl Subscriptions {
         let view = Arc::new(view);
         let before = self.view.swap(view.clone());
         for (name, interest) in &state.services {
-            let known = |view: &Arc<View>| view.get(name).map(|shown| Arc::as_ptr(&shown.known));
+            let known =
+                |view: &Arc<View>| shown(view, name).map(|snapshot| Arc::as_ptr(&snapshot.known));
             if known(&before) != known(&view) {
                 interest
                     .listeners

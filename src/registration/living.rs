@@ -505,7 +505,7 @@ fn each_turn_is_one_line_in_the_log() {
 fn who_switches_a_sick_one_on_is_told_that_it_stays_off() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let listening = heard.clone();
-    on_line("stubborn/1 was switched", move |_, line| {
+    let _listening = on_line("stubborn/1 was switched", move |_, line| {
         listening.lock().push(line.to_owned());
     });
     let config = Config::in_memory("stubborn").when_sick(WhenSick::SwitchOff);
@@ -537,7 +537,7 @@ fn who_switches_a_sick_one_on_is_told_that_it_stays_off() {
 fn giving_up_is_told_with_its_cause() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let listening = heard.clone();
-    on_line("hopeless", move |_, line| {
+    let _listening = on_line("hopeless", move |_, line| {
         listening.lock().push(line.to_owned());
     });
     let registration = connected(Config::in_memory("hopeless"));

@@ -152,9 +152,9 @@ pub fn register_with_attempts(
 /// Registers a service as soon as `healthy` says yes, and returns at once.
 ///
 /// The returned value waits for it, tells how it stands and cancels it. Attempts are made one second apart, as many as
-/// for [`register_when_healthy`], and only a check that says no or panics uses one up: a ZooKeeper that is away is waited
-/// for without end, and so is a check that hangs. So this, after connecting with [`Config::connect_in_background`], is how a program boots that is
-/// not to depend on ZooKeeper being there first.
+/// for [`register_when_healthy`], and only a check that says no or panics uses one up: a ZooKeeper that is away is
+/// waited for without end, and so is a check that hangs. So this, after connecting with
+/// [`Config::connect_in_background`], is how a program boots that is not to depend on ZooKeeper being there first.
 ///
 /// # Errors
 /// [`InvalidService`](crate::ErrorKind::InvalidService), [`NotConnected`](crate::ErrorKind::NotConnected), or
@@ -183,11 +183,12 @@ pub fn register_in_background(
 /// Registers a service as soon as `check` says yes, takes it out while that says no, and returns at once.
 ///
 /// Until it is registered, this is [`register_in_background`], but that a check that hangs uses up an attempt too. From
-/// then on the check is asked every 5 s ([`Config::health_interval`]). After 3 failures in a row the instance leaves ZooKeeper, and nobody finds it; after 2
-/// successes in a row it is back ([`Config::health_thresholds`]). [`Config::when_sick`] has it switched off instead.
-/// A check that panics has failed. So has one that has not answered within the interval; it is not asked again until it
-/// has, its late answer is no success, and it delays nobody else. One that answers late each time takes up to twice the
-/// interval for each failure after the first. Each turn is one line in the log, a warning and an info.
+/// then on the check is asked every 5 s ([`Config::health_interval`]). After 3 failures in a row the instance leaves
+/// ZooKeeper, and nobody finds it; after 2 successes in a row it is back ([`Config::health_thresholds`]).
+/// [`Config::when_sick`] has it switched off instead. A check that panics has failed. So has one that has not answered
+/// within the interval; it is not asked again until it has, its late answer is no success, and it delays nobody else.
+/// One that answers late each time takes up to twice the interval for each failure after the first. Each turn is one
+/// line in the log, a warning and an info.
 ///
 /// While it is out it can be updated, switched off and unregistered as ever. The checks end when it is unregistered,
 /// cancelled, registered anew or disconnected.
