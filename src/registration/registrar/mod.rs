@@ -101,6 +101,11 @@ impl Registrar {
         permitted: &dyn Fn(u64) -> bool,
     ) -> Result<Vec<Revision>> {
         Side::Registration.check_process()?;
+        // Nothing to wait for: the next attempt to connect has the same credentials.
+        if let Err(failure @ Failure::Refused(_)) = self.supervisor.wait(Instant::now()) {
+            let outcome = Outcome::Refused(failure);
+            return Err(self.explain(REGISTER, &described(services), outcome));
+        }
         let deadline = Instant::now() + self.settings.connection_timeout;
         let contents = self.contents_of(services, deadline)?;
         let Some(revisions) = self.desired.add(contents, permitted)? else {
