@@ -2,6 +2,7 @@
 
 use crate::config::WhenSick;
 use crate::model::ServiceInstance;
+use crate::registration::content::Content;
 use crate::registration::task::{Goal, LostWrite, Task, Written};
 use crate::zk::Failure;
 use std::sync::Arc;
@@ -16,30 +17,6 @@ pub(crate) const MIN_REWRITE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Writes without an answer that are remembered.
 const MAX_LOST: usize = 16;
-
-/// An instance, and the bytes of its node.
-#[derive(Clone, Debug)]
-pub(crate) struct Content {
-    pub(crate) instance: Arc<ServiceInstance>,
-    pub(crate) data: Arc<[u8]>,
-}
-
-impl Content {
-    /// Returns what there is to note for the instance to be switched on or off. Off is noted also where it says so
-    /// itself: an update that says on is not to switch it on.
-    fn switch_to(&self, on: bool) -> Option<bool> {
-        (!on || !self.instance.is_on()).then_some(on)
-    }
-}
-
-impl From<(ServiceInstance, Vec<u8>)> for Content {
-    fn from((instance, data): (ServiceInstance, Vec<u8>)) -> Content {
-        Content {
-            instance: Arc::new(instance),
-            data: data.into(),
-        }
-    }
-}
 
 /// The goal for one path, and the last known state of the node there.
 ///

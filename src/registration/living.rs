@@ -3,8 +3,8 @@
 use super::*;
 use crate::config::WhenSick;
 use crate::error::ErrorKind;
+use crate::registration::content::Content;
 use crate::registration::desired::{Desired, Revision};
-use crate::registration::entry::Content;
 use crate::registration::pending::tests::{living, node};
 use crate::registration::progress::{Clock, State};
 use crate::registration::registrar::Registrar;

@@ -22,6 +22,7 @@ use once_cell::sync::Lazy;
 use std::time::Duration;
 
 mod address;
+mod content;
 mod desired;
 mod entry;
 mod examiner;

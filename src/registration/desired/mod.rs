@@ -4,7 +4,8 @@
 use crate::config::WhenSick;
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
-use crate::registration::entry::{Content, Entry};
+use crate::registration::content::Content;
+use crate::registration::entry::Entry;
 use crate::side::Side;
 use crate::sync::{Condvar, Mutex};
 use crate::zk::Failure;

@@ -2,8 +2,8 @@
 
 use crate::inbox::Inbox;
 use crate::model::Service;
+use crate::registration::content::Content;
 use crate::registration::desired::{Desired, Revision};
-use crate::registration::entry::Content;
 use crate::registration::progress::Progress;
 use crate::registration::reconciler::{self, Reconciler};
 use crate::zk::generation::Generation;

@@ -8,7 +8,7 @@ use crate::registration::task::{Goal, Task, Written};
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{Answer, Failure, Node, Request};
+use crate::zk::{Answer, Failure, Node};
 use access::Access;
 use observe::observe;
 use std::collections::HashSet;
@@ -19,6 +19,7 @@ use steps::{Open, Placed, Stage, Step};
 mod access;
 mod observe;
 mod steps;
+mod strays;
 
 /// Audit interval: catches what watches miss.
 const AUDIT: Duration = Duration::from_secs(20);
@@ -121,36 +122,6 @@ impl Reconciler {
         let again = (!done).then(|| now + self.retry);
         let due = again.into_iter().chain(held_back).chain(written);
         due.fold(self.audit_due, Instant::min)
-    }
-
-    /// Deletes nodes of our session that nobody wants, once in each generation: those that were taken out and stand again
-    /// on servers that were set back to an older state. Returns whether none is left.
-    fn sweep(&mut self, generation: &Generation) -> bool {
-        if self.swept != generation.number() {
-            match self.delete_strays(generation) {
-                Err(failure) if failure.is_transient() => return false,
-                Err(failure) => log::debug!("our own nodes are not looked for: {failure}"),
-                Ok(()) => {}
-            }
-            self.swept = generation.number();
-        }
-        true
-    }
-
-    fn delete_strays(&self, generation: &Generation) -> Result<(), Failure> {
-        let path = format!("{}/", self.instances);
-        let owned = generation.ask(Request::Ephemerals { path })?.names();
-        let strays = self.desired.without_entry(owned.unwrap_or_default());
-        let delete = |path: String| {
-            log::debug!("{} stands again, and goes", excerpt(&path));
-            Request::Delete { path, version: -1 }
-        };
-        let deleted = generation.call_all(strays.into_iter().map(delete).collect());
-        let mut failures = deleted.into_iter().filter_map(Result::err);
-        match failures.find(|failure| *failure != Failure::NoNode) {
-            Some(failure) => Err(failure),
-            None => Ok(()),
-        }
     }
 
     /// Looks at each node, with a watch. Returns what to ask where ZooKeeper does not hold what is desired, and whether

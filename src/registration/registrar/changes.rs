@@ -5,8 +5,8 @@ use crate::config::WhenSick;
 use crate::error::{Error, Result};
 use crate::model::Service;
 use crate::process;
+use crate::registration::content::Content;
 use crate::registration::desired::Revision;
-use crate::registration::entry::Content;
 use crate::side::Side;
 use std::time::Instant;
 

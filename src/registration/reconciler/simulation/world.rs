@@ -3,8 +3,8 @@
 use crate::config::WhenSick;
 use crate::inbox::Inbox;
 use crate::model::{Service, ServiceInstance, switch};
+use crate::registration::content::Content;
 use crate::registration::desired::{Desired, Outcome, Revision};
-use crate::registration::entry::Content;
 use crate::zk::Mode;
 use crate::zk::memory::{Registry, Session, Signal};
 use parking_lot::Mutex;
