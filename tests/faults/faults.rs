@@ -84,7 +84,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("replaced", "connected again, or disconnected, with a registration held or its check under way", (30, 3), program::replaced),
     fault("sick", "check says no for 20 s, under 20 callers: the time until the instance is back", (3, 1), living::sick),
     fault("switched-by-hand", "switched off in ZooKeeper by an operator: 3 restarts and an expiry, then switched on", (3, 1), living::switched_by_hand),
-    fault("updated", "so many updates of one instance under 20 callers, server killed in the middle", (10_000, 300), living::updated),
+    fault("updated", "so many updates of one instance under 20 callers, server killed in the middle", (10_000, 1_000), living::updated),
     fault("booted-before", "programs boot 60 s before the server", (2, 0), |times| living::booted_before(times, 60)),
     fault("booted-just-before", "the same, 5 s before", (0, 1), |times| living::booted_before(times, 5)),
     fault("dropped-providers", "providers of so many services dropped, connected and not", (2000, 200), program::dropped_providers),

@@ -171,8 +171,10 @@ pub(crate) fn updated(count: usize) -> Row {
     });
     living.server.kill();
     thread::sleep(Duration::from_secs(1));
+    let before = living.updates();
+    assert!(before < count, "all were written before the server went");
     living.server.launch();
-    let (served, before) = (living.server.await_serving(), living.updates());
+    let served = living.server.await_serving();
     until("updates go on", SOON, || living.updates() > before);
     row.backs.push(served.elapsed());
     let (_, line) = living.peer.await_line(said, "updated", SOON * 5);
