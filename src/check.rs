@@ -366,7 +366,9 @@ mod tests {
 
     #[test]
     fn a_server_on_ipv6_alone_accepts_as_well() {
-        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let Ok(listener) = TcpListener::bind("[::1]:0") else {
+            return eprintln!("this machine has no IPv6");
+        };
         let port = listener.local_addr().unwrap().port();
         // Nobody else may have the same port of the other family.
         if let Ok(_taken) = TcpListener::bind(("127.0.0.1", port)) {
