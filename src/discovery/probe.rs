@@ -1,7 +1,7 @@
 //! One connection of our own to an instance, and the addresses that it goes to.
 
 use crate::discovery::ejection::Reach;
-use crate::model::ServiceInstance;
+use crate::model::{ServiceInstance, address_to_register};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -112,25 +112,16 @@ fn leads_nowhere(address: &SocketAddr, error: &io::Error) -> bool {
 /// Returns the addresses of a host as an instance names it, with or without the brackets and the scope id that URLs are
 /// built without.
 fn addresses(host: &str, port: u16, resolver: &Resolver) -> Result<Vec<SocketAddr>, Reach> {
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    let bare = inner.unwrap_or(host);
-    let find = |host: &str| {
-        let found = (host, port).to_socket_addrs();
-        found.map(Iterator::collect).map_err(|_| Reach::Unknown)
-    };
-    match bare.split_once('%') {
-        // A scope id is of the machine that wrote it: where this one has no such interface, it is left out as in a URL.
-        // Neither asks the network.
-        Some((without_scope, _)) => find(bare).or_else(|_| find(without_scope)),
-        None if bare.parse::<IpAddr>().is_ok() => find(bare),
-        None => {
-            let name = bare.to_owned();
-            let lookup = move || Ok((name.as_str(), port).to_socket_addrs()?.collect());
-            resolver.resolve(lookup, RESOLVE_TIMEOUT)
-        }
+    let bare = address_to_register(host).ok_or(Reach::Unknown)?;
+    let find = move |host: &str| Ok((host, port).to_socket_addrs()?.collect());
+    if bare.parse::<IpAddr>().is_err() {
+        return resolver.resolve(move || find(&bare), RESOLVE_TIMEOUT);
     }
+    // A scope id is of the machine that wrote it: where this one has no such interface, it is left out as in a URL.
+    // Neither asks the network.
+    let with_scope = host.trim_start_matches('[').trim_end_matches(']');
+    let found = find(with_scope).or_else(|_| find(&bare));
+    found.map_err(|_: io::Error| Reach::Unknown)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::registration::progress::{Clock, State};
 use crate::registration::registrar::Registrar;
 use crate::registration::task::{Goal, Task};
 use crate::side::Side;
-use crate::sync::logged::on_line;
+use crate::sync::logged::{Listening, on_line};
 use crate::sync::until;
 use crate::zk::memory::registry;
 use crate::zk::{Mode, Stat};
@@ -26,7 +26,7 @@ use std::time::Instant;
 const SOON: Duration = Duration::from_secs(20);
 const OFTEN: Duration = Duration::from_millis(100);
 const NODE: &str = "/test/instances/foo/1";
-/// What is written of an instance that is switched off.
+/// The end of the node of an instance that is switched off.
 const OFF: &str = r#","enabled":false}"#;
 
 fn connected(config: Config) -> Registration {
@@ -458,15 +458,24 @@ fn what_cannot_be_registered_in_time_is_named_with_the_cause() {
     assert!(updated.source().is_some(), "{updated}");
 }
 
-#[test]
-fn each_turn_is_one_line_in_the_log() {
-    let heard = Arc::new(Mutex::new(Vec::new()));
+/// The lines that were logged, each with its level.
+type Heard = Arc<Mutex<Vec<(log::Level, String)>>>;
+
+/// Keeps the lines with a text in them, down to a level, until what is returned first is dropped.
+fn hear(part: &'static str, least: log::Level) -> (Listening, Heard) {
+    let heard = Heard::default();
     let listening = heard.clone();
-    let _listening = on_line("loud/", move |level, line| {
-        if level <= log::Level::Info {
+    let guard = on_line(part, move |level, line| {
+        if level <= least {
             listening.lock().push((level, line.to_owned()));
         }
     });
+    (guard, heard)
+}
+
+#[test]
+fn each_turn_is_one_line_in_the_log() {
+    let (_listening, heard) = hear("loud/", log::Level::Info);
     let lines = |count: usize| {
         until("it is told", || heard.lock().len() >= count);
         std::mem::take(&mut *heard.lock())
@@ -505,11 +514,7 @@ fn each_turn_is_one_line_in_the_log() {
 /// Guards against a line that said the opposite of what was written.
 #[test]
 fn who_switches_a_sick_one_on_is_told_that_it_stays_off() {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let listening = heard.clone();
-    let _listening = on_line("stubborn/1 was switched", move |_, line| {
-        listening.lock().push(line.to_owned());
-    });
+    let (_listening, heard) = hear("stubborn/1 was switched", log::Level::Trace);
     let config = Config::in_memory("stubborn").when_sick(WhenSick::SwitchOff);
     let registration = connected(config.health_interval(OFTEN));
     let (healthy, _, check) = told(true);
@@ -530,18 +535,14 @@ fn who_switches_a_sick_one_on_is_told_that_it_stays_off() {
     operator.set(path, &edit, -1).unwrap();
     until("it is told", || !heard.lock().is_empty());
     until("it is off again", || data() == off);
-    let told = heard.lock().join(", ");
+    let told = heard.lock().last().unwrap().1.clone();
     assert!(told.ends_with("stays off until its check passes"), "{told}");
     operator.end();
 }
 
 #[test]
 fn giving_up_is_told_with_its_cause() {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let listening = heard.clone();
-    let _listening = on_line("hopeless", move |_, line| {
-        listening.lock().push(line.to_owned());
-    });
+    let (_listening, heard) = hear("hopeless", log::Level::Trace);
     let registration = connected(Config::in_memory("hopeless"));
     registry("hopeless").refuse("/test");
     let hopeless = Service::new("hopeless", 1).id("1");
@@ -549,7 +550,10 @@ fn giving_up_is_told_with_its_cause() {
         .register_with_attempts(hopeless, || true, 1)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unhealthy);
-    let told = heard.lock().clone();
+    let told: Vec<String> = std::mem::take(&mut *heard.lock())
+        .into_iter()
+        .map(|(_, line)| line)
+        .collect();
     for part in ["attempt 1 of 1 to register failed: ", "giving up: "] {
         let line = told.iter().find(|line| line.contains(part)).unwrap();
         assert!(line.contains("memory refused to write"), "{line}");

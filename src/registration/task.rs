@@ -95,8 +95,8 @@ impl Task {
 
     /// Returns how somebody else has switched our node, if that is all the difference that the edit made.
     ///
-    /// What we wrote ourselves is no edit, also where somebody has saved it once more: something else may be desired by
-    /// now, and it would be undone.
+    /// A write of our own is no edit, also where somebody has saved it once more: something else may be desired by now,
+    /// and it would be undone.
     pub(crate) fn edit(&self, (data, stat): &Node, owner: i64) -> Option<bool> {
         let written = self.written.as_ref()?;
         let holds_ours = self.is_as_written(*stat)

@@ -162,10 +162,8 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
     /// Takes up that a call that was to try an instance was never made. A while later another is to: not the next one, since
     /// what kept this call from being made may be the instance's own uri spec.
     pub(crate) fn not_tried(&mut self, key: &K, now: Instant) {
-        if self.is_on_trial(key)
-            && let Some(out) = self.out.get_mut(key)
-        {
-            out.phase = Phase::Until(now + OFFER);
+        if self.is_on_trial(key) {
+            self.set_phase(key, Phase::Until(now + OFFER));
         }
     }
 

@@ -115,7 +115,7 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         due.min_by_key(|(at, _)| *at)
     }
 
-    fn set_phase(&mut self, key: &K, phase: Phase) {
+    pub(super) fn set_phase(&mut self, key: &K, phase: Phase) {
         if let Some(out) = self.out.get_mut(key) {
             out.phase = phase;
         }

@@ -638,7 +638,7 @@ mod tests {
         node(registry).is_some_and(|(data, _)| data.contains(text))
     }
 
-    /// What is written of an instance that is switched off.
+    /// The end of the node of an instance that is switched off.
     const OFF: &str = r#","enabled":false}"#;
 
     fn switched_off(data: &str) -> String {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// All nodes, by their paths.
 pub(super) struct Tree {
     pub(super) nodes: BTreeMap<String, Node>,
-    /// How many nodes there have ever been.
+    /// The number of nodes there have ever been.
     created: i64,
 }
 

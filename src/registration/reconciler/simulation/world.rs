@@ -77,7 +77,7 @@ fn sick() -> impl Strategy<Value = WhenSick> {
 pub(super) struct Registered {
     since: u64,
     pub(super) instance: Arc<ServiceInstance>,
-    /// What it may be in the end: off, on, and as the program says itself. More than one where an edit and a call of the
+    /// The states it may have in the end: off, on, and as the program says itself. More than one where an edit and a call of the
     /// program, or a fault, were about the same time.
     may_be: [bool; 3],
     /// An edit that has to be adopted, since nothing else has happened to the node.
