@@ -266,6 +266,24 @@ impl Entry {
         }
     }
 
+    /// Notes what a task has made of the node: of the one that is relied upon, where another one has taken its place
+    /// meanwhile, so that no write of ours passes for an edit should that one be restored.
+    pub(crate) fn note_written(&mut self, task: &Task, written: Option<Written>) {
+        let previous = self.previous.as_mut();
+        let known = match previous.filter(|previous| previous.since <= task.revision) {
+            _ if self.since <= task.revision => &mut self.written,
+            Some(previous) => &mut previous.written,
+            None => return,
+        };
+        if task.goal == Goal::Absent {
+            *known = None;
+        }
+        if written.is_some() {
+            *known = written;
+            self.dirty = true;
+        }
+    }
+
     /// Notes that the node is as desired.
     pub(crate) fn meet(&mut self, now: Instant) {
         if !self.is_in_doubt(now) {

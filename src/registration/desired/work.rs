@@ -59,27 +59,21 @@ impl Desired {
     /// of the node.
     pub(crate) fn confirm(&self, task: &Task, written: Option<(i64, i32)>, now: Instant) {
         let mut state = self.state.lock();
-        let Some(entry) = state
-            .finish(task)
-            .filter(|entry| entry.since <= task.revision)
-        else {
+        let Some(entry) = state.finish(task) else {
             return;
         };
+        let written = written.map(|(owner, version)| Written {
+            owner,
+            version,
+            data: task.data.clone(),
+            at: now,
+        });
+        entry.note_written(task, written);
+        if entry.since > task.revision {
+            return;
+        }
         entry.confirmed = entry.confirmed.max(task.revision);
         entry.meet(now);
-        if task.goal == Goal::Absent {
-            entry.written = None;
-        }
-        if let Some((owner, version)) = written {
-            let (data, at) = (task.data.clone(), now);
-            entry.written = Some(Written {
-                owner,
-                version,
-                data,
-                at,
-            });
-            entry.dirty = true;
-        }
         if entry.revision == task.revision {
             entry.failure = None;
             if entry.withdrawn && !entry.is_in_doubt(now) {

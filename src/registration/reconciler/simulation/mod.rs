@@ -303,6 +303,21 @@ fn a_node_that_is_saved_before_a_switch_is_written_is_switched() {
     }
 }
 
+/// Guards against a write that was under way when its registration was replaced, and passed for an edit once that was
+/// restored.
+#[test]
+fn a_write_for_a_registration_that_is_replaced_meanwhile_is_no_edit() {
+    let mut run = Run::new();
+    run.take(&Op::Act(Act::Register(0, 0)));
+    run.take(&Op::Step(true, vec![]));
+    run.take(&Op::Act(Act::SetEnabled(0, false)));
+    let meanwhile = [Act::SetEnabled(0, true), Act::Register(0, 0)];
+    let script = meanwhile.map(Interruption::Act).into();
+    run.take(&Op::Step(true, script));
+    run.settle();
+    run.check().unwrap();
+}
+
 /// Guards against an edit that went with the node of one that its check takes out.
 #[test]
 fn an_edit_of_one_that_leaves_for_its_check_is_kept() {
