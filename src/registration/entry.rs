@@ -50,7 +50,8 @@ pub(crate) struct Entry {
     /// The registration to restore if what the program says now cannot be written.
     pub(crate) previous: Option<Previous>,
     pub(crate) failure: Option<Failure>,
-    /// Until then a write on a connection we have given up may still be carried out, and the node is compared again.
+    /// Until then a write on a connection we have given up may still be carried out. Set until the node was compared after
+    /// that.
     in_doubt_until: Option<Instant>,
     /// Writes without an answer, since the node was last seen to be as desired and no write in doubt.
     lost: Vec<LostWrite>,
@@ -284,9 +285,10 @@ impl Entry {
         }
     }
 
-    /// Notes that the node is as desired.
+    /// Notes that the node is as desired, which ends the doubt once no write can come any more.
     pub(crate) fn meet(&mut self, now: Instant) {
         if !self.is_in_doubt(now) {
+            self.in_doubt_until = None;
             self.lost.clear();
         }
     }
@@ -311,7 +313,7 @@ impl Entry {
     }
 
     /// Returns the work on this entry, for one thread, which has to note the outcome.
-    pub(crate) fn start(&mut self, path: &str, now: Instant) -> Task {
+    pub(crate) fn start(&mut self, path: &str) -> Task {
         self.dirty = false;
         self.in_progress = true;
         Task {
@@ -324,7 +326,7 @@ impl Entry {
             is_pending: self.is_pending(),
             yields: self.yields(),
             is_new: self.is_new(),
-            in_doubt: self.is_in_doubt(now),
+            in_doubt: self.in_doubt_until.is_some(),
             lost: self.lost.clone(),
         }
     }

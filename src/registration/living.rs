@@ -573,7 +573,7 @@ fn desire(desired: &Desired, port: u16, agrees: bool) -> Revision {
     let (one, now) = (vec![(NODE.to_owned(), content(port))], Instant::now());
     let revision = desired.add(one, &|_| true).unwrap().unwrap().remove(0);
     if agrees {
-        let task = desired.start(&revision, now).unwrap();
+        let task = desired.start(&revision).unwrap();
         desired.confirm(&task, Some((1, 0)), now);
         desired
             .wait(std::slice::from_ref(&revision), now + SOON)

@@ -38,7 +38,7 @@ pub(crate) struct Task {
     pub(super) yields: bool,
     /// Set where the node can be created without looking first: it was never written, and we yield to nobody.
     pub(crate) is_new: bool,
-    /// Set while a write that was lost may still be carried out.
+    /// Set while a write that was lost may still be carried out, or may have been since the node was last looked at.
     pub(super) in_doubt: bool,
     pub(super) lost: Vec<LostWrite>,
 }

@@ -30,11 +30,11 @@ impl Desired {
 
     /// Returns the work on a new registration, for the thread that desires it. `None` where another thread is at work on
     /// this path, or the node has to be looked at first: then it is the reconciler's.
-    pub(crate) fn start(&self, (path, revision): &Revision, now: Instant) -> Option<Task> {
+    pub(crate) fn start(&self, (path, revision): &Revision) -> Option<Task> {
         let mut state = self.state.lock();
         let entry = state.entries.get_mut(path)?;
         let ours = entry.revision == *revision && entry.dirty && !entry.in_progress;
-        (ours && entry.is_new()).then(|| entry.start(path, now))
+        (ours && entry.is_new()).then(|| entry.start(path))
     }
 
     /// Returns everything that has to be looked at, and when the first that is held back is due.
@@ -49,7 +49,7 @@ impl Desired {
         {
             match entry.held_back_until().filter(|until| *until > now) {
                 Some(until) => due = Some(due.map_or(until, |due| due.min(until))),
-                None => tasks.push(entry.start(path, now)),
+                None => tasks.push(entry.start(path)),
             }
         }
         (tasks, due)
@@ -88,7 +88,7 @@ impl Desired {
     /// whether the node is on then.
     pub(crate) fn adopt(&self, task: &Task, on: bool, found: Written) -> Option<(Task, bool)> {
         let mut state = self.state.lock();
-        let (next, now) = (state.next_revision(), found.at);
+        let next = state.next_revision();
         let entry = state.finish(task)?;
         entry.dirty = true;
         if task.revision < entry.since || entry.withdrawn {
@@ -96,7 +96,7 @@ impl Desired {
         }
         entry.written = Some(found);
         entry.switch(next, on);
-        Some((entry.start(&task.path, now), entry.content.instance.is_on()))
+        Some((entry.start(&task.path), entry.content.instance.is_on()))
     }
 
     /// Notes that the task could not be done, to be tried again. Returns whether anybody relies on it. `write` is the

@@ -39,7 +39,7 @@ impl std::ops::Deref for Side {
 impl Side {
     /// Has the first request carried out at any time from now on, as the network does.
     fn begin(&self, revision: &Revision) {
-        if let Some(task) = self.desired.start(revision, Instant::now()) {
+        if let Some(task) = self.desired.start(revision) {
             let side = self.clone();
             thread::spawn(move || {
                 reconciler::create(&side.generation, task, far(), &side.desired, &side.inbox);

@@ -229,7 +229,6 @@ mod tests {
     use crate::model::Service;
     use crate::registration::entry::Entry;
     use crate::zk::Stat;
-    use std::time::Instant;
 
     const OURS: i64 = 7;
 
@@ -239,7 +238,7 @@ mod tests {
         if goal == Goal::Absent {
             entry.mark_for_removal(2);
         }
-        entry.start("/test/instances/foo/1", Instant::now())
+        entry.start("/test/instances/foo/1")
     }
 
     fn found(data: &[u8], owner: i64) -> Answers {

@@ -149,7 +149,7 @@ impl Registrar {
         let ([revision], Some(generation)) = (revisions, self.supervisor.current()) else {
             return false;
         };
-        let Some(task) = self.desired.start(revision, Instant::now()) else {
+        let Some(task) = self.desired.start(revision) else {
             return false;
         };
         reconciler::create(&generation, task, deadline, &self.desired, &self.inbox);

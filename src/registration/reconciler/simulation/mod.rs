@@ -192,7 +192,7 @@ impl Run {
 
     fn rest(&mut self) {
         for _ in 0..8 {
-            self.now += Duration::from_millis(300);
+            self.pass(Duration::from_millis(300));
             self.step(true, &[]);
         }
     }
@@ -301,6 +301,28 @@ fn a_node_that_is_saved_before_a_switch_is_written_is_switched() {
             run.check().unwrap();
         }
     }
+}
+
+/// Guards against a doubt that ended with its time, before anybody had looked at the node again.
+#[test]
+fn a_late_write_is_noticed_by_a_look_that_comes_later_than_any_can() {
+    let mut run = Run::new();
+    run.take(&Op::Act(Act::Register(0, 1)));
+    run.step(true, &[]);
+    run.take(&Op::Abandon);
+    // What is ours is listed; the node is held back.
+    run.step(true, &[]);
+    run.pass(Duration::from_millis(200));
+    // Looked at twice, what the session before left there is replaced.
+    let mut script = vec![Interruption::None; 3];
+    script.extend([Interruption::Late, Interruption::Late]);
+    run.take(&Op::Step(true, script));
+    run.take(&Op::Act(Act::Register(0, 3)));
+    run.take(&Op::Rest);
+    run.take(&Op::LateWrites);
+    run.now += SESSION_TIMEOUT * 2;
+    run.take(&Op::Rest);
+    run.check().unwrap();
 }
 
 /// Guards against a write that was under way when its registration was replaced, and passed for an edit once that was
