@@ -62,11 +62,6 @@ impl Observed {
     }
 }
 
-/// Returns whether a write of ours that had no answer made the node what it is.
-fn came_late((version, lost): &LostWrite, data: &[u8], found: Stat) -> bool {
-    *version == found.version && **lost == *data
-}
-
 impl Task {
     /// Returns whether the node is as desired, given the session that owns our nodes.
     pub(crate) fn is_met_by(&self, found: Option<&Observed>, owner: i64) -> bool {
@@ -101,13 +96,26 @@ impl Task {
         let written = self.written.as_ref()?;
         let holds_ours = self.is_as_written(*stat)
             || switch::is_same(&written.data, data)
-            || self.lost.iter().any(|lost| came_late(lost, data, *stat));
+            || self
+                .lost
+                .iter()
+                .any(|lost| self.came_late(lost, data, *stat));
         if holds_ours || self.is_foreign(stat.owner, owner) {
             return None;
         }
         let lost = self.lost.iter().map(|(_, lost)| lost);
         let mut known = [&written.data, &self.data].into_iter().chain(lost);
         known.find_map(|known| switch::edited(known, data))
+    }
+
+    /// Returns whether a write of ours that had no answer made the node what it is, also where somebody has saved it
+    /// since, unless we have written it ourselves by then.
+    fn came_late(&self, (version, lost): &LostWrite, data: &[u8], found: Stat) -> bool {
+        if found.version <= *version {
+            return found.version == *version && **lost == *data;
+        }
+        let later = |written: &Written| written.owner == found.owner && written.version >= *version;
+        !self.written.as_ref().is_some_and(later) && switch::is_same(lost, data)
     }
 
     /// Returns what is to be kept of a write of this task that has no answer.

@@ -340,6 +340,23 @@ fn a_write_for_a_registration_that_is_replaced_meanwhile_is_no_edit() {
     run.check().unwrap();
 }
 
+/// Guards against a write without an answer that passed for an edit, once somebody had saved it.
+#[test]
+fn a_write_without_an_answer_that_is_saved_is_no_edit() {
+    let mut run = Run::new();
+    run.take(&Op::Act(Act::Register(0, 1)));
+    run.take(&Op::Rest);
+    run.take(&Op::Act(Act::SetEnabled(0, false)));
+    run.take(&Op::Step(
+        true,
+        vec![Interruption::None, Interruption::LostAfter],
+    ));
+    run.take(&Op::Act(Act::SetEnabled(0, true)));
+    run.take(&Op::Act(Act::Save(0, false)));
+    run.take(&Op::Rest);
+    run.check().unwrap();
+}
+
 /// Guards against an edit that went with the node of one that its check takes out.
 #[test]
 fn an_edit_of_one_that_leaves_for_its_check_is_kept() {
