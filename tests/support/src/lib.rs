@@ -68,8 +68,10 @@ pub mod server;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
-use std::sync::LazyLock;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 /// Polls until `probe` returns something, and fails with `what` at the limit.
@@ -99,7 +101,7 @@ pub fn unique(prefix: &str) -> String {
     )
 }
 
-/// Returns a port on which nothing listens, another one for each call.
+/// Returns a port on which nothing listens, another one for each call, in whatever process of the tests.
 ///
 /// It is not from the range of which the kernel takes the ports of outgoing connections: those would take the port of
 /// a server that is down, and a client that tries to reach it there might even end up connected to itself.
@@ -109,6 +111,28 @@ pub fn free_port() -> u16 {
     let next = || 10_000 + (NEXT.fetch_add(1, Ordering::Relaxed) % 20_000) as u16;
     std::iter::repeat_with(next)
         .take(20_000)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && reserve(*port))
         .expect("a free port")
+}
+
+/// Keeps a port for this process as long as it lives, and returns whether it was free: while the server there is down,
+/// nobody else may take it.
+fn reserve(port: u16) -> bool {
+    static KEPT: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let name = SocketAddr::from_abstract_name(format!("party-test-port-{port}"));
+    let kept = name.and_then(|name| UnixListener::bind_addr(&name));
+    let is_free = kept.is_ok();
+    KEPT.lock().unwrap().extend(kept);
+    is_free
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_given_out_is_reserved_once() {
+        let port = free_port();
+        assert!(!reserve(port));
+    }
 }
