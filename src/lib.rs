@@ -222,7 +222,7 @@
 //! | `config`, `environment` | settings: the program's, the environment's, defaults |
 //! | `error` | [`Error`] and [`ErrorKind`] |
 //! | `listener` | calls a closure of the program with each new state of a service or a connection |
-//! | `excerpt`, `inbox`, `process`, `side`, `slot`, `sync`, `throttle` | small tools of the others, one job each |
+//! | `excerpt`, `inbox`, `process`, `resolve`, `side`, `slot`, `sync`, `throttle` | small tools of the others, one job each |
 //! | `properties` | properties that hold for any input from outside, for tests alone |
 //!
 //! Each side is one session with one connection and two threads: `party-zk`, which receives and reconnects, and
@@ -274,6 +274,7 @@ mod process;
 #[doc(hidden)]
 pub mod properties;
 pub mod registration;
+mod resolve;
 mod side;
 mod slot;
 mod sync;

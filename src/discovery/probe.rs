@@ -2,13 +2,10 @@
 
 use crate::discovery::ejection::Reach;
 use crate::model::{ServiceInstance, address_to_register};
+use crate::resolve::SerialResolver;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Shared out among the addresses of an instance: others wait for their turn meanwhile.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -16,46 +13,8 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Addresses of one instance that are tried.
 const MOST_ADDRESSES: usize = 4;
 
-/// Resolves host names, one at a time.
-///
-/// The resolver of the operating system has no deadline, so it is asked on a thread, of which there is at most one. While
-/// that hangs no other name is resolved, and addresses are connected to as ever.
-#[derive(Debug, Default)]
-pub(crate) struct Resolver {
-    is_busy: Arc<AtomicBool>,
-}
-
-impl Resolver {
-    /// Returns what a lookup finds in time, once an earlier lookup has its answer.
-    fn resolve(
-        &self,
-        lookup: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
-        timeout: Duration,
-    ) -> Result<Vec<SocketAddr>, Reach> {
-        if self.is_busy.swap(true, Ordering::AcqRel) {
-            return Err(Reach::NotYet);
-        }
-        let (answer, answered) = mpsc::sync_channel(1);
-        let busy = self.is_busy.clone();
-        let look_up = move || {
-            let found = lookup();
-            busy.store(false, Ordering::Release);
-            // Nobody waits any more where it took too long.
-            let _ = answer.send(found);
-        };
-        let thread = thread::Builder::new().name("party-resolve".into());
-        if let Err(error) = thread.spawn(look_up) {
-            self.is_busy.store(false, Ordering::Release);
-            log::debug!("no thread to resolve a name: {error}");
-            return Err(Reach::Unknown);
-        }
-        let found = answered.recv_timeout(timeout);
-        found.ok().and_then(Result::ok).ok_or(Reach::Unknown)
-    }
-}
-
 /// Connects to an instance.
-pub(crate) fn reach(instance: &ServiceInstance, resolver: &Resolver) -> Reach {
+pub(crate) fn reach(instance: &ServiceInstance, resolver: &SerialResolver) -> Reach {
     let port = instance.ssl_port().or(instance.port());
     let (Some(host), Some(port)) = (instance.address(), port) else {
         return Reach::Unknown;
@@ -111,29 +70,32 @@ fn leads_nowhere(address: &SocketAddr, error: &io::Error) -> bool {
 
 /// Returns the addresses of a host as an instance names it, with or without the brackets and the scope id that URLs are
 /// built without.
-fn addresses(host: &str, port: u16, resolver: &Resolver) -> Result<Vec<SocketAddr>, Reach> {
+fn addresses(host: &str, port: u16, resolver: &SerialResolver) -> Result<Vec<SocketAddr>, Reach> {
     let bare = address_to_register(host).ok_or(Reach::Unknown)?;
-    let find = move |host: &str| Ok((host, port).to_socket_addrs()?.collect());
     if bare.parse::<IpAddr>().is_err() {
-        return resolver.resolve(move || find(&bare), RESOLVE_TIMEOUT);
+        let known = resolver.resolve(&bare, port, Instant::now() + RESOLVE_TIMEOUT);
+        let known = known.ok_or(Reach::NotYet)?;
+        if known.addresses.is_empty() {
+            log::debug!("{bare} {}", known.failure);
+            return Err(Reach::Unknown);
+        }
+        return Ok(known.addresses);
     }
     // A scope id is of the machine that wrote it: where this one has no such interface, it is left out as in a URL.
     // Neither asks the network.
     let with_scope = host.trim_start_matches('[').trim_end_matches(']');
-    let found = find(with_scope).or_else(|_| find(&bare));
-    found.map_err(|_: io::Error| Reach::Unknown)
+    let found = (with_scope, port).to_socket_addrs();
+    let found = found.or_else(|_| (bare.as_str(), port).to_socket_addrs());
+    found.map(Iterator::collect).map_err(|_| Reach::Unknown)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::until;
     use std::net::TcpListener;
 
-    const SOON: Duration = Duration::from_secs(20);
-
     fn found(host: &str) -> Result<Vec<String>, Reach> {
-        let addresses = addresses(host, 7, &Resolver::default())?;
+        let addresses = addresses(host, 7, &SerialResolver::default())?;
         Ok(addresses.iter().map(ToString::to_string).collect())
     }
 
@@ -165,7 +127,7 @@ mod tests {
             return eprintln!("this machine has no IPv6");
         };
         let port = listener.local_addr().unwrap().port();
-        let resolver = Resolver::default();
+        let resolver = SerialResolver::default();
         for address in ["::1", "[::1]", "[::1%not-of-here]"] {
             let instance = instance(address, port);
             assert_eq!(reach(&instance, &resolver), Reach::Accepted, "{address}");
@@ -177,22 +139,10 @@ mod tests {
     }
 
     #[test]
-    fn one_name_that_is_not_answered_holds_up_no_other_and_takes_one_thread() {
-        let resolver = Resolver::default();
-        let (answer, answered) = mpsc::channel();
-        let hanging = move || answered.recv_timeout(SOON).map_err(io::Error::other);
-        let asked = resolver.resolve(hanging, Duration::ZERO);
-        assert_eq!(asked, Err(Reach::Unknown));
-        let second = resolver.resolve(|| Ok(Vec::new()), SOON);
-        assert_eq!(second, Err(Reach::NotYet), "it is not asked");
+    fn an_address_needs_no_resolver_and_a_name_waits_for_the_one_before() {
+        let resolver = SerialResolver::held_up();
         assert_eq!(reach(&instance("localhost", 7), &resolver), Reach::NotYet);
-        let literal = addresses("10.0.0.1", 7, &resolver).unwrap();
-        assert_eq!(literal.len(), 1);
-        answer.send(Vec::new()).unwrap();
-        until("the next is asked", || {
-            let found = literal.clone();
-            resolver.resolve(|| Ok(found), SOON).is_ok()
-        });
+        assert_eq!(addresses("10.0.0.1", 7, &resolver).unwrap().len(), 1);
     }
 
     const V4: &str = "10.0.0.1:7";

@@ -3,10 +3,10 @@
 use crate::config::Ejection;
 use crate::discovery::ejection::{Ejections, Tally};
 use crate::discovery::name::Name;
-use crate::discovery::probe::Resolver;
 use crate::discovery::selection::{Key, Selection};
 use crate::discovery::snapshot::{Known, Snapshot, View, shown};
 use crate::listener::Listener;
+use crate::resolve::SerialResolver;
 use crate::slot::Slot;
 use crate::throttle::Throttle;
 use crate::zk::Failure;
@@ -31,7 +31,7 @@ pub(crate) struct Subscriptions {
     pub(crate) selection: Selection,
     pub(crate) rule: Ejection,
     /// Kept here, so that a lookup that still hangs when the prober's thread has ended is not joined by a second one.
-    pub(crate) resolver: Resolver,
+    pub(crate) resolver: SerialResolver,
     /// Wakes the prober.
     pub(crate) attention: Condvar,
     closed: AtomicBool,
@@ -92,7 +92,7 @@ impl Subscriptions {
             loaded,
             selection,
             rule,
-            resolver: Resolver::default(),
+            resolver: SerialResolver::default(),
             attention: Condvar::new(),
             closed: AtomicBool::new(false),
         }

@@ -1,7 +1,7 @@
 //! Finds a server that serves: all addresses of all names, in no particular order, several at a time.
 
-use super::resolver::{Address, Resolver, because};
 use super::transport::Transport;
+use crate::resolve::{Address, Resolver};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::iter;
@@ -95,8 +95,8 @@ fn start(address: &Address, until: Instant, report: &Sender<Probed>) {
     };
     let thread = thread::Builder::new().name("party-probe".into());
     if let Err(error) = thread.spawn(run) {
-        let failed = Err(because("no thread to probe it", &error));
-        let _ = report.send((address.clone(), failed));
+        let why = format!("no thread to probe it: {error}");
+        let _ = report.send((address.clone(), Err(io::Error::other(why))));
     }
 }
 

@@ -19,7 +19,6 @@ pub(crate) mod memory;
 mod protocol;
 mod reply_timeout;
 mod request;
-mod resolver;
 mod session;
 pub(crate) mod supervisor;
 mod transport;

@@ -1,9 +1,11 @@
-//! Resolves host names within a deadline.
+//! Host names, and their addresses within a deadline.
+//!
+//! The resolver of the operating system has no deadline, so it is asked on a thread, of which each name has at most one.
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use rand::seq::SliceRandom;
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
@@ -12,10 +14,14 @@ use std::time::Instant;
 /// Looks a name up that stands before its port.
 type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
+fn ask_the_system(written: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(written.to_socket_addrs()?.collect())
+}
+
 /// One address of a server, and the name and port that were written for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Address {
-    pub(super) socket: SocketAddr,
+pub(crate) struct Address {
+    pub(crate) socket: SocketAddr,
     written: String,
 }
 
@@ -28,39 +34,24 @@ impl fmt::Display for Address {
     }
 }
 
-/// Resolves the names of an ensemble anew whenever it is asked.
+/// Resolves several names at once, anew whenever it is asked.
 ///
-/// The resolver of the operating system has no deadline, so each name has a thread while it is looked up, at most
-/// one. An answer that comes too late is used the next time.
-pub(super) struct Resolver(Vec<Arc<Name>>);
-
-struct Name {
-    /// As it was written, with its port.
-    written: String,
-    /// `None` where the host is an address.
-    lookup: Option<Lookup>,
-    progress: Mutex<Progress>,
-    done: Condvar,
-}
-
-struct Progress {
-    running: bool,
-    answer: io::Result<Vec<SocketAddr>>,
-}
+/// An answer that comes too late is used the next time.
+pub(crate) struct Resolver(Vec<Arc<Name>>);
 
 impl Resolver {
-    pub(super) fn new(hosts: Vec<(String, u16)>) -> Resolver {
-        Resolver::with(hosts, |written| Ok(written.to_socket_addrs()?.collect()))
+    pub(crate) fn new(hosts: Vec<(String, u16)>) -> Resolver {
+        Resolver::with(hosts, ask_the_system)
     }
 
     fn with(hosts: Vec<(String, u16)>, lookup: Lookup) -> Resolver {
-        let name = |(host, port)| Arc::new(Name::new(host, port, lookup));
+        let name = |(host, port): (String, u16)| Arc::new(Name::new(&host, port, lookup));
         Resolver(hosts.into_iter().map(name).collect())
     }
 
     /// Returns all addresses of all names that are known by `soon`, or if there are none by `deadline`, shuffled, and
     /// one line about each name that has none: a name that cannot be resolved must not keep us from the others.
-    pub(super) fn resolve(&self, soon: Instant, deadline: Instant) -> (Vec<Address>, Vec<String>) {
+    pub(crate) fn resolve(&self, soon: Instant, deadline: Instant) -> (Vec<Address>, Vec<String>) {
         self.0.iter().for_each(Name::start);
         let (addresses, failures) = self.known_by(soon);
         if addresses.is_empty() && soon < deadline {
@@ -72,14 +63,14 @@ impl Resolver {
     fn known_by(&self, deadline: Instant) -> (Vec<Address>, Vec<String>) {
         let (mut addresses, mut failures) = (Vec::new(), Vec::new());
         for name in &self.0 {
-            let written = &name.written;
-            match &name.finish(deadline).answer {
-                Ok(found) => addresses.extend(found.iter().map(|socket| Address {
-                    socket: *socket,
-                    written: written.clone(),
-                })),
-                Err(why) => failures.push(format!("{written}: {why}")),
+            let (written, known) = (&name.written, name.known_by(deadline));
+            if known.addresses.is_empty() {
+                failures.push(format!("{written}: {}", known.failure));
             }
+            addresses.extend(known.addresses.into_iter().map(|socket| Address {
+                socket,
+                written: written.clone(),
+            }));
         }
         addresses.sort();
         addresses.dedup_by_key(|address| address.socket);
@@ -88,73 +79,128 @@ impl Resolver {
     }
 }
 
+/// Resolves names one at a time: while the lookup of one hangs, no other begins.
+#[derive(Default)]
+pub(crate) struct SerialResolver {
+    /// The name that was looked up last.
+    last: Mutex<Option<Arc<Name>>>,
+}
+
+impl SerialResolver {
+    /// Returns the addresses of a host that are known by `deadline`. `None` where another lookup is still under way.
+    pub(crate) fn resolve(&self, host: &str, port: u16, deadline: Instant) -> Option<Known> {
+        self.resolve_with(host, port, deadline, ask_the_system)
+    }
+
+    /// Returns one whose first lookup never ends.
+    #[cfg(test)]
+    pub(crate) fn held_up() -> SerialResolver {
+        let name = Name::new("slow", 1, ask_the_system);
+        name.state.lock().running = true;
+        SerialResolver {
+            last: Mutex::new(Some(Arc::new(name))),
+        }
+    }
+
+    fn resolve_with(
+        &self,
+        host: &str,
+        port: u16,
+        deadline: Instant,
+        lookup: Lookup,
+    ) -> Option<Known> {
+        let mut last = self.last.lock();
+        if last.as_ref().is_some_and(|last| last.state.lock().running) {
+            return None;
+        }
+        let name = last.insert(Arc::new(Name::new(host, port, lookup))).clone();
+        name.start();
+        drop(last);
+        Some(name.known_by(deadline))
+    }
+}
+
+/// A name, which is looked up on one thread at most.
+struct Name {
+    /// As it was written, with its port.
+    written: String,
+    /// `None` where the host is an address.
+    lookup: Option<Lookup>,
+    state: Mutex<State>,
+    done: Condvar,
+}
+
+struct State {
+    /// Set while a thread looks the name up.
+    running: bool,
+    known: Known,
+}
+
+/// The answer about a name.
+#[derive(Clone)]
+pub(crate) struct Known {
+    /// Those found last, whether or not they could be found again since: servers outlast a resolver that is away.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Why there are none, where there are none.
+    pub(crate) failure: String,
+}
+
 impl Name {
-    fn new(host: String, port: u16, lookup: Lookup) -> Name {
+    fn new(host: &str, port: u16, lookup: Lookup) -> Name {
         let literal = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
-        let unknown = || io::Error::new(ErrorKind::TimedOut, "cannot be resolved in time");
-        let progress = Progress {
-            running: false,
-            answer: literal.map(|address| vec![address]).ok_or_else(unknown),
+        let known = Known {
+            addresses: literal.into_iter().collect(),
+            failure: "cannot be resolved in time".into(),
         };
         Name {
             written: literal.map_or_else(|| format!("{host}:{port}"), |it| it.to_string()),
             lookup: literal.is_none().then_some(lookup),
-            progress: Mutex::new(progress),
+            state: Mutex::new(State {
+                running: false,
+                known,
+            }),
             done: Condvar::new(),
         }
     }
 
+    /// Has the name looked up, unless it is already.
     fn start(self: &Arc<Self>) {
-        let mut progress = self.progress.lock();
-        let Some(lookup) = self.lookup.filter(|_| !progress.running) else {
+        let mut state = self.state.lock();
+        let Some(lookup) = self.lookup.filter(|_| !state.running) else {
             return;
         };
         let name = self.clone();
         let thread = thread::Builder::new().name("party-resolve".into());
         match thread.spawn(move || name.look_up(lookup)) {
-            Ok(_) => progress.running = true,
-            Err(error) => progress.note(Err(because("no thread to resolve it", &error))),
+            Ok(_) => state.running = true,
+            Err(error) => state.known.failure = format!("no thread to resolve it: {error}"),
         }
     }
 
     fn look_up(&self, lookup: Lookup) {
-        let answer = match lookup(&self.written) {
-            Ok(found) if found.is_empty() => Err(io::Error::other("has no address")),
-            found => found.map_err(|error| because("cannot be resolved", &error)),
-        };
-        let mut progress = self.progress.lock();
-        progress.running = false;
-        progress.note(answer);
-        drop(progress);
+        let answer = lookup(&self.written);
+        let mut state = self.state.lock();
+        state.running = false;
+        match answer {
+            Ok(found) if !found.is_empty() => state.known.addresses = found,
+            Ok(_) => state.known.failure = "has no address".into(),
+            Err(error) => state.known.failure = format!("cannot be resolved: {error}"),
+        }
+        drop(state);
         self.done.notify_all();
     }
 
-    /// Waits for an answer. Where none arrives by `deadline`, the one before is there.
-    fn finish(&self, deadline: Instant) -> MutexGuard<'_, Progress> {
-        let mut progress = self.progress.lock();
-        while progress.running && !self.done.wait_until(&mut progress, deadline).timed_out() {}
-        progress
+    /// Waits for an answer. Where none arrives by `deadline`, the one before is returned.
+    fn known_by(&self, deadline: Instant) -> Known {
+        let mut state = self.state.lock();
+        while state.running && !self.done.wait_until(&mut state, deadline).timed_out() {}
+        state.known.clone()
     }
-}
-
-impl Progress {
-    /// Keeps addresses that are known where they cannot be found out again: servers outlast a resolver that is away.
-    fn note(&mut self, answer: io::Result<Vec<SocketAddr>>) {
-        if answer.is_ok() || self.answer.is_err() {
-            self.answer = answer;
-        }
-    }
-}
-
-/// Returns an error of the same kind that also says what failed.
-pub(super) fn because(what: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zk::connection_string::{Target, parse};
     use std::collections::HashSet;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
@@ -173,9 +219,7 @@ mod tests {
 
     #[test]
     fn addresses_need_no_resolver() {
-        let Target::Ensemble(hosts) = parse("10.0.0.1:1,[fd00::2]:2").unwrap().0 else {
-            panic!()
-        };
+        let hosts = vec![host("10.0.0.1", 1), host("fd00::2", 2)];
         let resolver = Resolver::with(hosts, |_| panic!("was asked"));
         let (found, failures) = resolver.resolve(Instant::now(), Instant::now());
         let found: HashSet<_> = found.iter().map(Address::to_string).collect();
@@ -184,7 +228,7 @@ mod tests {
             HashSet::from(["10.0.0.1:1", "[fd00::2]:2"].map(String::from))
         );
         assert_eq!(failures, [""; 0]);
-        let is_idle = |name: &Arc<Name>| !name.progress.lock().running;
+        let is_idle = |name: &Arc<Name>| !name.state.lock().running;
         assert!(resolver.0.iter().all(is_idle), "nothing is looked up");
     }
 
@@ -285,6 +329,39 @@ mod tests {
         ANSWER.1.notify_all();
         assert_eq!(resolver.resolve(soon(), soon()).0.len(), 1);
         assert!(ANSWERED.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn one_name_that_is_not_answered_holds_up_no_other_and_takes_one_thread() {
+        static ANSWER: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+        let hanging: Lookup = |_| {
+            let mut answer = ANSWER.0.lock();
+            while !*answer {
+                ANSWER.1.wait(&mut answer);
+            }
+            Ok(vec![socket("10.0.0.1:1")])
+        };
+        let quick: Lookup = |_| Ok(vec![socket("10.0.0.2:1")]);
+        let resolver = SerialResolver::default();
+        let first = resolver.resolve_with("slow", 1, Instant::now(), hanging);
+        let first = first.unwrap();
+        assert_eq!(first.failure, "cannot be resolved in time");
+        assert_eq!(first.addresses, []);
+        for name in ["quick", "slow"] {
+            let second = resolver.resolve_with(name, 1, soon(), |_| panic!("was asked"));
+            assert!(second.is_none());
+        }
+        *ANSWER.0.lock() = true;
+        ANSWER.1.notify_all();
+        let deadline = soon();
+        let next = loop {
+            if let Some(next) = resolver.resolve_with("quick", 1, soon(), quick) {
+                break next;
+            }
+            assert!(Instant::now() < deadline, "the next is never asked");
+            thread::yield_now();
+        };
+        assert_eq!(next.addresses, [socket("10.0.0.2:1")]);
     }
 
     #[test]
