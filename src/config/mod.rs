@@ -4,11 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 mod choice;
+pub(crate) mod connection_string;
 mod picking;
 mod settings;
 
 pub(crate) use choice::{Choice, checked_count};
 pub use choice::{Ejection, Strategy};
+pub(crate) use connection_string::Target;
 pub(crate) use settings::{Health, Settings};
 
 /// Longest wait for the end of a session.

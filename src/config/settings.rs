@@ -1,6 +1,6 @@
 //! The settings of one connection: what is set, else a variable, else the default.
 
-use super::{Choice, Config, WhenSick, choice};
+use super::{Choice, Config, Target, WhenSick, choice, connection_string};
 use crate::environment::{
     ADDRESS, ATTEMPTS, CONNECTION_TIMEOUT, DRAIN, EJECTION, ENVIRONMENT, SESSION_TIMEOUT,
     SHARED_CONNECTION_STRINGS, STRATEGY, Variables,
@@ -24,9 +24,11 @@ const SHORTEST_HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 /// Resolved settings of one connection.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// The source of the connection string, for errors about it.
-    pub(crate) connection_string_source: String,
+    /// As it was written, for messages.
     pub(crate) connection_string: String,
+    pub(crate) target: Target,
+    /// The node below which everything stands, empty for the root.
+    pub(crate) chroot: String,
     pub(crate) environment: String,
     pub(crate) session_timeout: Duration,
     pub(crate) connection_timeout: Duration,
@@ -57,11 +59,14 @@ impl Config {
     }
 
     fn resolve_with(&self, side: Side, variables: &Variables) -> Result<Settings> {
-        let (connection_string_source, connection_string) =
-            self.resolve_connection_string(side, variables)?;
+        let (source, connection_string) = self.find_connection_string(side, variables)?;
+        let (target, chroot) = connection_string::parse(connection_string).map_err(|expected| {
+            Error::invalid_configuration(source, connection_string, expected)
+        })?;
         Ok(Settings {
-            connection_string_source,
-            connection_string,
+            connection_string: connection_string.clone(),
+            target,
+            chroot,
             environment: self.resolve_environment(variables)?,
             session_timeout: duration(
                 (self.session_timeout, "session_timeout"),
@@ -115,11 +120,11 @@ impl Config {
         })
     }
 
-    fn resolve_connection_string(
-        &self,
+    fn find_connection_string<'a>(
+        &'a self,
         side: Side,
-        variables: &Variables,
-    ) -> Result<(String, String)> {
+        variables: &'a Variables,
+    ) -> Result<(&'a str, &'a String)> {
         let own = variables.of_side(side);
         let [shared, environment] = SHARED_CONNECTION_STRINGS;
         let candidates = [
@@ -128,16 +133,13 @@ impl Config {
             (shared, &variables.connection_string),
             (environment, &variables.environment_connection_string),
         ];
-        for (source, value) in candidates {
-            if let Some(value) = value {
-                return Ok((source.to_owned(), value.clone()));
-            }
-        }
-        Err(Error::not_set(
-            "the ZooKeeper ensemble",
-            &[own.0, shared, environment],
-            "connection_string",
-        ))
+        first(candidates).ok_or_else(|| {
+            Error::not_set(
+                "the ZooKeeper ensemble",
+                &[own.0, shared, environment],
+                "connection_string",
+            )
+        })
     }
 
     fn resolve_environment(&self, variables: &Variables) -> Result<String> {
@@ -169,7 +171,9 @@ impl Config {
     }
 }
 
-fn first<'a>(candidates: [(&'a str, &'a Option<String>); 2]) -> Option<(&'a str, &'a String)> {
+fn first<'a, const N: usize>(
+    candidates: [(&'a str, &'a Option<String>); N],
+) -> Option<(&'a str, &'a String)> {
     candidates
         .into_iter()
         .find_map(|(source, value)| value.as_ref().map(|value| (source, value)))
@@ -414,6 +418,17 @@ mod tests {
             assert!(message.contains(way), "{message}");
         }
         assert!(error(Config::new().connection_string("zk1"), &[]).contains("ENVIRONMENT_NAME"));
+    }
+
+    #[test]
+    fn a_connection_string_that_names_nothing_is_refused_with_its_source() {
+        let expected =
+            " is \"zk1:0\", expected `host:port,host:port/chroot` with a port of 1 to 65535";
+        let set = error(complete().connection_string("zk1:0"), &[]);
+        assert_eq!(set, format!("connection_string{expected}"));
+        let variable = "ZOOKEEPER_DISCOVERY_CONNECTIONSTRING";
+        let found = error(Config::new(), &[(variable, "zk1:0")]);
+        assert_eq!(found, format!("{variable}{expected}"));
     }
 
     /// Guards against a variable of somebody else that made every connect fail.

@@ -42,16 +42,13 @@ impl Directory {
     pub(crate) fn connect(settings: Settings) -> Result<Directory> {
         Side::Discovery.check_process()?;
         process::watch_forks();
-        let (connector, chroot) = zk::connector(&settings)?;
         let subscriptions = Arc::new(Subscriptions::new(
-            path::instances(&chroot, &settings.environment),
+            path::instances(&settings.chroot, &settings.environment),
             Selection::new(&settings.choice, Identity::random()),
             settings.choice.ejection,
         ));
-        let (inbox, timeout) = (Arc::new(Inbox::default()), settings.session_timeout);
-        let supervisor = Supervisor::start(SIDE.name(), connector, timeout, inbox.clone())
-            .map_err(Error::no_thread)?;
-        let supervisor = Arc::new(supervisor);
+        let inbox = Arc::new(Inbox::default());
+        let supervisor = zk::start(SIDE.name(), &settings, &inbox)?;
         let updater = Updater::new(subscriptions.clone(), inbox.clone());
         let session = supervisor.clone();
         thread::Builder::new()

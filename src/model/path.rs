@@ -48,6 +48,13 @@ pub(crate) fn check_segment(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Returns whether ZooKeeper takes this for an absolute path other than the root.
+pub(crate) fn is_path(path: &str) -> bool {
+    let valid = |segment| check_segment(segment).is_ok();
+    path.strip_prefix('/')
+        .is_some_and(|path| path.split('/').all(valid))
+}
+
 // ZooKeeper looks at UTF-16 units and refuses surrogates, so it refuses every character beyond U+FFFF too.
 fn is_refused(character: char) -> bool {
     matches!(

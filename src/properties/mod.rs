@@ -8,9 +8,9 @@
     reason = "a property fails by panicking"
 )]
 
+use crate::config::connection_string::{self, Target};
 use crate::discovery::overrides;
 use crate::model::{ServiceInstance, UriSpec};
-use crate::zk::connection_string::{self, Target};
 use crate::zk::untrusted;
 use std::fmt::Display;
 

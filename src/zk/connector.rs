@@ -1,26 +1,24 @@
-//! Chooses the engine that a connection string names.
+//! Chooses the engine that the settings name.
 
-use super::connection_string::{self, Target};
 use super::memory;
 use super::session::Session;
-use super::supervisor::Connector;
-use crate::config::Settings;
+use super::supervisor::{Connector, Supervisor};
+use crate::config::{Settings, Target};
 use crate::error::{Error, Result as PartyResult};
+use crate::inbox::Inbox;
+use std::sync::Arc;
 
-/// Returns what connects as the settings say, and the chroot that every path begins with.
-pub(crate) fn connector(settings: &Settings) -> PartyResult<(Connector, String)> {
-    let text = &settings.connection_string;
-    let (target, chroot) = connection_string::parse(text).map_err(|expected| {
-        Error::invalid_configuration(&settings.connection_string_source, text, expected)
-    })?;
-    let settings = settings.clone();
-    let connector: Connector = match target {
-        Target::Memory(name) => {
-            Box::new(move |shared| memory::keep(&name, settings.session_timeout, shared))
-        }
-        Target::Ensemble(hosts) => {
-            Box::new(move |shared| Session::new(hosts, settings, shared.clone()).run())
-        }
-    };
-    Ok((connector, chroot))
+/// Begins to keep the side of this name connected, as the settings say.
+pub(crate) fn start(
+    name: &'static str,
+    settings: &Settings,
+    inbox: &Arc<Inbox>,
+) -> PartyResult<Arc<Supervisor>> {
+    let (timeout, settings) = (settings.session_timeout, settings.clone());
+    let connector: Connector = Box::new(move |shared| match settings.target.clone() {
+        Target::Memory(name) => memory::keep(&name, timeout, shared),
+        Target::Ensemble(hosts) => Session::new(hosts, settings, shared.clone()).run(),
+    });
+    let supervisor = Supervisor::start(name, connector, timeout, inbox.clone());
+    supervisor.map(Arc::new).map_err(Error::no_thread)
 }

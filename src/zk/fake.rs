@@ -1,12 +1,11 @@
 //! A server whose answers the test gives, byte by byte.
 
-use super::connection_string::{Target, parse};
 use super::generation::Generation;
 use super::protocol::write_bytes;
 use super::session::Session;
 use super::supervisor::{Connector, Supervisor};
 use super::{Answer, Request};
-use crate::config::{Config, Settings};
+use crate::config::{Config, Settings, Target};
 use crate::inbox::Inbox;
 use crate::side::Side;
 use crate::sync::until;
@@ -158,7 +157,7 @@ impl Running {
         adjust: impl FnOnce(&mut Session) + Send + 'static,
     ) -> Running {
         let (inbox, timeout) = (Arc::new(Inbox::default()), settings.session_timeout);
-        let Target::Ensemble(hosts) = parse(&settings.connection_string).unwrap().0 else {
+        let Target::Ensemble(hosts) = settings.target.clone() else {
             panic!("{}", settings.connection_string);
         };
         let connector: Connector = Box::new(move |shared| {

@@ -6,7 +6,6 @@
 
 mod backoff;
 mod connection;
-pub(crate) mod connection_string;
 mod connector;
 mod dialer;
 mod error;
@@ -25,7 +24,7 @@ mod transport;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod untrusted;
 
-pub(crate) use connector::connector;
+pub(crate) use connector::start;
 pub(crate) use error::Failure;
 pub(crate) use request::{Answer, Mode, Node, ReadNode, Reply, Request, Stat};
 pub use supervisor::ConnectionState;

@@ -49,16 +49,10 @@ impl Registrar {
     pub(crate) fn connect(settings: Settings) -> Result<Registrar> {
         Side::Registration.check_process()?;
         process::watch_forks();
-        let (connector, chroot) = zk::connector(&settings)?;
         let (desired, inbox) = (Arc::new(Desired::default()), Arc::new(Inbox::default()));
-        let timeout = settings.session_timeout;
-        let supervisor = Supervisor::start(SIDE.name(), connector, timeout, inbox.clone())
-            .map_err(Error::no_thread)?;
-        let supervisor = Arc::new(supervisor);
-        let (instances, now) = (
-            path::instances(&chroot, &settings.environment),
-            Instant::now(),
-        );
+        let supervisor = zk::start(SIDE.name(), &settings, &inbox)?;
+        let instances = path::instances(&settings.chroot, &settings.environment);
+        let (timeout, now) = (settings.session_timeout, Instant::now());
         let reconciler = Reconciler::new(desired.clone(), inbox.clone(), &instances, timeout, now)
             .watching_access(!settings.auth.is_empty());
         let session = supervisor.clone();

@@ -1,7 +1,7 @@
 //! The sessions of a registry, on its tree of nodes.
 
 use super::tree::{Tree, refused};
-use crate::zk::connection_string::is_path;
+use crate::model::path::is_path;
 use crate::zk::generation::Done;
 use crate::zk::{Answer, Failure, Mode, Reply, Request};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};

@@ -1,5 +1,6 @@
 //! Parses connection strings.
 
+use crate::model::path::is_path;
 use std::net::Ipv6Addr;
 
 const DEFAULT_PORT: u16 = 2181;
@@ -42,20 +43,6 @@ pub(crate) fn parse(text: &str) -> Result<(Target, String), &'static str> {
         return Err(CHROOT);
     }
     Ok((target, chroot.to_owned()))
-}
-
-/// Returns whether ZooKeeper takes this for an absolute path other than the root.
-pub(super) fn is_path(path: &str) -> bool {
-    let valid =
-        |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(is_name_char);
-    path.strip_prefix('/')
-        .is_some_and(|path| path.split('/').all(valid))
-}
-
-/// Returns whether ZooKeeper's `PathUtils` lets a character into a path. It sees UTF-16, so nothing beyond the first
-/// plane passes.
-fn is_name_char(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..)
 }
 
 fn memory(name: &str) -> Result<String, &'static str> {
