@@ -1,10 +1,13 @@
-//! Keeps a warning from being repeated all the time.
+//! Keeps a warning from being repeated all the time, and a lasting failure from being forgotten.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 /// At most one message of a kind in this time, unless something else is asked for.
 const EVERY: Duration = Duration::from_secs(10);
+/// The time that a failure lasts until it is said again, and then until it is once more.
+const REMIND_AFTER: Duration = Duration::from_secs(10);
+const REMIND_EVERY: Duration = Duration::from_secs(60);
 
 /// Lets a message of a kind pass now and then, and counts the others.
 #[derive(Debug)]
@@ -61,9 +64,44 @@ impl fmt::Display for HeldBack {
     }
 }
 
+/// Has a lasting failure logged once it has lasted for a while, and then now and then.
+#[derive(Debug, Default)]
+pub(crate) struct Reminder {
+    due: Option<Instant>,
+}
+
+impl Reminder {
+    /// Returns whether a failure should be logged once more that is still there, or just begins.
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+        let due = *self.due.get_or_insert(now + REMIND_AFTER);
+        if now >= due {
+            self.due = Some(now + REMIND_EVERY);
+        }
+        now >= due
+    }
+
+    /// Notes that the failure is over.
+    pub(crate) fn reset(&mut self) {
+        self.due = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outage_is_told_after_ten_seconds_and_then_once_a_minute() {
+        let (mut reminder, start) = (Reminder::default(), Instant::now());
+        let mut told = |seconds: std::ops::Range<u64>| -> Vec<u64> {
+            let is_due = |second: &u64| reminder.is_due(start + Duration::from_secs(*second));
+            let told = seconds.filter(is_due).collect();
+            reminder.reset();
+            told
+        };
+        assert_eq!(told(0..200), [10, 70, 130, 190]);
+        assert_eq!(told(200..220), [210], "of another outage");
+    }
 
     #[test]
     fn one_message_passes_in_a_while_and_tells_how_many_did_not() {

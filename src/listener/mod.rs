@@ -101,16 +101,24 @@ impl Listener {
 }
 
 /// The listeners to something.
-#[derive(Default)]
-pub(crate) struct Listeners(Mutex<Vec<Arc<Listener>>>);
+#[derive(Clone, Default)]
+pub(crate) struct Listeners(Arc<Mutex<Vec<Arc<Listener>>>>);
 
 impl Listeners {
-    pub(crate) fn add(&self, listener: &Arc<Listener>) {
+    /// Has `call` called with what `look` finds, now and with every mark.
+    pub(crate) fn subscribe<T>(
+        &self,
+        look: impl FnMut() -> Look<T> + Send + 'static,
+        call: impl FnMut(T) + Send + 'static,
+        what: String,
+    ) -> Result<Subscription> {
+        let listener = Arc::new(Listener::default());
         self.0.lock().push(listener.clone());
-    }
-
-    pub(crate) fn remove(&self, listener: &Arc<Listener>) {
-        self.0.lock().retain(|other| !Arc::ptr_eq(other, listener));
+        let (listeners, left) = (self.clone(), listener.clone());
+        Subscription::start(listener, look, call, what, move || {
+            let mut listeners = listeners.0.lock();
+            listeners.retain(|other| !Arc::ptr_eq(other, &left));
+        })
     }
 
     pub(crate) fn mark(&self) {

@@ -10,7 +10,7 @@ const SOON: Duration = Duration::from_secs(20);
 #[derive(Clone, Default)]
 struct Number {
     value: Arc<AtomicUsize>,
-    listeners: Arc<Listeners>,
+    listeners: Listeners,
 }
 
 impl Number {
@@ -20,16 +20,12 @@ impl Number {
     }
 
     fn listen(&self, call: impl FnMut(usize) + Send + 'static) -> Subscription {
-        let listener = Arc::new(Listener::default());
-        self.listeners.add(&listener);
         let (value, mut known) = (self.value.clone(), None);
         let look = move || {
             let now = value.load(Ordering::SeqCst);
             Look::from((known.replace(now) != Some(now)).then_some(now))
         };
-        let (listeners, left) = (self.listeners.clone(), listener.clone());
-        let leave = move || listeners.remove(&left);
-        Subscription::start(listener, look, call, "it".into(), leave).unwrap()
+        self.listeners.subscribe(look, call, "it".into()).unwrap()
     }
 }
 

@@ -11,7 +11,7 @@
 use crate::config::connection_string::{self, Target};
 use crate::discovery::overrides;
 use crate::model::{ServiceInstance, UriSpec};
-use crate::zk::untrusted;
+use crate::zk;
 use std::fmt::Display;
 
 const VALUES: [&str; 4] = ["42", "a/b c", "../@evil.com", ":80"];
@@ -138,13 +138,13 @@ pub fn override_url(text: &str) {
 /// Bytes from a server are split into the same frames however they arrive.
 pub fn frames(bytes: &[u8]) {
     if let Some((piece, bytes)) = bytes.split_first() {
-        untrusted::frames(bytes, usize::from(*piece));
+        zk::properties::frames(bytes, usize::from(*piece));
     }
 }
 
 /// A record from a server holds no more than the bytes it came in, whatever they claim.
 pub fn records(bytes: &[u8]) {
-    untrusted::records(bytes);
+    zk::properties::records(bytes);
 }
 
 #[cfg(test)]

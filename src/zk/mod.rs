@@ -15,14 +15,14 @@ mod frames;
 pub(crate) mod generation;
 mod handshake;
 pub(crate) mod memory;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod protocol;
 mod reply_timeout;
 mod request;
 mod session;
 pub(crate) mod supervisor;
 mod transport;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod untrusted;
 
 pub(crate) use connector::start;
 pub(crate) use error::Failure;

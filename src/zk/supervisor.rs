@@ -6,9 +6,9 @@ use crate::config::Settings;
 use crate::error::{Error, Result as PartyResult};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
-use crate::listener::{Listener, Listeners, Look, Subscription};
+use crate::listener::{Listeners, Look, Subscription};
 use crate::process;
-use crate::throttle::Throttle;
+use crate::throttle::{Reminder, Throttle};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::io;
@@ -23,9 +23,6 @@ const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
 const RETRY: Duration = Duration::from_millis(10);
 /// The time after which whoever watches a program start is told what it waits for.
 const WARN_AFTER: Duration = Duration::from_secs(1);
-/// The time without a connection until the log says why, and then until it says so again.
-const REMIND_AFTER: Duration = Duration::from_secs(10);
-const REMIND_EVERY: Duration = Duration::from_secs(60);
 
 /// The state of the connection of one side of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,8 +68,8 @@ struct Status {
     /// When the last generation was lost, `None` before the first.
     lost_at: Option<Instant>,
     losses: Throttle,
-    /// When the log next says that there is no connection, `None` while there is one.
-    remind_at: Option<Instant>,
+    /// Of there being no connection.
+    reminder: Reminder,
     /// Why there is no connection.
     failure: Option<Failure>,
     /// Since when the session is to be ended.
@@ -202,8 +199,6 @@ impl Supervisor {
         self: &Arc<Supervisor>,
         call: impl FnMut(ConnectionState) + Send + 'static,
     ) -> PartyResult<Subscription> {
-        let listener = Arc::new(Listener::default());
-        self.shared.listeners.add(&listener);
         let (supervisor, mut known) = (self.clone(), None);
         let look = move || {
             let status = supervisor.shared.status.lock();
@@ -216,11 +211,8 @@ impl Supervisor {
                 is_final: state == ConnectionState::Unconnected,
             }
         };
-        let (shared, left) = (self.shared.clone(), listener.clone());
         let what = format!("a listener to the state of {}", self.shared.name);
-        Subscription::start(listener, look, call, what, move || {
-            shared.listeners.remove(&left)
-        })
+        self.shared.listeners.subscribe(look, call, what)
     }
 
     /// Ends the session, and returns whether it has ended by `deadline`. Where the ensemble cannot be told now, that is
@@ -260,15 +252,6 @@ impl Status {
     fn current(&self) -> Option<&Arc<Generation>> {
         let generation = self.generation.as_ref();
         generation.filter(|generation| !generation.is_lost())
-    }
-
-    /// Returns whether there has been no connection for long enough that the log should say so once more.
-    fn is_reminder_due(&mut self, now: Instant) -> bool {
-        let at = *self.remind_at.get_or_insert(now + REMIND_AFTER);
-        if now >= at {
-            self.remind_at = Some(now + REMIND_EVERY);
-        }
-        now >= at
     }
 
     fn lost_since(&self) -> Option<Instant> {
@@ -311,8 +294,8 @@ impl Shared {
             return false;
         }
         let _lost = status.generation.replace(Arc::new(generation));
-        (status.failure, status.remind_at) = (None, None);
-        status.local_address = from;
+        (status.failure, status.local_address) = (None, from);
+        status.reminder.reset();
         let lost_at = status.lost_at.take();
         drop(status);
         let again = lost_at.map(|at| format!(" again after {:.1?}", at.elapsed()));
@@ -328,7 +311,7 @@ impl Shared {
         let mut status = self.status.lock();
         status.failure = Some(failure.clone());
         self.changed.notify_all();
-        let is_due = status.is_reminder_due(now);
+        let is_due = status.reminder.is_due(now);
         let Some(_lost) = status.generation.take() else {
             drop(status);
             if is_due {
@@ -363,20 +346,5 @@ impl Shared {
     pub(super) fn pause(&self, pause: Duration) {
         let mut status = self.status.lock();
         self.changed.wait_for(&mut status, pause);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outage_is_told_after_ten_seconds_and_then_once_a_minute() {
-        let (mut status, start) = (Status::default(), Instant::now());
-        let told = (0..200).filter(|second| {
-            let now = start + Duration::from_secs(*second);
-            status.is_reminder_due(now)
-        });
-        assert_eq!(told.collect::<Vec<_>>(), [10, 70, 130, 190]);
     }
 }
