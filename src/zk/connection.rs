@@ -1,6 +1,6 @@
 //! One connection over the network: the requests that are under way, and whether the server lives.
 
-use super::error::{SESSION_EXPIRED, SESSION_MOVED, phrase};
+use super::error::{SESSION_EXPIRED, SESSION_MOVED};
 use super::generation::{Connection, Done};
 use super::protocol::{self, AUTH_XID, Acl, CLOSE, Head, MAX_SMALL, Outgoing, PING, PING_XID};
 use super::reply_timeout::ReplyTimeout;
@@ -9,11 +9,8 @@ use super::{Failure, Request};
 use crate::excerpt::excerpt;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-/// The kind of error, with a text, that stands for credentials that the server refused.
-pub(super) const REFUSED: ErrorKind = ErrorKind::PermissionDenied;
 /// Requests under way at most. Far more than are ever sent in one go: these are of callers that waited no longer.
 pub(super) const MAX_IN_FLIGHT: usize = 1024;
 /// The oldest request must be answered within two session timeouts, however many pings are: three times the longest
@@ -161,23 +158,23 @@ impl NetworkConnection {
     }
 
     /// Takes a reply, and delivers the outcome of its request. Returns whether it says that the session has ended.
-    pub(super) fn answer(&self, head: Head, record: &[u8]) -> io::Result<bool> {
+    pub(super) fn answer(&self, head: Head, record: &[u8]) -> Result<bool, Failure> {
         let asked = self.state.lock().take(head)?;
         match asked {
             Asked::Request(request, done) => {
-                let answer = request.answer(head.error, record);
-                let is_understood = answer.is_some();
-                let not_understood = || Failure::Lost(phrase(&ErrorKind::InvalidData.into()));
-                done(answer.unwrap_or_else(|| Err(not_understood())));
+                let Some(answer) = request.answer(head.error, record) else {
+                    done(Err(Failure::garbled()));
+                    return Err(Failure::garbled());
+                };
+                done(answer);
                 if let SESSION_EXPIRED | SESSION_MOVED = head.error {
-                    return Err(io::Error::other("it is of no use to the session"));
+                    return Err(Failure::Lost("it is of no use to the session".into()));
                 }
-                is_understood.then_some(()).ok_or(ErrorKind::InvalidData)?;
             }
             // A connection without our credentials is none.
             Asked::Auth(scheme) if head.error != 0 => {
                 let why = format!("zookeeper refused the credentials of the scheme {scheme}");
-                return Err(io::Error::new(REFUSED, why));
+                return Err(Failure::Refused(why));
             }
             Asked::Auth(_) | Asked::Ping => {}
             Asked::Close => return Ok(true),
@@ -187,14 +184,14 @@ impl NetworkConnection {
 
     /// Gives up a server that has owed something for too long, also the rest of a frame that has begun, and asks one
     /// that has heard nothing for a while for a sign of life. Returns when to do so again.
-    pub(super) fn keep_alive(&self, begun: Option<Instant>) -> io::Result<Instant> {
+    pub(super) fn keep_alive(&self, begun: Option<Instant>) -> Result<Instant, Failure> {
         let now = Instant::now();
         let mut state = self.state.lock();
         if state.silent_until(begun).is_some_and(|until| until <= now) {
             let waited = state.reply_timeout.now;
             state.reply_timeout.missed();
             let why = format!("no answer within {waited:.1?}");
-            return Err(io::Error::other(why));
+            return Err(Failure::Lost(why));
         }
         let is_idle = state.ping_at() <= now;
         state.sent = if is_idle { now } else { state.sent };
@@ -217,7 +214,7 @@ impl NetworkConnection {
 
     /// Ends the connection: everything under way has failed, and whatever comes later will. Returns what the next one
     /// begins with.
-    pub(super) fn end(&self, why: &str) -> (i64, ReplyTimeout) {
+    pub(super) fn end(&self, why: &Failure) -> (i64, ReplyTimeout) {
         self.transport.shut_down();
         let failure = Failure::Lost(format!("the connection to zookeeper is lost: {why}"));
         let mut state = self.state.lock();
@@ -259,7 +256,7 @@ impl State {
     }
 
     /// Takes what a reply answers: the oldest request, or a ping or credentials, which may overtake.
-    fn take(&mut self, head: Head) -> io::Result<Asked> {
+    fn take(&mut self, head: Head) -> Result<Asked, Failure> {
         let overtakes = |xid| xid == PING_XID || xid == AUTH_XID;
         let is_special = overtakes(head.xid);
         let at = self.in_flight.iter().position(|pending| match is_special {
@@ -268,7 +265,7 @@ impl State {
         });
         let at = at.filter(|at| self.in_flight[*at].xid == head.xid);
         let pending = at.and_then(|at| self.in_flight.remove(at));
-        let pending = pending.ok_or(ErrorKind::InvalidData)?;
+        let pending = pending.ok_or_else(Failure::garbled)?;
         self.heard = Instant::now();
         if !is_special {
             self.answered = Some(self.heard);

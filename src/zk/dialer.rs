@@ -1,5 +1,6 @@
 //! Finds a server that serves: all addresses of all names, in no particular order, several at a time.
 
+use super::Failure;
 use super::transport::Transport;
 use crate::resolve::{Address, Resolver};
 use std::collections::VecDeque;
@@ -33,7 +34,7 @@ pub(super) struct Server {
 }
 
 /// An address, and whether a server serves there.
-pub(super) type Probed = (Address, io::Result<Server>);
+pub(super) type Probed = (Address, Result<Server, Failure>);
 
 /// Probes all addresses, and returns them in the order in which they prove to serve, or are known not to, and a line for
 /// each name that has no address.
@@ -77,7 +78,10 @@ fn probes(addresses: Vec<Address>, until: Instant) -> impl Iterator<Item = Probe
             }
             if Instant::now() >= until {
                 silent.append(&mut waiting);
-                return Some((silent.pop_front()?, Err(ErrorKind::TimedOut.into())));
+                return Some((
+                    silent.pop_front()?,
+                    Err(io::Error::from(ErrorKind::TimedOut).into()),
+                ));
             }
             if pause == AGAIN {
                 waiting.append(&mut silent);
@@ -96,7 +100,7 @@ fn start(address: &Address, until: Instant, report: &Sender<Probed>) {
     let thread = thread::Builder::new().name("party-probe".into());
     if let Err(error) = thread.spawn(run) {
         let why = format!("no thread to probe it: {error}");
-        let _ = report.send((address.clone(), Err(io::Error::other(why))));
+        let _ = report.send((address.clone(), Err(Failure::Lost(why))));
     }
 }
 
@@ -110,7 +114,7 @@ pub(super) fn connect(address: SocketAddr, until: Instant) -> io::Result<Transpo
 ///
 /// One that does not must not be sent a session: a stopped server would take it up when it goes on, long after the
 /// session has moved elsewhere.
-pub(super) fn probe(address: SocketAddr, until: Instant) -> io::Result<Server> {
+pub(super) fn probe(address: SocketAddr, until: Instant) -> Result<Server, Failure> {
     let answer = ask(&connect(address, until)?, until)?;
     let answer = String::from_utf8_lossy(&answer);
     judge(&answer)?;
@@ -141,7 +145,7 @@ fn ask(server: &Transport, until: Instant) -> io::Result<Vec<u8>> {
     }
 }
 
-fn judge(answer: &str) -> io::Result<()> {
+fn judge(answer: &str) -> Result<(), Failure> {
     let says = |text| answer.contains(text);
     let why = if says("Mode: read-only") {
         "has lost its quorum and serves reads only"
@@ -153,13 +157,12 @@ fn judge(answer: &str) -> io::Result<()> {
     } else {
         "does not answer as zookeeper does"
     };
-    Err(io::Error::other(why))
+    Err(Failure::Lost(why.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zk::error::phrase;
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
@@ -172,7 +175,7 @@ mod tests {
         let server = thread::spawn(move || serve(listener.accept().unwrap().0));
         let result = probe(address, Instant::now() + SOON);
         server.join().unwrap();
-        result.map_err(|error| phrase(&error))
+        result.map_err(|failure| failure.to_string())
     }
 
     fn zxid(probed: Result<Server, String>) -> Result<Option<i64>, String> {
@@ -270,7 +273,7 @@ mod tests {
             .local_addr()
             .unwrap();
         let error = probe(address, Instant::now() + SOON).unwrap_err();
-        assert!(phrase(&error).starts_with("connection refused"));
+        assert!(error.to_string().starts_with("connection refused"));
     }
 
     fn probe_all(addresses: &[SocketAddr]) -> (impl Iterator<Item = Probed> + use<>, Vec<String>) {
@@ -324,7 +327,7 @@ mod tests {
         let (probes, failures) = probe_all(&[silent, refusing, serving]);
         assert_eq!(failures, [""; 0]);
         let line = |(address, probed): Probed| {
-            let outcome = probed.map_or_else(|error| phrase(&error), |_| "serves".into());
+            let outcome = probed.map_or_else(|failure| failure.to_string(), |_| "serves".into());
             format!("{address}: {outcome}")
         };
         let mut lines: Vec<_> = probes.map(line).collect();

@@ -36,6 +36,11 @@ impl Failure {
         Failure::Lost("the connection to zookeeper is lost".into())
     }
 
+    /// Returns the failure of a server that sends what no server does.
+    pub(super) fn garbled() -> Failure {
+        Failure::Lost("the server does not keep to the protocol of zookeeper".into())
+    }
+
     /// Returns the failure that a server's error code stands for, as the answer to what was to be done at `path`.
     pub(super) fn of(code: i32, doing: &str, path: &str) -> Failure {
         let lost = |why: &str| Failure::Lost(why.into());
@@ -92,15 +97,16 @@ impl fmt::Display for Failure {
 
 impl StdError for Failure {}
 
-/// Returns why a connection has ended, or is not there. The operating system's phrases begin with a capital letter.
-pub(super) fn phrase(error: &io::Error) -> String {
-    match error.kind() {
-        // Our own words, which may name things.
-        _ if error.get_ref().is_some() => error.to_string(),
-        _ if is_timeout(error) => "does not answer".into(),
-        ErrorKind::UnexpectedEof => "the server ended the connection".into(),
-        ErrorKind::InvalidData => "the server does not keep to the protocol of zookeeper".into(),
-        _ => error.to_string().to_lowercase(),
+/// The end of a connection, or why there is none.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        let why = match error.kind() {
+            _ if is_timeout(&error) => "does not answer",
+            ErrorKind::UnexpectedEof => "the server ended the connection",
+            // The operating system's phrases begin with a capital letter.
+            _ => &error.to_string().to_lowercase(),
+        };
+        Failure::Lost(why.into())
     }
 }
 
@@ -125,11 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn our_own_words_are_shown_whatever_the_kind_of_error() {
-        let kinds = [ErrorKind::TimedOut, ErrorKind::WouldBlock];
-        let phrases = kinds.map(|kind| phrase(&io::Error::new(kind, "No thread to probe it")));
-        assert_eq!(phrases, ["No thread to probe it"; 2]);
-        assert_eq!(phrase(&ErrorKind::TimedOut.into()), "does not answer");
+    fn the_end_of_a_connection_is_told_in_the_words_of_this_library() {
+        let phrase = |error: io::Error| Failure::from(error).to_string();
+        for kind in [ErrorKind::TimedOut, ErrorKind::WouldBlock] {
+            assert_eq!(phrase(kind.into()), "does not answer");
+        }
+        let refused = phrase(io::Error::from_raw_os_error(libc::ECONNREFUSED));
+        assert!(refused.starts_with("connection refused"), "{refused}");
     }
 
     #[test]

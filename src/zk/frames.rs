@@ -1,7 +1,8 @@
 //! Collects the bytes of a connection into frames: a length, and that many bytes.
 
+use super::Failure;
 use super::transport::{CHUNK, Transport, is_timeout};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::time::Instant;
 
 const LENGTH: usize = 4;
@@ -37,7 +38,7 @@ impl Frames {
     }
 
     /// Takes the next whole frame, without its length. One that is longer than `limit` is an error.
-    pub(super) fn next(&mut self, limit: usize) -> io::Result<Option<&[u8]>> {
+    pub(super) fn next(&mut self, limit: usize) -> Result<Option<&[u8]>, Failure> {
         let rest = &self.buffer[self.taken..];
         let Some(frame) = first(rest, limit)? else {
             let has_begun = !rest.is_empty();
@@ -51,13 +52,13 @@ impl Frames {
 }
 
 /// Returns the first frame of these bytes, if it is complete.
-fn first(bytes: &[u8], limit: usize) -> io::Result<Option<&[u8]>> {
+fn first(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, Failure> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
         return Ok(None);
     };
     let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
     if !(1..=limit).contains(&length) {
-        return Err(ErrorKind::InvalidData.into());
+        return Err(Failure::garbled());
     }
     Ok(rest.get(..length))
 }
@@ -90,7 +91,7 @@ mod tests {
     }
 
     /// Waits for the next frame.
-    fn next(frames: &mut Frames, transport: &Transport) -> io::Result<Vec<u8>> {
+    fn next(frames: &mut Frames, transport: &Transport) -> Result<Vec<u8>, Failure> {
         loop {
             if let Some(frame) = frames.next(LIMIT)? {
                 return Ok(frame.to_vec());

@@ -1,9 +1,9 @@
 //! The first request and reply of a connection: asks for a new session, or takes up one that was granted.
 
+use super::Failure;
 use super::frames::Frames;
 use super::protocol::{Outgoing, Record};
 use super::transport::Transport;
-use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 /// Far more than a grant takes.
@@ -55,14 +55,14 @@ impl SessionGrant {
         transport: &Transport,
         frames: &mut Frames,
         until: Instant,
-    ) -> io::Result<Option<SessionGrant>> {
+    ) -> Result<Option<SessionGrant>, Failure> {
         frames.fill(transport, until)?;
         let Some(response) = frames.next(MAX_RESPONSE)? else {
             return Ok(None);
         };
-        let grant = self.read(response).ok_or(ErrorKind::InvalidData)?;
+        let grant = self.read(response).ok_or_else(Failure::garbled)?;
         if grant.is_over() && self.id == 0 {
-            return Err(io::Error::other("refused a new session"));
+            return Err(Failure::Lost("refused a new session".into()));
         }
         Ok(Some(grant))
     }

@@ -1,10 +1,10 @@
 //! The session of one side with an ensemble, on the thread that keeps it: dials, greets, receives, and takes the session
 //! to the next server.
 
+use super::Failure;
 use super::backoff::Backoff;
-use super::connection::{NetworkConnection, REFUSED};
+use super::connection::NetworkConnection;
 use super::dialer::{self, Server};
-use super::error::{Failure, phrase};
 use super::frames::Frames;
 use super::generation::{Connection, Generation};
 use super::handshake::SessionGrant;
@@ -14,7 +14,6 @@ use super::supervisor::Shared;
 use super::transport::Transport;
 use crate::config::Settings;
 use crate::resolve::Resolver;
-use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -141,7 +140,7 @@ impl Session {
                     self.behind_since = None;
                     return Ok(greeted);
                 }
-                Err(error) => failures.push(format!("{address}: {}", phrase(&error))),
+                Err(failure) => failures.push(format!("{address}: {failure}")),
             }
         }
         self.behind_since = self.behind_since.map(|now| behind_since.unwrap_or(now));
@@ -157,7 +156,7 @@ impl Session {
     }
 
     /// Introduces us to a server, and waits for its answer.
-    fn greet(&mut self, server: &Server) -> io::Result<Greeted> {
+    fn greet(&mut self, server: &Server) -> Result<Greeted, Failure> {
         let ours = if self.set_back { 0 } else { self.zxid };
         if let Some(theirs) = server.zxid.filter(|theirs| *theirs < ours) {
             // It would end the connection.
@@ -167,14 +166,14 @@ impl Session {
                 self.backoff.hurry();
             }
             let why = format!("has seen transaction {theirs:#x} only, of {ours:#x}");
-            return Err(io::Error::other(why));
+            return Err(Failure::Lost(why));
         }
         let transport = dialer::connect(server.address, Instant::now() + CONNECT_WITHIN)?;
         self.grant.send(&transport, ours);
         self.await_grant(server, transport)
     }
 
-    fn await_grant(&mut self, server: &Server, transport: Transport) -> io::Result<Greeted> {
+    fn await_grant(&mut self, server: &Server, transport: Transport) -> Result<Greeted, Failure> {
         let (mut frames, now) = (Frames::default(), Instant::now());
         // To grant a new session a server has to write, which takes as long as its disks do; one that is given up and
         // grants it later has a session for nothing.
@@ -190,7 +189,7 @@ impl Session {
                 Ok(None) if Instant::now() >= limit => {
                     self.reply_timeout.missed();
                     let why = format!("has not answered a greeting within {timeout:.1?}");
-                    return Err(io::Error::new(ErrorKind::TimedOut, why));
+                    return Err(Failure::Lost(why));
                 }
                 Ok(None) if sign.is_some_and(|sign| Instant::now() >= sign) => {
                     dialer::probe(server.address, Instant::now() + SIGN_WITHIN)?;
@@ -199,10 +198,10 @@ impl Session {
                     sign = Some(Instant::now() + SIGN_EVERY);
                 }
                 Ok(None) => {}
-                Err(error) => {
+                Err(failure) => {
                     self.backoff.refused();
                     self.unexplained |= server.zxid.is_none();
-                    return Err(error);
+                    return Err(failure);
                 }
             }
         }
@@ -220,24 +219,25 @@ impl Session {
         let connection = Arc::new(NetworkConnection::new(transport, access, outlasting));
         let ended = self.receive(&connection, frames);
         let is_over = ended.is_ok();
-        let failure = match &ended {
-            Err(error) if error.kind() == REFUSED && error.get_ref().is_some() => Failure::Refused,
-            _ => Failure::Lost,
-        };
-        let why = ended.map_or_else(|error| phrase(&error), |()| "the session was closed".into());
+        let closed = || Failure::Lost("the session was closed".into());
+        let why = ended.err().unwrap_or_else(closed);
         log::debug!(
             "session {:#x} has lost its connection: {why}",
             self.grant.id
         );
         self.lost_at = Instant::now();
         (self.zxid, self.reply_timeout) = connection.end(&why);
-        self.shared.disconnected(failure(why));
+        self.shared.disconnected(why);
         self.backoff.held(since, connection.has_answered());
         is_over
     }
 
     /// Receives until the session is closed. A connection that is lost before that is an error.
-    fn receive(&self, connection: &Arc<NetworkConnection>, mut frames: Frames) -> io::Result<()> {
+    fn receive(
+        &self,
+        connection: &Arc<NetworkConnection>,
+        mut frames: Frames,
+    ) -> Result<(), Failure> {
         let (mut flood, mut is_introduced) = (Flood::default(), false);
         if !self.set_back {
             connection.send_credentials(&self.settings.auth);
@@ -251,7 +251,7 @@ impl Session {
             frames.fill(&connection.transport, due)?;
             let received = Instant::now();
             while let Some(frame) = frames.next(connection.max_frame())? {
-                let (head, record) = protocol::head(frame).ok_or(ErrorKind::InvalidData)?;
+                let (head, record) = protocol::head(frame).ok_or_else(Failure::garbled)?;
                 if head.xid == EVENT_XID {
                     flood.event(frame.len());
                     let path = protocol::event(record).into_iter();
