@@ -2,7 +2,7 @@
 
 use super::memory;
 use super::session::Session;
-use super::supervisor::{Connector, Supervisor};
+use super::supervisor::Supervisor;
 use crate::config::{Settings, Target};
 use crate::error::{Error, Result as PartyResult};
 use crate::inbox::Inbox;
@@ -15,10 +15,12 @@ pub(crate) fn start(
     inbox: &Arc<Inbox>,
 ) -> PartyResult<Arc<Supervisor>> {
     let (timeout, settings) = (settings.session_timeout, settings.clone());
-    let connector: Connector = Box::new(move |shared| match settings.target.clone() {
+    let supervisor = Supervisor::start(name, timeout, inbox.clone(), move |shared| match settings
+        .target
+        .clone()
+    {
         Target::Memory(name) => memory::keep(&name, timeout, shared),
         Target::Ensemble(hosts) => Session::new(hosts, settings, shared.clone()).run(),
     });
-    let supervisor = Supervisor::start(name, connector, timeout, inbox.clone());
     supervisor.map(Arc::new).map_err(Error::no_thread)
 }

@@ -3,7 +3,7 @@
 use super::generation::Generation;
 use super::protocol::write_bytes;
 use super::session::Session;
-use super::supervisor::{Connector, Supervisor};
+use super::supervisor::Supervisor;
 use super::{Answer, Request};
 use crate::config::{Config, Settings, Target};
 use crate::inbox::Inbox;
@@ -160,12 +160,12 @@ impl Running {
         let Target::Ensemble(hosts) = settings.target.clone() else {
             panic!("{}", settings.connection_string);
         };
-        let connector: Connector = Box::new(move |shared| {
+        let supervisor = Supervisor::start("test", timeout, inbox.clone(), move |shared| {
             let mut session = Session::new(hosts, settings, shared.clone());
             adjust(&mut session);
             session.run();
         });
-        let supervisor = Supervisor::start("test", connector, timeout, inbox.clone()).unwrap();
+        let supervisor = supervisor.unwrap();
         Running { supervisor, inbox }
     }
 
@@ -182,13 +182,13 @@ impl Running {
     }
 
     pub(super) fn until_connected(&self, number: u64) {
-        assert_eq!(self.generation().number(), number);
+        assert_eq!(self.generation().number, number);
     }
 
     /// Returns the number of the connection that there is.
     pub(super) fn connected(&self) -> Option<u64> {
         let current = self.supervisor.current();
-        current.map(|generation| generation.number())
+        current.map(|generation| generation.number)
     }
 
     /// Waits until there is no connection, for a reason with these words.

@@ -1,7 +1,6 @@
 //! The handle for one connection of a session.
 
 use super::{Answer, Failure, Request};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -32,26 +31,14 @@ pub(crate) type Done = Box<dyn FnOnce(Answer) + Send>;
 /// of the same session where that lives on.
 #[derive(Clone)]
 pub(crate) struct Generation {
-    pub(super) number: u64,
-    pub(super) owner: i64,
-    pub(super) session_timeout: Duration,
+    pub(crate) number: u64,
+    /// The id of the session, which owns the ephemeral nodes that are created through it.
+    pub(crate) owner: i64,
+    pub(crate) session_timeout: Duration,
     pub(super) connection: Arc<dyn Connection>,
 }
 
 impl Generation {
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Returns the id of the session, which owns the ephemeral nodes that are created through it.
-    pub(crate) fn owner(&self) -> i64 {
-        self.owner
-    }
-
-    pub(crate) fn session_timeout(&self) -> Duration {
-        self.session_timeout
-    }
-
     pub(crate) fn is_lost(&self) -> bool {
         self.connection.is_lost()
     }
@@ -124,11 +111,5 @@ impl Generation {
         drop(report);
         (0..last_under_way).for_each(|_| take());
         outcomes
-    }
-}
-
-impl fmt::Debug for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Generation({}, lost: {})", self.number, self.is_lost())
     }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 /// Far more than a grant takes.
 const MAX_RESPONSE: usize = 1024;
-const PASSWORD: usize = 16;
 
 /// A session as the ensemble granted it.
 pub(super) struct SessionGrant {
@@ -24,7 +23,7 @@ impl SessionGrant {
         SessionGrant {
             id: 0,
             timeout,
-            password: vec![0; PASSWORD],
+            password: vec![0; 16],
         }
     }
 

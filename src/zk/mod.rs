@@ -4,7 +4,6 @@
 //! follows the other, and each outlives its connections. Callers get a [`Generation`](generation::Generation), the
 //! handle for one connection, over which requests are sent without waiting, and whose calls end at their deadline.
 
-mod backoff;
 mod connection;
 mod connector;
 mod dialer;

@@ -2,7 +2,6 @@
 //! to the next server.
 
 use super::Failure;
-use super::backoff::Backoff;
 use super::connection::NetworkConnection;
 use super::dialer::{self, Server};
 use super::frames::Frames;
@@ -12,12 +11,16 @@ use super::protocol::{self, EVENT_XID, OPEN, PROTECTED};
 use super::reply_timeout::ReplyTimeout;
 use super::supervisor::Shared;
 use super::transport::Transport;
+use crate::backoff::Backoff;
 use crate::config::Settings;
 use crate::resolve::Resolver;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Pauses between attempts to connect. After a server was asked in vain they are long: three in a second at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// A server that has not granted a new session by then is asked whether it still serves, and then again.
 const SIGN_EVERY: Duration = Duration::from_secs(2);
@@ -39,7 +42,6 @@ pub(super) struct Session {
     shared: Arc<Shared>,
     settings: Settings,
     resolver: Resolver,
-    /// The pauses between attempts to connect.
     pub(super) backoff: Backoff,
     connections: u64,
     grant: SessionGrant,
@@ -66,7 +68,7 @@ impl Session {
         Session {
             shared,
             resolver: Resolver::new(hosts),
-            backoff: Backoff::default(),
+            backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
             connections: 0,
             grant: SessionGrant::none(settings.session_timeout),
             zxid: 0,

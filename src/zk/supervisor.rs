@@ -10,7 +10,6 @@ use crate::listener::{Listeners, Look, Subscription};
 use crate::process;
 use crate::throttle::{Reminder, Throttle};
 use parking_lot::{Condvar, Mutex};
-use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,9 +36,6 @@ pub enum ConnectionState {
     /// There is no session, or there has been no connection for longer than the session timeout.
     Lost,
 }
-
-/// Keeps a side connected, on the calling thread, until that is closed and its session has ended.
-pub(crate) type Connector = Box<dyn FnOnce(&Arc<Shared>) + Send>;
 
 /// Keeps one session after the other until it is closed or dropped.
 pub(crate) struct Supervisor {
@@ -77,11 +73,13 @@ struct Status {
 }
 
 impl Supervisor {
-    pub(crate) fn start(
+    /// Has `connect` called on a thread of its own, which keeps the side connected until it is closed and its session has
+    /// ended.
+    pub(super) fn start(
         name: &'static str,
-        connector: Connector,
         session_timeout: Duration,
         inbox: Arc<Inbox>,
+        connect: impl FnOnce(&Arc<Shared>) + Send + 'static,
     ) -> io::Result<Supervisor> {
         let status = Status {
             session_timeout,
@@ -98,7 +96,7 @@ impl Supervisor {
         let kept = shared.clone();
         let thread = thread::Builder::new().name("party-zk".into());
         thread.spawn(move || {
-            connector(&kept);
+            connect(&kept);
             kept.ended();
         })?;
         Ok(Supervisor { shared })
@@ -239,12 +237,6 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         // Nobody waits for it.
         self.close(Instant::now());
-    }
-}
-
-impl fmt::Debug for Supervisor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Supervisor({}, {:?})", self.shared.name, self.state())
     }
 }
 

@@ -104,7 +104,7 @@ impl Updater {
 
     /// Reads everything that is new or changed. Returns whether all of it could be read.
     fn read_all(&mut self, generation: &Generation, now: Instant) -> bool {
-        let last = std::mem::replace(&mut self.seen, generation.number());
+        let last = std::mem::replace(&mut self.seen, generation.number);
         if last != self.seen {
             self.forgotten.clear();
         }
@@ -163,7 +163,7 @@ impl Updater {
         let unread = self
             .services
             .iter()
-            .filter(|(_, service)| service.generation != generation.number());
+            .filter(|(_, service)| service.generation != generation.number);
         unread.map(|(name, _)| name.clone()).collect()
     }
 
@@ -185,11 +185,11 @@ impl Updater {
                 continue;
             };
             if answers[0].is_ok() {
-                service.watched = generation.number();
+                service.watched = generation.number;
             }
             match listed(answers) {
                 Ok(children) => {
-                    service.generation = generation.number();
+                    service.generation = generation.number;
                     service.list(children);
                 }
                 Err(failure) => {
@@ -208,7 +208,7 @@ impl Updater {
             let listed = self
                 .services
                 .iter()
-                .filter(|(_, service)| service.generation == generation.number());
+                .filter(|(_, service)| service.generation == generation.number);
             let batches = self.batches.of(listed);
             if batches.is_empty() {
                 self.batches.record_outcome(true);

@@ -32,8 +32,8 @@ impl Access {
         if !self.is_watched {
             return;
         }
-        if self.seen != generation.number() {
-            self.seen = generation.number();
+        if self.seen != generation.number {
+            self.seen = generation.number;
             self.closed.clear();
         }
         let services = nodes.filter_map(|node| Some(node.rsplit_once('/')?.0.to_owned()));

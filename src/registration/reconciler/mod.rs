@@ -100,9 +100,9 @@ impl Reconciler {
         let Some(generation) = generation else {
             return now + AUDIT;
         };
-        self.in_doubt_for = self.in_doubt_for.max(generation.session_timeout() * 2);
-        if generation.number() != self.seen || now >= self.audit_due {
-            self.seen = generation.number();
+        self.in_doubt_for = self.in_doubt_for.max(generation.session_timeout * 2);
+        if generation.number != self.seen || now >= self.audit_due {
+            self.seen = generation.number;
             self.audit_due = now + AUDIT;
             self.desired.mark_all_dirty();
         }
@@ -132,7 +132,7 @@ impl Reconciler {
         tasks: Vec<Task>,
         now: Instant,
     ) -> (Vec<Open>, bool) {
-        let (owner, mut open, mut all) = (generation.owner(), Vec::new(), true);
+        let (owner, mut open, mut all) = (generation.owner, Vec::new(), true);
         let nodes = tasks.iter().filter(|task| task.goal == Goal::Present);
         self.access.check(generation, nodes.map(|task| &*task.path));
         for (task, found) in observe(generation, tasks) {
@@ -170,16 +170,16 @@ impl Reconciler {
         let mut done = true;
         while !open.is_empty() {
             for (task, stage, answers) in self.ask(generation, std::mem::take(&mut open), now) {
-                match steps::next(&task, stage, generation.owner(), answers) {
+                match steps::next(&task, stage, generation.owner, answers) {
                     Step::Ask(stage, requests) => open.push((task, stage, requests)),
                     // Noted when it was created.
                     Step::Placed(_) if stage.creates() => {
                         log::debug!("registered {}", excerpt(&task.path))
                     }
-                    Step::Placed(placed) => self.placed(&task, placed, generation.owner(), now),
+                    Step::Placed(placed) => self.placed(&task, placed, generation.owner, now),
                     Step::Absent => self.desired.confirm(&task, None, now),
                     Step::Switched(on, node) => {
-                        open.extend(self.adopt(&task, on, node, generation.owner(), now));
+                        open.extend(self.adopt(&task, on, node, generation.owner, now));
                     }
                     Step::Failed(failure) => {
                         done = false;
@@ -209,7 +209,7 @@ impl Reconciler {
             }
             asked.push((task, stage, count));
         }
-        let (desired, owner) = (self.desired.clone(), generation.owner());
+        let (desired, owner) = (self.desired.clone(), generation.owner);
         let answers = generation.call_all_noting(requests, move |at, answer| {
             if let (Some(task), Ok(_)) = (&creates[at], answer) {
                 desired.confirm(task, Some((owner, 0)), now);
@@ -323,7 +323,7 @@ pub(crate) fn create(
     inbox: &Arc<Inbox>,
 ) {
     let (desired, inbox) = (desired.clone(), inbox.clone());
-    let (owner, in_doubt) = (generation.owner(), generation.session_timeout() * 2);
+    let (owner, in_doubt) = (generation.owner, generation.session_timeout * 2);
     generation.send(steps::create(&task), deadline, move |created| {
         let now = Instant::now();
         match created {

@@ -16,7 +16,7 @@ pub(super) fn observe(
     let looked = generation.call_all(tasks.iter().map(exists).collect());
     let looked = looked.into_iter().map(|looked| looked.map(Reply::status));
     let looked: Vec<_> = tasks.into_iter().zip(looked).collect();
-    let owner = generation.owner();
+    let owner = generation.owner;
     let unclear = |(task, looked): &&(Task, Result<_, _>)| matches!(looked, Ok(Some(stat)) if task.needs_data(*stat, owner));
     let paths = looked
         .iter()

@@ -9,13 +9,13 @@ impl Reconciler {
     /// Deletes nodes of our session that nobody wants, once in each generation: those that were taken out and stand again
     /// on servers that were set back to an older state. Returns whether none is left.
     pub(super) fn sweep(&mut self, generation: &Generation) -> bool {
-        if self.swept != generation.number() {
+        if self.swept != generation.number {
             match self.delete_strays(generation) {
                 Err(failure) if failure.is_transient() => return false,
                 Err(failure) => log::debug!("our own nodes are not looked for: {failure}"),
                 Ok(()) => {}
             }
-            self.swept = generation.number();
+            self.swept = generation.number;
         }
         true
     }

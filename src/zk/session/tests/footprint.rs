@@ -31,7 +31,9 @@ fn child() {
     }
     let server = Server::new();
     let settings = server.settings(TIMEOUT);
-    let _running = Running::with(settings, |session| session.backoff = Backoff::none());
+    let _running = Running::with(settings, |session| {
+        session.backoff = Backoff::new(Duration::ZERO, Duration::ZERO)
+    });
     let held = || {
         let count = |what| {
             std::fs::read_dir(format!("/proc/self/{what}"))

@@ -7,7 +7,7 @@ fn requests_are_sent_at_once_and_answered_each_and_events_are_signals() {
     let (running, mut server) = Running::granted(&Server::new(), TIMEOUT);
     let generation = running.generation();
     assert_eq!(
-        (generation.owner(), generation.session_timeout()),
+        (generation.owner, generation.session_timeout),
         (ID, TIMEOUT)
     );
     running.inbox.take(Instant::now());

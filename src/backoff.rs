@@ -1,51 +1,42 @@
-//! Pauses between attempts to connect, longer after each failure.
+//! Pauses between attempts, longer after each failure.
 
 use std::time::{Duration, Instant};
 
-const SHORTEST: Duration = Duration::from_millis(25);
-const LONGEST: Duration = Duration::from_millis(500);
-/// Least part of the longest pause after a server was asked in vain: three in a second at most.
-const REFUSED: f64 = 0.7;
+/// The least part of a pause that is kept.
+const PART: f64 = 0.5;
+/// That of the longest pause, after a server was asked in vain.
+const REFUSED_PART: f64 = 0.7;
 /// An attempt that held for this long was a success. Another is no reason to hurry.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// Pauses that get longer, up to a limit, and vary, so that a thousand clients do not come back in step.
 #[derive(Clone, Debug)]
-pub(super) struct Backoff {
-    next: Duration,
+pub(crate) struct Backoff {
+    shortest: Duration,
     longest: Duration,
-    /// The least part of a pause that is kept.
+    next: Duration,
+    /// The least part of the next pause that is kept.
     part: f64,
 }
 
-impl Default for Backoff {
-    fn default() -> Backoff {
-        Backoff {
-            next: SHORTEST,
-            longest: LONGEST,
-            part: 0.5,
-        }
-    }
-}
-
 impl Backoff {
-    #[cfg(test)]
-    pub(super) fn none() -> Backoff {
+    pub(crate) fn new(shortest: Duration, longest: Duration) -> Backoff {
         Backoff {
-            next: Duration::ZERO,
-            longest: Duration::ZERO,
-            ..Backoff::default()
+            shortest,
+            longest,
+            next: shortest,
+            part: PART,
         }
     }
 
-    pub(super) fn pause(&mut self) -> Duration {
-        let (about, part) = (self.next, std::mem::replace(&mut self.part, 0.5));
+    pub(crate) fn pause(&mut self) -> Duration {
+        let (about, part) = (self.next, std::mem::replace(&mut self.part, PART));
         self.next = (about * 2).min(self.longest);
         about.mul_f64(rand::random_range(part..1.0))
     }
 
     /// Notes that an attempt succeeded and held from `since` until now, and whether it was good for anything.
-    pub(super) fn held(&mut self, since: Instant, useful: bool) {
+    pub(crate) fn held(&mut self, since: Instant, useful: bool) {
         if since.elapsed() >= SETTLED {
             self.hurry();
         } else if !useful {
@@ -54,13 +45,13 @@ impl Backoff {
     }
 
     /// Has the next attempt follow soon.
-    pub(super) fn hurry(&mut self) {
-        self.next = SHORTEST.min(self.longest);
+    pub(crate) fn hurry(&mut self) {
+        self.next = self.shortest;
     }
 
     /// Notes that an attempt has cost a server more than refusing a connection does, and was good for nothing.
-    pub(super) fn refused(&mut self) {
-        (self.next, self.part) = (self.longest, REFUSED);
+    pub(crate) fn refused(&mut self) {
+        (self.next, self.part) = (self.longest, REFUSED_PART);
     }
 }
 
@@ -68,9 +59,12 @@ impl Backoff {
 mod tests {
     use super::*;
 
+    const SHORTEST: Duration = Duration::from_millis(25);
+    const LONGEST: Duration = Duration::from_millis(500);
+
     #[test]
     fn pauses_grow_to_a_limit_until_something_held() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(SHORTEST, LONGEST);
         assert!(backoff.pause() <= SHORTEST);
         for _ in 0..10 {
             backoff.pause();
@@ -83,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_server_that_is_of_no_use_is_asked_three_times_a_second_at_most() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(SHORTEST, LONGEST);
         for _ in 0..100 {
             backoff.held(Instant::now(), false);
             assert!(backoff.pause() > Duration::from_secs(1) / 3);
