@@ -71,7 +71,7 @@ pub(crate) struct Reminder {
 }
 
 impl Reminder {
-    /// Returns whether a failure should be logged once more that is still there, or just begins.
+    /// Returns whether a failure that is there now should be logged once more.
     pub(crate) fn is_due(&mut self, now: Instant) -> bool {
         let due = *self.due.get_or_insert(now + REMIND_AFTER);
         if now >= due {
