@@ -335,7 +335,10 @@ impl World {
         let is_seen = !switch::is_same(&written, &edited.to_json());
         let mut calls = self.calls.lock();
         let lasts = owner == *self.session.lock();
-        let is_sure = is_seen && lasts && !calls.in_doubt && !calls.waiting.contains_key(&id);
+        // Where the program says the same, nothing tells when it is.
+        let is_news = self.said(&calls, id) != Some(on);
+        let is_certain = !calls.in_doubt && !calls.waiting.contains_key(&id);
+        let is_sure = is_seen && is_news && lasts && is_certain;
         calls.models(id).for_each(|model| model.edit(on, is_sure));
     }
 
@@ -425,17 +428,21 @@ impl World {
     /// An edit that was adopted is kept, whatever becomes of the node.
     fn see_edits(&self, calls: &mut Calls) {
         for id in 0..IDS {
-            let switched = self.desired.switched(&path(id));
-            let is_updating = calls.updating.contains_key(&id);
-            for model in calls.relied_upon(id) {
-                // One to on leaves nothing to remember where the program says so itself.
-                let is_on = !is_updating && model.instance.is_on();
-                let on = switched.or_else(|| is_on.then_some(true));
-                if model.edit.is_some() && on == model.edit {
-                    model.see_edits();
-                }
-            }
+            let said = self.said(calls, id);
+            let seen = |model: &&mut Registered| model.edit.is_some() && model.edit == said;
+            let models = calls.relied_upon(id).filter(seen);
+            models.for_each(Registered::see_edits);
         }
+    }
+
+    /// Returns the switch that the program and what was adopted come to.
+    fn said(&self, calls: &Calls, id: u8) -> Option<bool> {
+        // One to on leaves nothing to remember where the program says so itself.
+        let registered = calls.registered.get(&id);
+        let is_on = registered.is_some_and(|registered| registered.instance.is_on());
+        let says_on = is_on && !calls.updating.contains_key(&id);
+        let switched = self.desired.switched(&path(id));
+        switched.or_else(|| says_on.then_some(true))
     }
 
     /// Everything that was edited has been seen, or will be before anything else happens.
