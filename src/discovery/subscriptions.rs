@@ -39,7 +39,8 @@ pub(crate) struct Subscriptions {
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) services: HashMap<Name, Interest>,
+    /// Boxed, since a table that grows has room for twice as many.
+    pub(crate) services: HashMap<Name, Box<Interest>>,
     /// The slot that shows the view too, where a lookup finds it in one step.
     pub(crate) shown: Option<Arc<Slot<View>>>,
     /// Set while the thread runs that brings instances back.
@@ -143,7 +144,7 @@ impl Subscriptions {
     /// Returns the interest in a service, which begins with this.
     pub(crate) fn interest<'a>(&self, state: &'a mut State, name: &str) -> &'a mut Interest {
         let new = || {
-            let mut interest = Interest::new(self.rule);
+            let mut interest = Box::new(Interest::new(self.rule));
             // One that was followed until just now may still be shown.
             if let Some(snapshot) = shown(&self.view.load(), name) {
                 interest.sync(&snapshot.known);

@@ -35,7 +35,8 @@ pub(crate) struct Desired {
 
 #[derive(Default)]
 struct State {
-    entries: HashMap<String, Entry>,
+    /// Boxed, since a table that grows has room for twice as many.
+    entries: HashMap<String, Box<Entry>>,
     revisions: u64,
     closed: bool,
 }
@@ -82,7 +83,7 @@ impl Desired {
         let mut state = self.state.lock();
         let registered = loop {
             let entry = state.entries.get(path);
-            let Some(registered) = entry.and_then(Entry::registered) else {
+            let Some(registered) = entry.and_then(|entry| entry.registered()) else {
                 return Ok(None);
             };
             if entry.is_some_and(|entry| entry.previous.is_none()) {
@@ -264,7 +265,12 @@ impl Desired {
     pub(crate) fn wait_gone(&self, paths: &[String], deadline: Instant) -> bool {
         let mut state = self.state.lock();
         loop {
-            let present = |path: &String| state.entries.get(path).is_some_and(Entry::is_leaving);
+            let present = |path: &String| {
+                state
+                    .entries
+                    .get(path)
+                    .is_some_and(|entry| entry.is_leaving())
+            };
             if !paths.iter().any(present) {
                 return true;
             }
@@ -276,7 +282,10 @@ impl Desired {
 
     pub(crate) fn is_placed(&self, path: &str) -> bool {
         let state = self.state.lock();
-        state.entries.get(path).is_some_and(Entry::is_placed)
+        state
+            .entries
+            .get(path)
+            .is_some_and(|entry| entry.is_placed())
     }
 
     /// Returns whether the registration at a path is placed and switched on.
@@ -322,7 +331,7 @@ impl State {
             Some(earlier) => Entry::replacing(earlier, revision, content),
             None => Entry::new(revision, content),
         };
-        self.entries.insert(path.clone(), entry);
+        self.entries.insert(path.clone(), Box::new(entry));
         (path, revision)
     }
 
