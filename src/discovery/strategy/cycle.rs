@@ -37,11 +37,8 @@ struct Position(AtomicU64);
 
 impl Default for Positions {
     fn default() -> Positions {
-        // Programs that start together should not all begin with the same instance. Counting on from half of the
-        // numbers never comes to the end of them.
-        Positions(std::array::from_fn(|_| {
-            Position(AtomicU64::new(random() >> 1))
-        }))
+        // Programs that start together should not all begin with the same instance.
+        Positions(std::array::from_fn(|_| Position(AtomicU64::new(random()))))
     }
 }
 
@@ -58,17 +55,31 @@ impl Cycle {
     }
 
     pub(crate) fn next(&self) -> usize {
-        let mine = &self.positions.0[ordinal() % POSITIONS].0;
-        let turn = mine.fetch_add(1, Relaxed);
+        let mine = &self.positions.0[ordinal() % POSITIONS];
         match &self.places {
-            Places::Each(count) => (turn % *count as u64) as usize,
-            Places::Listed(places) => {
-                let place = turn % places.len().max(1) as u64;
-                places
-                    .get(place as usize)
-                    .map_or(0, |index| *index as usize)
-            }
+            Places::Each(count) => mine.next(*count),
+            Places::Listed(places) => places
+                .get(mine.next(places.len()))
+                .map_or(0, |index| *index as usize),
         }
+    }
+}
+
+impl Position {
+    /// Moves on in a round of this length, and returns the place that it has left.
+    ///
+    /// Read and written apart, which takes less time than both at once: of threads that share a position, two may pick
+    /// the same.
+    fn next(&self, length: usize) -> usize {
+        let length = length as u64;
+        let place = match self.0.load(Relaxed) {
+            place if place < length => place,
+            // It began anywhere, or the round has become shorter.
+            beyond => beyond % length.max(1),
+        };
+        let next = place + 1;
+        self.0.store(if next < length { next } else { 0 }, Relaxed);
+        place as usize
     }
 }
 
