@@ -125,12 +125,12 @@ fn spread(table: &mut Table) {
 
 /// The most of one draw is a matter of luck: of ideal random subsets it is 1.50 in the median of many, and more in nearly half.
 fn subsets(table: &mut Table) {
-    const DRAWS: usize = 21;
+    const DRAWS: usize = 501;
     register("many", 100, |_| 1);
     let draws: Vec<f64> = (0..DRAWS).map(|_| subset_imbalance()).collect();
     let uneven = rows::percentile(draws, 0.5);
     let figure = "subsets of 20 of 100 instances, 100 programs: programs of one instance, most over mean, \
-                  median of 21 draws";
+                  median of 501 draws";
     table.row(
         figure,
         &format!("{uneven:.2}"),
