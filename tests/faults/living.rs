@@ -117,11 +117,16 @@ pub(crate) fn switched_by_hand(times: usize) -> Row {
         living.switch(&off);
         let mark = living.observer.mark();
         (0..3).for_each(|_| living.restart());
-        let (expiring, began) = (living.observer.mark(), Instant::now());
+        let expiring = living.observer.mark();
         let owner = living.observer.present()[&living.path].owner;
         end_session(&living.server.address(), owner).unwrap();
+        let ended = Instant::now();
         let back = living.await_sighting(expiring, What::Appeared).at;
-        row.backs.push(back - began);
+        // It may have been over long before the server said so, or be back before anybody saw it gone.
+        let gone = living.sightings(expiring);
+        let gone = gone.iter().find(|seen| seen.what == What::Gone);
+        let gone = gone.map_or(ended, |seen| seen.at);
+        row.backs.push(back.saturating_duration_since(gone));
         until("it is back", SOON, || living.data() == off);
         // What is undone would be within milliseconds, and then at an audit.
         thread::sleep(Duration::from_secs(1));
