@@ -90,7 +90,7 @@ impl Server {
             port: free_port(),
             options,
         };
-        let log = "log4j.rootLogger=WARN, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n\
+        let log = "log4j.rootLogger=ERROR, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n\
                    log4j.appender.out.layout=org.apache.log4j.SimpleLayout\n";
         server.write("log4j.properties", log);
         server.write("myid", &id.to_string());
