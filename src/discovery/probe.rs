@@ -7,20 +7,22 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// Shared out among the addresses of an instance: others wait for their turn meanwhile.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Addresses of one instance that are tried.
 const MOST_ADDRESSES: usize = 4;
 
-/// Connects to an instance.
-pub(crate) fn reach(instance: &ServiceInstance, resolver: &SerialResolver) -> Reach {
+/// Connects to an instance, within a time that all its addresses share.
+pub(crate) fn reach(
+    instance: &ServiceInstance,
+    resolver: &SerialResolver,
+    patience: Duration,
+) -> Reach {
     let port = instance.ssl_port().or(instance.port());
     let (Some(host), Some(port)) = (instance.address(), port) else {
         return Reach::Unknown;
     };
     match addresses(host, port, resolver) {
-        Ok(addresses) => reach_any(&addresses, |address, timeout| {
+        Ok(addresses) => reach_any(&addresses, patience, |address, timeout| {
             TcpStream::connect_timeout(address, timeout).map(drop)
         }),
         Err(reach) => reach,
@@ -30,10 +32,11 @@ pub(crate) fn reach(instance: &ServiceInstance, resolver: &SerialResolver) -> Re
 /// Connects to one address after the other until one accepts.
 fn reach_any(
     addresses: &[SocketAddr],
+    patience: Duration,
     connect: impl Fn(&SocketAddr, Duration) -> io::Result<()>,
 ) -> Reach {
     let count = addresses.len().min(MOST_ADDRESSES);
-    let share = CONNECT_TIMEOUT / count.max(1) as u32;
+    let share = patience / count.max(1) as u32;
     let (mut refused, mut is_unsure) = (false, false);
     for address in addresses.iter().take(count) {
         match connect(address, share) {
@@ -94,6 +97,8 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
+    const SOON: Duration = Duration::from_secs(20);
+
     fn found(host: &str) -> Result<Vec<String>, Reach> {
         let addresses = addresses(host, 7, &SerialResolver::default())?;
         Ok(addresses.iter().map(ToString::to_string).collect())
@@ -130,18 +135,31 @@ mod tests {
         let resolver = SerialResolver::default();
         for address in ["::1", "[::1]", "[::1%not-of-here]"] {
             let instance = instance(address, port);
-            assert_eq!(reach(&instance, &resolver), Reach::Accepted, "{address}");
+            assert_eq!(
+                reach(&instance, &resolver, SOON),
+                Reach::Accepted,
+                "{address}"
+            );
         }
         drop(listener);
-        assert_eq!(reach(&instance("[::1]", port), &resolver), Reach::Refused);
+        assert_eq!(
+            reach(&instance("[::1]", port), &resolver, SOON),
+            Reach::Refused
+        );
         // A local address without a scope leads nowhere.
-        assert_eq!(reach(&instance("fe80::1", port), &resolver), Reach::Unknown);
+        assert_eq!(
+            reach(&instance("fe80::1", port), &resolver, SOON),
+            Reach::Unknown
+        );
     }
 
     #[test]
     fn an_address_needs_no_resolver_and_a_name_waits_for_the_one_before() {
         let resolver = SerialResolver::held_up();
-        assert_eq!(reach(&instance("localhost", 7), &resolver), Reach::NotYet);
+        assert_eq!(
+            reach(&instance("localhost", 7), &resolver, SOON),
+            Reach::NotYet
+        );
         assert_eq!(addresses("10.0.0.1", 7, &resolver).unwrap().len(), 1);
     }
 
@@ -152,7 +170,7 @@ mod tests {
     /// Connects to addresses that end in these errors.
     fn ended(ends: &[(&str, Option<i32>)]) -> Reach {
         let addresses: Vec<SocketAddr> = ends.iter().map(|end| end.0.parse().unwrap()).collect();
-        reach_any(&addresses, |address, _| {
+        reach_any(&addresses, SOON, |address, _| {
             let (_, code) = ends[addresses.iter().position(|one| one == address).unwrap()];
             code.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(code)))
         })
@@ -186,18 +204,19 @@ mod tests {
     }
 
     #[test]
-    fn all_addresses_of_an_instance_take_a_second_together() {
+    fn all_addresses_of_an_instance_share_its_time() {
         for count in 1..9_u16 {
             let addresses: Vec<_> = (0..count)
                 .map(|port| SocketAddr::from(([10, 0, 0, 1], port)))
                 .collect();
             let total = std::cell::Cell::new(Duration::ZERO);
-            let reach = reach_any(&addresses, |_, timeout| {
+            let patience = Duration::from_secs(1);
+            let reach = reach_any(&addresses, patience, |_, timeout| {
                 total.set(total.get() + timeout);
                 Err(ErrorKind::TimedOut.into())
             });
             assert_eq!(reach, Reach::Refused);
-            assert!(total.get() <= CONNECT_TIMEOUT && !total.get().is_zero());
+            assert!(total.get() <= patience && !total.get().is_zero());
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::discovery::notice::Notice;
 use crate::discovery::probe;
 use crate::discovery::selection::Key;
 use crate::discovery::strategy::chance;
-use crate::discovery::subscriptions::{State, Subscriptions};
+use crate::discovery::subscriptions::{Interest, State, Subscriptions};
 use crate::model::ServiceInstance;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +16,11 @@ use std::time::{Duration, Instant};
 
 /// Time between two connections, so that a large service that is down is not met with a storm of them.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Time for one connection.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same for an instance that is out while others wait: several round trips to wherever it may be, and hosts that
+/// swallow connections keep one that is back waiting for less.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(250);
 /// The thread ends when there was nothing to do for this long.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -44,6 +49,7 @@ struct Job {
     instance: Option<Arc<ServiceInstance>>,
     /// Set where a call just failed, and not a connection of ours a second ago.
     is_suspect: bool,
+    patience: Duration,
 }
 
 /// Has another thread go on where this one panics, as in a logger of the program.
@@ -66,7 +72,9 @@ fn run(subscriptions: &Arc<Subscriptions>) {
         after_suspect = job.is_suspect;
         let resolver = &subscriptions.resolver;
         let instance = job.instance.as_deref();
-        let reach = instance.map_or(Reach::Unknown, |it| probe::reach(it, resolver));
+        let reach = instance.map_or(Reach::Unknown, |it| {
+            probe::reach(it, resolver, job.patience)
+        });
         if let Some(notice) = take_up(subscriptions, &job, reach) {
             notice.log();
         }
@@ -140,6 +148,13 @@ fn take_job(
     let due = first(state, |ejections| ejections.first_due(now));
     let is_suspect = suspect.is_some() && !(after_suspect && due.is_some());
     let (service, key) = if is_suspect { suspect } else { due }?;
+    let waiting = |service: &Interest| service.ejections.waiting(now);
+    let others_wait = state
+        .services
+        .values()
+        .map(|one| waiting(one))
+        .sum::<usize>()
+        > 1;
     let view = subscriptions.view.load();
     let instance = view.get(&service).and_then(|snapshot| {
         let mut candidates = snapshot.known.candidates();
@@ -150,6 +165,10 @@ fn take_job(
         service,
         key,
         is_suspect,
+        patience: match others_wait && !is_suspect {
+            true => LITTLE_PATIENCE,
+            false => PATIENCE,
+        },
     })
 }
 
@@ -264,5 +283,18 @@ mod tests {
         let jobs = swallowed(&subscriptions, 16, now + 2 * SECOND);
         let suspects: Vec<bool> = jobs.iter().map(|job| job.is_suspect).collect();
         assert_eq!(suspects, [true, false].repeat(8));
+        assert!(
+            jobs.iter()
+                .all(|job| (job.patience == PATIENCE) == job.is_suspect)
+        );
+    }
+
+    #[test]
+    fn an_instance_that_is_out_alone_has_all_the_time() {
+        let now = Instant::now();
+        for (out, patience) in [(1, PATIENCE), (2, LITTLE_PATIENCE)] {
+            let jobs = swallowed(&services(&[("a", out)], now), 1, now + 2 * SECOND);
+            assert!(jobs.iter().all(|job| job.patience == patience), "{out}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Our own connections: the instances to connect to, and what follows from how that went.
 
-use super::out::Phase;
+use super::out::{Out, Phase};
 use super::{Ejections, Random, jittered};
 use crate::discovery::outcome::Outcome;
 use std::hash::Hash;
@@ -98,6 +98,12 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
                 false
             }
         }
+    }
+
+    /// Returns how many instances are to be connected to by now.
+    pub(crate) fn waiting(&self, now: Instant) -> usize {
+        let is_due = |out: &&Out| matches!(out.phase, Phase::Refusing(at) if at <= now);
+        self.suspects.len() + self.out.values().filter(is_due).count()
     }
 
     /// Returns the instance that has been suspected for longest, and since when.
