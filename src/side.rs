@@ -31,6 +31,20 @@ impl Side {
     }
 }
 
+/// The state of the connection of one side of the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// This side was never connected, or has been disconnected.
+    Unconnected,
+    /// There is a session, and its server answers.
+    Connected,
+    /// The connection is lost for less than a session timeout: the session, and what it owns, may still be there.
+    Suspended,
+    /// There is no session, or there has been no connection for longer than the session timeout.
+    Lost,
+}
+
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -23,7 +23,7 @@ const ROOMS: &str = "
     model: error
     error:
 ";
-const LEAVES: &str = "backoff check excerpt inbox process resolve slot sync throttle";
+const LEAVES: &str = "backoff check excerpt flood inbox process resolve slot sync throttle";
 
 /// The text of each file, by the path of its module.
 type Sources = BTreeMap<Vec<String>, String>;

@@ -13,9 +13,8 @@ use crate::error::{Error, Result};
 use crate::listener::Subscription;
 use crate::model::{ServiceInstance, suffix};
 use crate::process;
-use crate::side::Side;
+use crate::side::{ConnectionState, Side};
 use crate::slot::Slot;
-use crate::zk::ConnectionState;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 

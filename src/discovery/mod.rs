@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::listener::Subscription;
 use crate::model::ServiceInstance;
-use crate::zk::ConnectionState;
+use crate::side::ConnectionState;
 use once_cell::sync::Lazy;
 
 mod batches;

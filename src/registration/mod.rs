@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::listener::Subscription;
 use crate::model::Service;
-use crate::zk::ConnectionState;
+use crate::side::ConnectionState;
 use once_cell::sync::Lazy;
 use std::time::Duration;
 

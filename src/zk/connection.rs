@@ -6,7 +6,6 @@ use super::protocol::{self, AUTH_XID, Acl, CLOSE, Head, MAX_SMALL, Outgoing, PIN
 use super::reply_timeout::ReplyTimeout;
 use super::transport::Transport;
 use super::{Failure, Request};
-use crate::excerpt::excerpt;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -16,8 +15,6 @@ pub(super) const MAX_IN_FLIGHT: usize = 1024;
 /// The oldest request must be answered within two session timeouts, however many pings are: three times the longest
 /// reply timeout.
 const ANSWER_WITHIN: u32 = 3;
-/// A server drops the connection of a client that sends it a packet of a mebibyte, so stay clear of that.
-pub(super) const MAX_DATA: usize = 1_000_000;
 
 /// One connection to a server that has granted the session.
 pub(super) struct NetworkConnection {
@@ -60,9 +57,6 @@ enum Asked {
 
 impl Connection for NetworkConnection {
     fn submit(&self, request: Request, deadline: Instant, done: Done) {
-        if let Err(failure) = fits(&request) {
-            return done(Err(failure));
-        }
         let frame = protocol::encode(&request, self.access);
         self.ask(frame, Asked::Request(request, done), deadline);
     }
@@ -73,19 +67,6 @@ impl Connection for NetworkConnection {
 
     fn is_lost(&self) -> bool {
         self.state.lock().over.is_some()
-    }
-}
-
-fn fits(request: &Request) -> Result<(), Failure> {
-    match request {
-        Request::Create { path, data, .. } | Request::Set { path, data, .. }
-            if data.len() >= MAX_DATA =>
-        {
-            let (path, length) = (excerpt(path), data.len());
-            let why = format!("{path} takes less than {MAX_DATA} bytes of data, not {length}");
-            Err(Failure::Refused(why))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -148,12 +129,13 @@ impl NetworkConnection {
     pub(super) fn max_frame(&self) -> usize {
         let state = self.state.lock();
         // Answers come in the order of the requests, but for those that are small.
-        let oldest = state.in_flight.iter().find_map(|pending| {
-            let Asked::Request(request, _) = &pending.asked else {
-                return None;
-            };
-            Some(request.max_reply())
-        });
+        let oldest = state
+            .in_flight
+            .iter()
+            .find_map(|pending| match &pending.asked {
+                Asked::Request(request, _) => Some(request.max_reply()),
+                _ => None,
+            });
         oldest.unwrap_or(MAX_SMALL)
     }
 
@@ -190,8 +172,7 @@ impl NetworkConnection {
         if state.silent_until(begun).is_some_and(|until| until <= now) {
             let waited = state.reply_timeout.now;
             state.reply_timeout.missed();
-            let why = format!("no answer within {waited:.1?}");
-            return Err(Failure::Lost(why));
+            return Err(Failure::Lost(format!("no answer within {waited:.1?}")));
         }
         let is_idle = state.ping_at() <= now;
         state.sent = if is_idle { now } else { state.sent };
@@ -222,9 +203,8 @@ impl NetworkConnection {
         let unanswered = std::mem::take(&mut state.in_flight);
         let outlasting = (state.zxid, state.reply_timeout);
         drop(state);
-        for pending in unanswered {
-            pending.asked.fail(failure.clone());
-        }
+        let fail = |pending: Pending| pending.asked.fail(failure.clone());
+        unanswered.into_iter().for_each(fail);
         outlasting
     }
 }

@@ -5,7 +5,6 @@ use super::transport::Transport;
 use crate::resolve::{Address, Resolver};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::iter;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -49,9 +48,8 @@ pub(super) fn probe_all(
     let started = Instant::now();
     let (soon, deadline) = (started + RESOLVE_SOON, started + RESOLVE_WITHIN);
     let (addresses, failures) = resolver.resolve(soon, deadline);
-    let within = PROBE_WITHIN
-        .max(reply_timeout)
-        .min(connection_timeout * 3 / 4);
+    let longest = connection_timeout * 3 / 4;
+    let within = PROBE_WITHIN.max(reply_timeout).min(longest);
     (probes(addresses, Instant::now() + within), failures)
 }
 
@@ -60,7 +58,7 @@ fn probes(addresses: Vec<Address>, until: Instant) -> impl Iterator<Item = Probe
     let mut waiting = VecDeque::from(addresses);
     // Those that are probed and have not answered.
     let mut silent = VecDeque::new();
-    iter::from_fn(move || {
+    std::iter::from_fn(move || {
         loop {
             let pause = match waiting.pop_front() {
                 Some(address) => {
@@ -78,10 +76,8 @@ fn probes(addresses: Vec<Address>, until: Instant) -> impl Iterator<Item = Probe
             }
             if Instant::now() >= until {
                 silent.append(&mut waiting);
-                return Some((
-                    silent.pop_front()?,
-                    Err(io::Error::from(ErrorKind::TimedOut).into()),
-                ));
+                let silence = io::Error::from(ErrorKind::TimedOut);
+                return Some((silent.pop_front()?, Err(silence.into())));
             }
             if pause == AGAIN {
                 waiting.append(&mut silent);

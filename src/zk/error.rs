@@ -2,7 +2,6 @@
 
 use super::transport::is_timeout;
 use crate::excerpt::excerpt;
-use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
@@ -95,7 +94,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl StdError for Failure {}
+impl std::error::Error for Failure {}
 
 /// The end of a connection, or why there is none.
 impl From<io::Error> for Failure {

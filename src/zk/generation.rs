@@ -1,8 +1,7 @@
 //! The handle for one connection of a session.
 
 use super::{Answer, Failure, Request};
-use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 /// Requests of one [`Generation::call_all`] that are under way at the same time. More are hardly faster, and where ten
@@ -27,8 +26,8 @@ pub(crate) trait Connection: Send + Sync {
 /// Receives the outcome of a request.
 pub(crate) type Done = Box<dyn FnOnce(Answer) + Send>;
 
-/// The handle for one connection of a session, from when it stands until it is lost. It never comes back: another takes its place,
-/// of the same session where that lives on.
+/// The handle for one connection of a session, from when it stands until it is lost. It never comes back: another takes
+/// its place, of the same session where that lives on.
 #[derive(Clone)]
 pub(crate) struct Generation {
     pub(crate) number: u64,
@@ -61,18 +60,7 @@ impl Generation {
             let _ = answer.try_send(outcome);
         });
         let left = deadline.saturating_duration_since(Instant::now());
-        answers.recv_timeout(left).unwrap_or_else(|error| {
-            Err(match error {
-                RecvTimeoutError::Timeout => Failure::Timeout,
-                RecvTimeoutError::Disconnected => Failure::lost(),
-            })
-        })
-    }
-
-    /// Sends a request and waits for its answer, until the connection is lost: one that answers nothing is.
-    pub(crate) fn ask(&self, request: Request) -> Answer {
-        let answer = self.call_all(vec![request]).pop();
-        answer.unwrap_or_else(|| Err(Failure::lost()))
+        answers.recv_timeout(left).unwrap_or(Err(Failure::Timeout))
     }
 
     /// Sends requests, several at a time and in their order, and returns the answers. Waits until the last is there, or

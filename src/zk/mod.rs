@@ -5,7 +5,6 @@
 //! handle for one connection, over which requests are sent without waiting, and whose calls end at their deadline.
 
 mod connection;
-mod connector;
 mod dialer;
 mod error;
 #[cfg(test)]
@@ -23,7 +22,27 @@ mod session;
 pub(crate) mod supervisor;
 mod transport;
 
-pub(crate) use connector::start;
 pub(crate) use error::Failure;
 pub(crate) use request::{Answer, Mode, Node, ReadNode, Reply, Request, Stat};
-pub use supervisor::ConnectionState;
+
+use crate::config::{Settings, Target};
+use crate::error::{Error, Result as PartyResult};
+use crate::inbox::Inbox;
+use session::Session;
+use std::sync::Arc;
+use supervisor::Supervisor;
+
+/// Begins to keep the side of this name connected, by the engine that its settings name.
+pub(crate) fn start(
+    name: &'static str,
+    settings: &Settings,
+    inbox: &Arc<Inbox>,
+) -> PartyResult<Arc<Supervisor>> {
+    let (timeout, settings) = (settings.session_timeout, settings.clone());
+    let keep = move |shared: &Arc<_>| match settings.target.clone() {
+        Target::Memory(name) => memory::keep(&name, timeout, shared),
+        Target::Ensemble(hosts) => Session::new(hosts, settings, shared.clone()).run(),
+    };
+    let supervisor = Supervisor::start(name, timeout, inbox.clone(), keep);
+    supervisor.map(Arc::new).map_err(Error::no_thread)
+}

@@ -80,9 +80,11 @@ impl Outgoing {
         self
     }
 
-    pub(super) fn bytes(mut self, value: impl AsRef<[u8]>) -> Outgoing {
-        write_bytes(&mut self.0, value.as_ref());
-        self
+    pub(super) fn bytes(self, value: impl AsRef<[u8]>) -> Outgoing {
+        let bytes = value.as_ref();
+        let mut begun = self.int(bytes.len() as i32);
+        begun.0.extend(bytes);
+        begun
     }
 
     /// The head of one part of a request of many, or of the end of all.
@@ -100,6 +102,7 @@ impl Outgoing {
     }
 }
 
+#[cfg(test)]
 pub(super) fn write_bytes(into: &mut Vec<u8>, bytes: &[u8]) {
     into.extend((bytes.len() as u32).to_be_bytes());
     into.extend(bytes);
@@ -114,9 +117,7 @@ pub(super) fn encode(request: &Request, access: &[Acl]) -> Outgoing {
     let (operation, _, path) = request.described();
     let begun = Outgoing::new(operation);
     if let Request::Read { paths } = request {
-        let part = |request: Outgoing, path: &String| {
-            request.head(GET_DATA, false).bytes(path).flag(false)
-        };
+        let part = |begun: Outgoing, path| begun.head(GET_DATA, false).bytes(path).flag(false);
         return paths.iter().fold(begun, part).head(ERROR, true);
     }
     let begun = begun.bytes(path);
@@ -151,10 +152,10 @@ impl Request {
     /// Returns its operation, what that does, as a verb, and the path it does that to.
     pub(super) fn described(&self) -> (i32, &'static str, &str) {
         match self {
-            Request::Create { path, mode, .. } => match mode {
-                Mode::Container => (CREATE_CONTAINER, "create", path),
-                Mode::Persistent | Mode::Ephemeral => (CREATE, "create", path),
-            },
+            Request::Create { path, mode, .. } if *mode == Mode::Container => {
+                (CREATE_CONTAINER, "create", path)
+            }
+            Request::Create { path, .. } => (CREATE, "create", path),
             Request::Exists { path, .. } => (EXISTS, "look at", path),
             Request::Read { paths } => (MULTI_READ, "read", paths.first().map_or("", |path| path)),
             Request::Set { path, .. } => (SET_DATA, "write", path),

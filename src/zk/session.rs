@@ -13,6 +13,7 @@ use super::supervisor::Shared;
 use super::transport::Transport;
 use crate::backoff::Backoff;
 use crate::config::Settings;
+use crate::flood::Flood;
 use crate::resolve::Resolver;
 use std::sync::Arc;
 use std::thread;
@@ -29,13 +30,6 @@ const SIGN_WITHIN: Duration = Duration::from_secs(1);
 const SET_BACK_AFTER: Duration = Duration::from_millis(200);
 /// Time for which ending a session is tried where no server answers.
 const CLOSE_FOR: Duration = Duration::from_secs(300);
-
-/// Bytes of events that are taken without a pause. Far more than a thousand changes, and they count anew with each
-/// reply: where everything is read again, there are replies.
-const BURST: usize = 1 << 20;
-/// Pauses are this many times as long as the work before them.
-const REST: u32 = 4;
-const RESTS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
 /// Keeps a session, and has another follow one that is over, until the side is closed.
 pub(super) struct Session {
@@ -133,9 +127,8 @@ impl Session {
     fn dial(&mut self) -> Result<Greeted, Failure> {
         let behind_since = self.behind_since.take();
         self.unexplained = false;
-        let limit = self.settings.connection_timeout;
-        let (probes, mut failures) =
-            dialer::probe_all(&self.resolver, self.reply_timeout.now, limit);
+        let (timeout, limit) = (self.reply_timeout.now, self.settings.connection_timeout);
+        let (probes, mut failures) = dialer::probe_all(&self.resolver, timeout, limit);
         for (address, probed) in probes {
             match probed.and_then(|server| self.greet(&server)) {
                 Ok(greeted) => {
@@ -213,20 +206,16 @@ impl Session {
     fn hold(&mut self, transport: Transport, frames: Frames) -> bool {
         let since = Instant::now();
         self.connections += 1;
-        let access = match self.settings.auth.is_empty() {
-            true => OPEN,
-            false => PROTECTED,
-        };
+        let is_open = self.settings.auth.is_empty();
+        let access = if is_open { OPEN } else { PROTECTED };
         let outlasting = (self.zxid, self.reply_timeout);
         let connection = Arc::new(NetworkConnection::new(transport, access, outlasting));
         let ended = self.receive(&connection, frames);
         let is_over = ended.is_ok();
         let closed = || Failure::Lost("the session was closed".into());
         let why = ended.err().unwrap_or_else(closed);
-        log::debug!(
-            "session {:#x} has lost its connection: {why}",
-            self.grant.id
-        );
+        let id = self.grant.id;
+        log::debug!("session {id:#x} has lost its connection: {why}");
         self.lost_at = Instant::now();
         (self.zxid, self.reply_timeout) = connection.end(&why);
         self.shared.disconnected(why);
@@ -255,7 +244,7 @@ impl Session {
             while let Some(frame) = frames.next(connection.max_frame())? {
                 let (head, record) = protocol::head(frame).ok_or_else(Failure::garbled)?;
                 if head.xid == EVENT_XID {
-                    flood.event(frame.len());
+                    flood.report(frame.len());
                     let path = protocol::event(record).into_iter();
                     path.for_each(|path| self.shared.inbox.changed(path));
                 } else {
@@ -280,29 +269,6 @@ impl Session {
         let from = connection.transport.local_address();
         if self.set_back || !self.shared.connected(generation, from) {
             connection.close(Instant::now());
-        }
-    }
-}
-
-/// The bytes of events since the last reply, counted to keep a server that reports without end from using the machine up.
-#[derive(Default)]
-struct Flood(usize);
-
-impl Flood {
-    fn event(&mut self, bytes: usize) {
-        self.0 = self.0.saturating_add(bytes);
-    }
-
-    fn reply(&mut self) {
-        self.0 = 0;
-    }
-
-    /// Returns how long to rest after so much work.
-    fn rest(&self, worked: Duration) -> Duration {
-        let [shortest, longest] = RESTS;
-        match self.0 {
-            0..=BURST => Duration::ZERO,
-            _ => (worked * REST).clamp(shortest, longest),
         }
     }
 }

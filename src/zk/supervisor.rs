@@ -8,6 +8,7 @@ use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::{Listeners, Look, Subscription};
 use crate::process;
+use crate::side::ConnectionState;
 use crate::throttle::{Reminder, Throttle};
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -22,20 +23,6 @@ const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
 const RETRY: Duration = Duration::from_millis(10);
 /// The time after which whoever watches a program start is told what it waits for.
 const WARN_AFTER: Duration = Duration::from_secs(1);
-
-/// The state of the connection of one side of the library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ConnectionState {
-    /// This side was never connected, or has been disconnected.
-    Unconnected,
-    /// There is a session, and its server answers.
-    Connected,
-    /// The connection is lost for less than a session timeout: the session, and what it owns, may still be there.
-    Suspended,
-    /// There is no session, or there has been no connection for longer than the session timeout.
-    Lost,
-}
 
 /// Keeps one session after the other until it is closed or dropped.
 pub(crate) struct Supervisor {
@@ -137,8 +124,7 @@ impl Supervisor {
             return Ok(());
         }
         let (name, limit) = (self.shared.name, settings.connection_timeout);
-        let servers = excerpt(&settings.connection_string);
-        let started = Instant::now();
+        let (servers, started) = (excerpt(&settings.connection_string), Instant::now());
         if limit > WARN_AFTER
             && let Err(failure @ Failure::Lost(_)) = self.wait(started + WARN_AFTER)
         {

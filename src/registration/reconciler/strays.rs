@@ -4,6 +4,7 @@ use super::Reconciler;
 use crate::excerpt::excerpt;
 use crate::zk::generation::Generation;
 use crate::zk::{Failure, Request};
+use std::time::Instant;
 
 impl Reconciler {
     /// Deletes nodes of our session that nobody wants, once in each generation: those that were taken out and stand again
@@ -22,8 +23,10 @@ impl Reconciler {
 
     fn delete_strays(&self, generation: &Generation) -> Result<(), Failure> {
         let path = format!("{}/", self.instances);
-        let owned = generation.ask(Request::Ephemerals { path })?.names();
-        let strays = self.desired.without_entry(owned.unwrap_or_default());
+        let deadline = Instant::now() + generation.session_timeout;
+        let owned = generation.call(Request::Ephemerals { path }, deadline)?;
+        let strays = owned.names().unwrap_or_default();
+        let strays = self.desired.without_entry(strays);
         let delete = |path: String| {
             log::debug!("{} stands again, and goes", excerpt(&path));
             Request::Delete { path, version: -1 }

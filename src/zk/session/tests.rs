@@ -1,7 +1,7 @@
 //! Tests a session against a server that answers byte by byte.
 
 use super::*;
-use crate::zk::connection::{MAX_DATA, MAX_IN_FLIGHT};
+use crate::zk::connection::MAX_IN_FLIGHT;
 use crate::zk::fake::{
     Greeting, ID, Running, SOON, Server, TIMEOUT, event, framed, grant, next, reply, send,
 };

@@ -73,17 +73,3 @@ fn a_frame_that_trickles_ends_the_connection() {
     assert_eq!(server.granted(TIMEOUT).id, ID);
     trickling.join().unwrap();
 }
-
-#[test]
-fn who_only_reports_is_listened_to_less_and_less() {
-    let (worked, mut flood) = (Duration::from_millis(2), Flood::default());
-    let [shortest, longest] = RESTS;
-    (0..8).for_each(|_| flood.event(BURST / 8));
-    assert_eq!(flood.rest(worked), Duration::ZERO, "a burst is taken");
-    flood.event(1);
-    assert_eq!(flood.rest(worked), worked * REST);
-    assert_eq!(flood.rest(Duration::ZERO), shortest);
-    assert_eq!(flood.rest(Duration::from_secs(9)), longest);
-    flood.reply();
-    assert_eq!(flood.rest(worked), Duration::ZERO, "who answers is heard");
-}

@@ -97,20 +97,6 @@ fn a_caller_is_not_kept_by_a_server_that_reads_nothing() {
 }
 
 #[test]
-fn data_that_would_cost_the_connection_are_refused_before_they_are_sent() {
-    let (running, mut stream) = Running::granted(&Server::new(), TIMEOUT);
-    let create = |length| Request::Create {
-        path: "/a".into(),
-        data: vec![0; length].into(),
-        mode: Mode::Ephemeral,
-    };
-    let refused = running.send(create(MAX_DATA));
-    assert!(matches!(refused.try_recv(), Ok(Err(Failure::Refused(_)))));
-    let _taken = running.send(create(MAX_DATA - 1));
-    assert_eq!(next(&mut stream).1, CREATE);
-}
-
-#[test]
 fn of_many_requests_of_one_call_a_few_are_under_way_and_each_gets_its_answer() {
     const UNDER_WAY: i32 = 12;
     const ALL: i32 = 40;
