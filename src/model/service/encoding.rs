@@ -1,0 +1,266 @@
+//! The instance that is registered for a service, once it is found to be valid, and the bytes of its node.
+
+use super::Service;
+use crate::error::{Error, Result};
+use crate::model::instance::{Fields, ServiceInstance};
+use crate::model::uri_spec::UriSpec;
+use crate::model::{host, path};
+
+// ZooKeeper drops the connection of who writes a mebibyte; this leaves room for the path and the request around it.
+const SIZE_LIMIT: usize = 1_000_000;
+
+impl Service {
+    /// Checks that a text can be the name of a service.
+    pub(crate) fn check_name(name: &str) -> Result<()> {
+        checked_segment("name", name).map(drop)
+    }
+
+    /// Checks everything that does not depend on the id and address that may be found for this service later, and
+    /// not its size.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.instance(self.id_or_none().unwrap_or("0"), "::", 0)
+            .map(drop)
+    }
+
+    /// Checks everything that does not depend on the id and address that may be found for this service later.
+    pub(crate) fn validate(&self) -> Result<()> {
+        // The shortest of all, so that only what is too large with every one of them is too large already.
+        self.encoded(self.id_or_none().unwrap_or("0"), "::", 0)
+            .map(drop)
+    }
+
+    /// Makes the instance to register under `id`, at `default_address` unless this service has one of its own, and the
+    /// bytes of its node.
+    pub(crate) fn encoded(
+        &self,
+        id: &str,
+        default_address: &str,
+        registration_time_utc: u64,
+    ) -> Result<(ServiceInstance, Vec<u8>)> {
+        let instance = self.instance(id, default_address, registration_time_utc)?;
+        let data = instance.to_json();
+        check_size(data.len())?;
+        Ok((instance, data))
+    }
+
+    /// Makes the instance without a limit for its size.
+    pub(in crate::model) fn instance(
+        &self,
+        id: &str,
+        default_address: &str,
+        registration_time_utc: u64,
+    ) -> Result<ServiceInstance> {
+        // Found or given, an address is checked: the one of a network interface comes with a scope id.
+        let address = self.address_or_none().unwrap_or(default_address);
+        let uri_spec = self.uri_spec.as_deref().map(checked_spec).transpose()?;
+        Ok(ServiceInstance::new(Fields {
+            address: Some(checked_address(address)?.into()),
+            port: self
+                .port
+                .map(|port| checked_port("port", port))
+                .transpose()?,
+            ssl_port: self
+                .ssl_port
+                .map(|port| checked_port("ssl port", port))
+                .transpose()?,
+            payload: self
+                .metadata
+                .within(self.payload.as_ref(), id, &self.name)?,
+            registration_time_utc: i64::try_from(registration_time_utc).ok(),
+            uri_spec,
+            enabled: self.enabled,
+            ..Fields::new(
+                checked_segment("name", &self.name)?,
+                checked_segment("id", id)?,
+            )
+        }))
+    }
+
+    /// Makes the instance that takes the place of one that was registered, and its bytes: with its id, the time it was
+    /// registered at, and its address unless this service has one.
+    pub(crate) fn in_place_of(
+        &self,
+        registered: &ServiceInstance,
+    ) -> Result<(ServiceInstance, Vec<u8>)> {
+        let time = registered.registration_time_utc();
+        self.encoded(
+            registered.id(),
+            registered.address().unwrap_or_default(),
+            time.and_then(|time| u64::try_from(time).ok())
+                .unwrap_or_default(),
+        )
+    }
+}
+
+fn checked_port(field: &str, port: u16) -> Result<u16> {
+    match port {
+        0 => Err(Error::invalid_service(
+            field,
+            port,
+            "a number from 1 to 65535",
+        )),
+        port => Ok(port),
+    }
+}
+
+fn checked_segment<'a>(field: &str, text: &'a str) -> Result<&'a str> {
+    match path::check_segment(text) {
+        Ok(()) => Ok(text),
+        Err(expected) => Err(Error::invalid_service(field, text, expected)),
+    }
+}
+
+fn checked_address(address: &str) -> Result<&str> {
+    host::bare(address).ok_or_else(|| Error::invalid_service("address", address, host::EXPECTED))
+}
+
+fn checked_spec(text: &str) -> Result<UriSpec> {
+    let spec: UriSpec = text.parse()?;
+    match spec.check() {
+        Ok(()) => Ok(spec),
+        Err(expected) => Err(Error::invalid_service("uri spec", text, expected)),
+    }
+}
+
+fn check_size(size: usize) -> Result<()> {
+    if size < SIZE_LIMIT {
+        return Ok(());
+    }
+    let expected = format!("less than {SIZE_LIMIT} bytes");
+    // Passed unformatted, because a text would be shown in quotes.
+    let size = format_args!("{size} bytes");
+    let field = "size with its payload";
+    Err(Error::invalid_service(field, size, &expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::model::service::tests::made;
+    use serde_json::json;
+
+    /// The message of the error that both ways of checking a service end in.
+    fn refused(service: Service) -> String {
+        let error = service.validate().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidService);
+        let id = service.id_or_none().unwrap_or("i-1");
+        let again = service.encoded(id, "10.0.0.1", 0).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::InvalidService);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_port_that_is_no_port_is_refused() {
+        let why = "is 0, expected a number from 1 to 65535";
+        let message = refused(Service::new("foo", 0));
+        assert_eq!(message, format!("invalid service: port {why}"));
+        for service in [
+            Service::new("foo", 80).ssl_port(0),
+            Service::secure("foo", 0),
+        ] {
+            let message = refused(service);
+            assert_eq!(message, format!("invalid service: ssl port {why}"));
+        }
+        assert_eq!(Service::new("foo", 0).port_or_none(), None);
+    }
+
+    #[test]
+    fn a_name_that_zookeeper_would_not_take_is_refused() {
+        let message = refused(Service::new("a/b", 80));
+        assert_eq!(
+            message,
+            r#"invalid service: name is "a/b", expected a name without `/`"#
+        );
+        for name in ["", ".", "..", "a\nb"] {
+            assert!(refused(Service::new(name, 80)).starts_with("invalid service: name is "));
+        }
+        Service::new("user sessions ü", 80).validate().unwrap();
+    }
+
+    #[test]
+    fn an_id_that_zookeeper_would_not_take_is_refused() {
+        for id in ["", ".", "..", "a/b", "a\0"] {
+            let message = refused(Service::new("foo", 80).id(id));
+            assert!(message.starts_with("invalid service: id is "), "{message}");
+        }
+        let error = Service::new("foo", 80)
+            .instance("a/b", "::1", 0)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidService);
+    }
+
+    #[test]
+    fn a_uri_spec_that_does_not_parse_is_refused_in_the_words_of_the_original() {
+        for (spec, why) in [
+            ("/a/{b", "Final variable not closed - expected }"),
+            (
+                "{a{b}}",
+                "{ is not allowed inside of a variable specification",
+            ),
+            ("a}", "} must be preceded by {"),
+        ] {
+            let message = refused(Service::new("foo", 80).uri_spec(spec));
+            assert_eq!(
+                message,
+                format!("invalid service: uri spec is {spec:?}: {why}")
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_neither_ip_nor_host_name_is_refused() {
+        let message = refused(Service::new("foo", 80).address("a b"));
+        let expected =
+            r#"invalid service: address is "a b", expected an IP address or a host name"#;
+        assert_eq!(message, expected);
+        for address in ["", "10.0.0.1:80", "http://a", "a/b"] {
+            refused(Service::new("foo", 80).address(address));
+        }
+    }
+
+    #[test]
+    fn a_default_address_that_is_none_is_refused_where_it_is_needed() {
+        assert!(Service::new("foo", 80).instance("i", "", 0).is_err());
+        let service = Service::new("foo", 80).address("10.0.0.2");
+        let instance = service.instance("i", "", 0).unwrap();
+        assert_eq!(instance.address(), Some("10.0.0.2"));
+    }
+
+    #[test]
+    fn an_ipv6_address_is_registered_without_brackets_and_scope_id() {
+        for address in ["fd00::2", "[fd00::2]", "fd00::2%eth0", "[fd00::2%eth0]"] {
+            let own = Service::new("foo", 80).address(address);
+            assert_eq!(made(&own).address(), Some("fd00::2"));
+            let default = Service::new("foo", 80).instance("i", address, 0).unwrap();
+            assert_eq!(default.address(), Some("fd00::2"));
+        }
+    }
+
+    #[test]
+    fn an_instance_stays_below_a_million_bytes() {
+        let sized = |len: usize| Service::new("foo", 80).payload(json!("x".repeat(len)));
+        let overhead = made(&sized(0)).to_json().len();
+        let largest = sized(999_999 - overhead);
+        assert_eq!(made(&largest).to_json().len(), 999_999);
+        largest.validate().unwrap();
+        let over = sized(1_000_000 - overhead);
+        let error = over
+            .encoded("i-1", "10.0.0.1", 1_795_462_086_221)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidService);
+        assert_eq!(
+            error.to_string(),
+            "invalid service: size with its payload is 1000000 bytes, expected less than 1000000 bytes"
+        );
+    }
+
+    #[test]
+    fn an_instance_that_is_too_large_with_any_address_is_refused_at_once() {
+        let message = refused(Service::new("foo", 80).payload(json!(vec!["secret"; 200_000])));
+        assert!(
+            message.contains("size") && !message.contains("secret"),
+            "{message}"
+        );
+    }
+}
