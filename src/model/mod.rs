@@ -17,6 +17,7 @@ mod json;
 mod location;
 mod metadata;
 mod params;
+mod part;
 pub(crate) mod path;
 mod payload;
 mod service;

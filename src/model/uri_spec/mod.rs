@@ -4,13 +4,11 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::ser::{Serialize, SerializeStruct, Serializer};
-use serde_json::Value;
-use serde_json::value::RawValue;
-
-use super::expansion::{Expansion, Failure, Part, Position, Scan};
-use super::json::{self, Object};
+use super::expansion::{Expansion, Failure};
+use super::part::{Part, Position, Scan};
 use crate::error::{Error, Result};
+
+mod wire;
 
 /// A template for the path below an instance, with variables in braces: `/users/{userid}/sessions`.
 ///
@@ -83,23 +81,6 @@ impl UriSpec {
             return Err("Final variable not closed - expected }");
         }
         Ok(parts.build())
-    }
-
-    /// Reads what another writer put into `uriSpec`, as leniently as Curator.
-    ///
-    /// The error is a phrase for "…, expected …".
-    pub(crate) fn from_wire(raw: &RawValue) -> std::result::Result<UriSpec, &'static str> {
-        if raw.get().len() > MAX_LEN {
-            return Err("at most 1000000 bytes");
-        }
-        if raw.get().starts_with('{') {
-            return from_parts(raw).ok_or("parts that have a value and may be variable");
-        }
-        // Curator's constructor from a text serves its JSON reader as well.
-        match json::scalar(raw) {
-            Ok(Some(Value::String(text))) => UriSpec::parse(&text).map_err(|_| "a uri spec"),
-            _ => Err("an object with parts"),
-        }
     }
 
     /// Returns whether this makes a whole URL by itself, not a path below one.
@@ -233,59 +214,6 @@ fn can_stand_in_url(literal: &str) -> bool {
     literal.chars().all(fits) && literal.split('%').skip(1).all(is_escape)
 }
 
-impl Serialize for UriSpec {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut spec = serializer.serialize_struct("UriSpec", 1)?;
-        spec.serialize_field("parts", &Parts(self))?;
-        spec.end()
-    }
-}
-
-struct Parts<'a>(&'a UriSpec);
-
-impl Serialize for Parts<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.parts().map(|(value, position)| WirePart {
-            value,
-            variable: position.is_some(),
-        }))
-    }
-}
-
-#[derive(serde::Serialize)]
-struct WirePart<'a> {
-    value: &'a str,
-    variable: bool,
-}
-
-fn from_parts(raw: &RawValue) -> Option<UriSpec> {
-    let mut parts = Builder::default();
-    let object = Object::parse(raw.get(), ["parts"]).ok()?;
-    let push = |raw| push_part(&mut parts, raw).is_some();
-    let all = object
-        .get("parts")
-        .is_none_or(|raw| json::each_item(raw, push));
-    all.then(|| parts.build())
-}
-
-fn push_part(parts: &mut Builder, raw: &RawValue) -> Option<()> {
-    // Not more lenient than this: a part that is dropped makes a URL of something else.
-    let fields = Object::parse(raw.get(), ["value", "variable"]).ok()?;
-    let value = match fields.get("value") {
-        None => String::new(),
-        Some(value) => json::text(&json::scalar(value).ok()??)?,
-    };
-    let variable = match fields.get("variable") {
-        None => false,
-        Some(variable) => json::boolean(&json::scalar(variable).ok()??)?,
-    };
-    // One that says nothing would cost more than it weighs.
-    if variable || !value.is_empty() {
-        parts.push(&value, variable);
-    }
-    Some(())
-}
-
 /// A template that is being put together.
 #[derive(Default)]
 struct Builder {
@@ -373,9 +301,9 @@ impl fmt::Debug for UriSpec {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    fn spec(text: &str) -> UriSpec {
+    pub(super) fn spec(text: &str) -> UriSpec {
         text.parse().unwrap()
     }
 
@@ -395,12 +323,8 @@ mod tests {
         (text.to_owned(), true)
     }
 
-    fn from_wire(value: &Value) -> std::result::Result<UriSpec, &'static str> {
+    pub(super) fn from_wire(value: &Value) -> std::result::Result<UriSpec, &'static str> {
         UriSpec::from_wire(&serde_json::value::to_raw_value(value).unwrap())
-    }
-
-    fn read(value: Value) -> String {
-        from_wire(&value).unwrap().to_string()
     }
 
     #[test]
@@ -486,63 +410,6 @@ mod tests {
             assert_eq!(spec(text).to_string(), text);
         }
         assert_eq!(spec("{ a }{}").to_string(), "{a}");
-    }
-
-    #[test]
-    fn the_wire_form_is_a_list_of_parts() {
-        let wire = serde_json::to_string(&spec("/1.x/users/{userid}")).unwrap();
-        let expected = r#"{"parts":[{"value":"/1.x/users/","variable":false},{"value":"userid","variable":true}]}"#;
-        assert_eq!(wire, expected);
-        assert_eq!(serde_json::to_string(&spec("")).unwrap(), r#"{"parts":[]}"#);
-    }
-
-    #[test]
-    fn what_is_written_reads_back_as_it_was() {
-        for text in ["", "/a", "/1.x/{territory}/{ x }", "{}{a}{b}c"] {
-            let wire = serde_json::to_value(spec(text)).unwrap();
-            assert_eq!(from_wire(&wire), Ok(spec(text)));
-        }
-    }
-
-    #[test]
-    fn missing_and_null_fields_take_their_defaults() {
-        assert_eq!(read(json!({})), "");
-        assert_eq!(read(json!({"parts": null})), "");
-        assert_eq!(
-            read(json!({"parts": [{}, {"value": null, "variable": null}]})),
-            ""
-        );
-        assert_eq!(
-            read(json!({"parts": [{"value": "/a"}, {"variable": true}]})),
-            "/a{}"
-        );
-    }
-
-    #[test]
-    fn unknown_fields_and_scalars_of_another_type_are_accepted() {
-        let part = json!({"variable": "true", "value": 7, "x": [1]});
-        assert_eq!(read(json!({"y": 1, "parts": [part]})), "{7}");
-        assert_eq!(
-            read(json!({"parts": [{"value": "a", "variable": 1}]})),
-            "{a}"
-        );
-        assert_eq!(read(json!("/a/{b}")), "/a/{b}");
-    }
-
-    #[test]
-    fn what_is_no_uri_spec_is_refused() {
-        for value in [
-            json!(1),
-            json!([]),
-            json!("{"),
-            json!({"parts": {}}),
-            json!({"parts": [null]}),
-            json!({"parts": ["/a"]}),
-            json!({"parts": [{"value": []}]}),
-            json!({"parts": [{"value": "a", "variable": "maybe"}]}),
-        ] {
-            assert!(from_wire(&value).is_err(), "{value}");
-        }
     }
 
     #[test]
