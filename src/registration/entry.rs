@@ -2,21 +2,16 @@
 
 use crate::config::WhenSick;
 use crate::model::ServiceInstance;
+use crate::registration::conflicts::Conflicts;
 use crate::registration::content::Content;
+use crate::registration::doubt::Doubt;
 use crate::registration::task::{Goal, LostWrite, Task, Written};
 use crate::zk::Failure;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Times a node is taken back from a foreign session before we yield.
-const MAX_CONFLICTS: u32 = 3;
-/// Conflicts further apart than this are counted anew.
-const CONFLICT_WINDOW: Duration = Duration::from_secs(120);
 /// A node is not restored more often than this, whoever keeps deleting it.
 pub(crate) const MIN_REWRITE_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Writes without an answer that are remembered.
-const MAX_LOST: usize = 16;
 
 /// The goal for one path, and the last known state of the node there.
 ///
@@ -50,13 +45,8 @@ pub(crate) struct Entry {
     /// The registration to restore if what the program says now cannot be written.
     pub(crate) previous: Option<Previous>,
     pub(crate) failure: Option<Failure>,
-    /// Until then a write on a connection we have given up may still be carried out. Set until the node was compared after
-    /// that.
-    in_doubt_until: Option<Instant>,
-    /// Writes without an answer, since the node was last seen to be as desired and no write in doubt.
-    lost: Vec<LostWrite>,
-    conflicts: u32,
-    last_conflict: Option<Instant>,
+    doubt: Doubt,
+    conflicts: Conflicts,
 }
 
 /// A registration that is relied upon, while another content is tried in its place.
@@ -88,10 +78,8 @@ impl Entry {
             acknowledged: false,
             previous: None,
             failure: None,
-            in_doubt_until: None,
-            lost: Vec::new(),
-            conflicts: 0,
-            last_conflict: None,
+            doubt: Doubt::default(),
+            conflicts: Conflicts::default(),
         }
     }
 
@@ -107,10 +95,8 @@ impl Entry {
     fn succeed(self, earlier: &Entry) -> Entry {
         Entry {
             in_progress: earlier.in_progress,
-            in_doubt_until: earlier.in_doubt_until,
-            lost: earlier.lost.clone(),
+            doubt: earlier.doubt.clone(),
             conflicts: earlier.conflicts,
-            last_conflict: earlier.last_conflict,
             ..self
         }
     }
@@ -255,16 +241,12 @@ impl Entry {
     }
 
     pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
-        self.in_doubt_until.is_some_and(|until| until > now)
+        self.doubt.lasts(now)
     }
 
     /// Notes that there was no answer to a write, which may still be carried out until then.
     pub(crate) fn lose_write(&mut self, until: Instant, write: Option<LostWrite>) {
-        self.in_doubt_until = Some(until);
-        self.lost.extend(write);
-        if self.lost.len() > MAX_LOST {
-            self.lost.remove(0);
-        }
+        self.doubt.begin(until, write);
     }
 
     /// Notes what a task has made of the node: of the one that is relied upon, where another one has taken its place
@@ -287,10 +269,7 @@ impl Entry {
 
     /// Notes that the node is as desired, which ends the doubt once no write can come any more.
     pub(crate) fn meet(&mut self, now: Instant) {
-        if !self.is_in_doubt(now) {
-            self.in_doubt_until = None;
-            self.lost.clear();
-        }
+        self.doubt.end(now);
     }
 
     /// Returns whether there is a node of it, as far as anybody knows: none of one that its check has taken out, until it
@@ -326,26 +305,19 @@ impl Entry {
             is_pending: self.is_pending(),
             yields: self.yields(),
             is_new: self.is_new(),
-            in_doubt: self.in_doubt_until.is_some(),
-            lost: self.lost.clone(),
+            in_doubt: self.doubt.is_open(),
+            lost: self.doubt.lost_writes().to_vec(),
         }
     }
 
     /// Counts a conflict, and returns whether we yield from now on.
     pub(crate) fn record_conflict(&mut self, now: Instant) -> bool {
-        if self
-            .last_conflict
-            .is_some_and(|at| now > at + CONFLICT_WINDOW)
-        {
-            self.conflicts = 0;
-        }
-        self.conflicts += 1;
-        self.last_conflict = Some(now);
+        self.conflicts.record(now);
         self.yields()
     }
 
     pub(crate) fn yields(&self) -> bool {
-        self.conflicts >= MAX_CONFLICTS
+        self.conflicts.are_too_many()
     }
 
     /// Returns until when the node is not written again, unless the program wants something else there.

@@ -22,8 +22,10 @@ use once_cell::sync::Lazy;
 use std::time::Duration;
 
 mod address;
+mod conflicts;
 mod content;
 mod desired;
+mod doubt;
 mod entry;
 mod examiner;
 mod gate;
