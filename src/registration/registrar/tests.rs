@@ -1,0 +1,275 @@
+//! One connection of the registration side, on the registry inside the process.
+
+use super::*;
+use crate::config::Config;
+use crate::error::ErrorKind;
+use crate::sync::until;
+use crate::zk::Mode;
+use crate::zk::memory::{Registry, Session, registry};
+
+mod changes;
+
+const SOON: Duration = Duration::from_secs(10);
+const NODE: &str = "/test/instances/foo/1";
+
+fn connected(name: &str) -> (Arc<Registry>, Registrar) {
+    let settings = Config::in_memory(name).resolve(SIDE).unwrap();
+    (registry(name), Registrar::connect(settings).unwrap())
+}
+
+fn service() -> Service {
+    Service::new("foo", 1).id("1")
+}
+
+fn register(registrar: &Registrar, service: &Service) -> Result<()> {
+    registrar.register_one(service, "1", &|_| true).map(drop)
+}
+
+fn node(registry: &Registry) -> Option<(String, i64)> {
+    let nodes = registry.dump();
+    let (_, data, owner) = nodes.into_iter().find(|(path, ..)| path == NODE)?;
+    Some((String::from_utf8(data).unwrap(), owner))
+}
+
+/// Another session, to interfere with.
+fn other(name: &str) -> Arc<Session> {
+    registry(name).open(Arc::new(|_| {}))
+}
+
+#[test]
+fn a_registration_returns_after_its_session_expires() {
+    let (registry, registrar) = connected("expires");
+    register(&registrar, &service()).unwrap();
+    let before = node(&registry).unwrap();
+    registry.expire_all();
+    until("the node is back under another session", || {
+        node(&registry).is_some_and(|now| now.1 != before.1)
+    });
+    assert_eq!(node(&registry).unwrap().0, before.0);
+}
+
+#[test]
+fn a_lost_connection_costs_no_write_while_the_session_lives() {
+    let (registry, registrar) = connected("no-write");
+    register(&registrar, &service()).unwrap();
+    let (before, calls) = (node(&registry), registry.calls());
+    registry.lose_connections();
+    until("the registrar has looked again", || {
+        registry.calls().exists > calls.exists
+    });
+    until("it is connected", || {
+        registrar.state() == ConnectionState::Connected
+    });
+    assert_eq!(node(&registry), before);
+    let now = registry.calls();
+    assert_eq!(
+        (now.create, now.set, now.delete),
+        (calls.create, calls.set, calls.delete)
+    );
+    other("no-write").delete(NODE, -1).unwrap();
+    until("the node is watched again", || node(&registry) == before);
+}
+
+#[test]
+fn a_node_that_is_deleted_or_overwritten_is_restored() {
+    let (registry, registrar) = connected("restored");
+    register(&registrar, &service()).unwrap();
+    let before = node(&registry);
+    let other = other("restored");
+    for _ in 0..10 {
+        other.delete(NODE, -1).unwrap();
+        until("the deleted node is back", || node(&registry) == before);
+        let deletes = registry.calls().delete;
+        other.set(NODE, b"overwritten", -1).unwrap();
+        until("the data is back", || node(&registry) == before);
+        assert_eq!(
+            registry.calls().delete,
+            deletes,
+            "it was not deleted for that"
+        );
+    }
+}
+
+#[test]
+fn a_session_that_keeps_taking_our_id_is_not_fought_without_end() {
+    let (registry, registrar) = connected("fight");
+    register(&registrar, &service()).unwrap();
+    let (ours, other) = (node(&registry).unwrap(), other("fight"));
+    let take = || {
+        other.delete(NODE, -1).unwrap();
+        // The registrar may be quicker, with a node that is ours again.
+        let _ = other.create(NODE, b"{}", Mode::Ephemeral);
+    };
+    let given_up = || !registrar.is_registered(&service(), "1");
+    let mut taken = 0;
+    while taken < 200 && !given_up() {
+        take();
+        taken += 1;
+        until("it is given back, or given up", || {
+            node(&registry).as_ref() == Some(&ours) || given_up()
+        });
+    }
+    assert!(taken < 200, "it was given back every time");
+    assert_ne!(node(&registry).unwrap().1, ours.1, "the other one keeps it");
+    let error = register(&registrar, &service()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    other.end();
+    until("it is restored when the other session is gone", || {
+        node(&registry).is_some_and(|now| now == ours)
+    });
+    until("it counts as registered again", || {
+        registrar.is_registered(&service(), "1")
+    });
+}
+
+#[test]
+fn a_registration_that_failed_never_appears() {
+    let (registry, registrar) = connected("failed");
+    registry.outage(true);
+    let error = register(&registrar, &service()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    registry.outage(false);
+    until("it is connected", || {
+        registrar.state() == ConnectionState::Connected
+    });
+    registrar
+        .register(&[(Service::new("after", 1), "2".into())], &|_| true)
+        .unwrap();
+    assert_eq!(node(&registry), None);
+}
+
+#[test]
+fn what_was_unregistered_in_an_outage_goes_when_it_ends() {
+    let (registry, registrar) = connected("unregistered");
+    register(&registrar, &service()).unwrap();
+    registry.outage(true);
+    assert_eq!(
+        registrar.unregister(&service()).unwrap_err().kind(),
+        ErrorKind::Timeout
+    );
+    registry.outage(false);
+    until("it is gone", || node(&registry).is_none());
+}
+
+#[test]
+fn a_refusal_is_reported_at_once_and_what_stood_before_stays() {
+    let (registry, registrar) = connected("refused");
+    register(&registrar, &service()).unwrap();
+    let before = node(&registry).unwrap();
+    registry.refuse("/test");
+    let error = register(&registrar, &Service::new("foo", 2).id("1")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    registry.allow();
+    other("refused").delete(NODE, -1).unwrap();
+    until("the first one is restored", || {
+        node(&registry).as_ref() == Some(&before)
+    });
+}
+
+#[test]
+fn slow_answers_are_waited_for() {
+    let (registry, registrar) = connected("slow");
+    registry.delay(Duration::from_millis(20));
+    register(&registrar, &service()).unwrap();
+    assert!(node(&registry).is_some());
+}
+
+#[test]
+fn no_call_outlasts_a_frozen_registry() {
+    let (registry, registrar) = connected("frozen");
+    register(&registrar, &service()).unwrap();
+    registry.freeze(true);
+    let started = Instant::now();
+    assert!(!registrar.healthy());
+    assert!(registrar.unregister(&service()).is_err());
+    assert!(registrar.disconnect(Duration::from_secs(1)).is_err());
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+    registry.freeze(false);
+    until("the session ends in the background", || {
+        node(&registry).is_none()
+    });
+}
+
+#[test]
+fn a_session_that_was_given_up_is_closed_as_soon_as_that_is_possible() {
+    let (registry, registrar) = connected("given-up");
+    register(&registrar, &service()).unwrap();
+    registry.outage(true);
+    assert!(registrar.disconnect(Duration::from_secs(1)).is_err());
+    assert!(node(&registry).is_some());
+    registry.outage(false);
+    until("the sessions are closed", || registry.sessions() == 0);
+    assert_eq!(node(&registry), None);
+}
+
+#[test]
+fn disconnecting_leaves_nothing_and_what_comes_after_is_an_error() {
+    let (registry, registrar) = connected("disconnected");
+    register(&registrar, &service()).unwrap();
+    registrar.disconnect(Duration::from_secs(1)).unwrap();
+    registrar.disconnect(Duration::from_secs(1)).unwrap();
+    assert_eq!(node(&registry), None);
+    assert_eq!(
+        register(&registrar, &service()).unwrap_err().kind(),
+        ErrorKind::NotConnected
+    );
+}
+
+#[test]
+fn a_registration_that_is_not_permitted_any_more_is_not_made() {
+    let (registry, registrar) = connected("permitted");
+    let error = registrar
+        .register(&[(service(), "1".into())], &|_| false)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    assert_eq!(node(&registry), None);
+}
+
+#[test]
+fn what_was_taken_back_is_not_restored_where_a_later_one_fails() {
+    let (registry, registrar) = connected("taken-back");
+    let (_, since) = registrar.register_one(&service(), "1", &|_| true).unwrap();
+    let later = [(Service::new("foo", 7), "1".into())];
+    let contents = registrar.contents_of(&later, Instant::now()).unwrap();
+    let later = registrar.desired.add(contents, &|_| true).unwrap().unwrap();
+    registrar.withdraw(&service(), "1", since);
+    registrar.desired.roll_back(&later[0]);
+    registrar.inbox.wake();
+    until("it is gone", || node(&registry).is_none());
+}
+
+#[test]
+fn what_is_missing_above_many_registrations_is_created_once() {
+    let (registry, registrar) = connected("created-once");
+    let many: Vec<_> = (0..100).map(|n| (service(), n.to_string())).collect();
+    registrar.register(&many, &|_| true).unwrap();
+    let parents = ["/test", "/test/instances", "/test/instances/foo"].len();
+    // The node alone, then with its service, and with one more above it.
+    let found_missing = 1 + 2 + 3;
+    let creates = registry.calls().create;
+    assert_eq!(creates, many.len() + parents + found_missing);
+}
+
+#[test]
+fn a_registration_does_not_wait_for_others_that_are_written_at_the_same_time() {
+    let (registry, registrar) = connected("at-once");
+    register(&registrar, &service()).unwrap();
+    let before = registry.calls().create;
+    registry.delay(Duration::from_millis(20));
+    let others: Vec<_> = (0..1200)
+        .map(|n| (service(), format!("other-{n}")))
+        .collect();
+    let contents = registrar.contents_of(&others, Instant::now()).unwrap();
+    let revisions = registrar.desired.add(contents, &|_| true).unwrap().unwrap();
+    registrar.inbox.wake();
+    let placed = |revision| {
+        registrar
+            .desired
+            .wait(std::slice::from_ref(revision), Instant::now())
+    };
+    until("one is placed", || {
+        revisions.iter().any(|revision| placed(revision).is_ok())
+    });
+    assert!(registry.calls().create - before < others.len());
+    registry.delay(Duration::ZERO);
+}
