@@ -12,6 +12,8 @@ use crate::zk::Failure;
 use std::collections::HashMap;
 use std::time::Instant;
 
+#[cfg(test)]
+mod tests;
 mod work;
 
 /// One revision of a registration: its path and number.
