@@ -192,3 +192,109 @@ fn an_instance_that_comes_while_the_others_are_counted_is_not_missed() {
     provider.wait_for(2, SOON).unwrap();
     all.wait_for(2, Duration::ZERO).unwrap();
 }
+
+#[test]
+fn a_provider_picks_in_a_way_of_its_own() {
+    let mut world = World::of("own-way", 0, 0);
+    let ids = [(); 6].map(|()| world.start());
+    let kept: BTreeSet<String> = ids[..3].iter().cloned().collect();
+    let filter = kept.clone();
+    let builder = world.builder().strategy(Strategy::RoundRobin);
+    let provider = builder
+        .filter(move |one| filter.contains(one.id()))
+        .build()
+        .unwrap();
+    provider.wait_for(3, SOON).unwrap();
+    let mut urls: Vec<String> = (0..6)
+        .map(|_| provider.clone().base_url("").unwrap())
+        .collect();
+    assert_eq!(urls[..3], urls[3..]);
+    urls.sort();
+    urls.dedup();
+    assert_eq!(urls.len(), 3);
+    assert_eq!(provider.instances().unwrap().len(), 3);
+    assert_eq!(world.provider().instances().unwrap().len(), 6);
+    world.writer.delete(&node(&ids[0]), -1).unwrap();
+    until("one left", || provider.instances().unwrap().len() == 2);
+    let left = (0..9).map(|_| provider.instance().unwrap().unwrap().id().to_owned());
+    assert_eq!(left.collect::<BTreeSet<_>>().len(), 2);
+    let error = provider.wait_for(3, Duration::from_millis(20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(
+        error.to_string().contains("2 of 3 instances of foo"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_change_while_instances_are_counted_ends_a_wait_for_them() {
+    let world = World::of("wait-for", 1, 0);
+    let all = world.knowing(1);
+    let (changed, writer) = (AtomicBool::new(false), world.writer.clone());
+    let filter = move |_: &ServiceInstance| {
+        // Asked while the first instance is counted: the second comes before that is over.
+        if !changed.swap(true, Ordering::Relaxed) {
+            let data = br#"{"address":"127.0.0.1","port":1}"#;
+            writer
+                .create(&node("second"), data, Mode::Ephemeral)
+                .unwrap();
+            all.wait_for(2, SOON).unwrap();
+        }
+        true
+    };
+    let provider = world.builder().filter(filter).build().unwrap();
+    provider.wait_for(2, SOON).unwrap();
+}
+
+#[test]
+fn the_half_rule_of_a_zone_is_measured_among_those_that_pass_the_filter() {
+    let world = World::new("filtered-zone", Config::new().zone("eu"));
+    world.put_zones(&["eu", "eu", "eu", "us", "us"]);
+    let _all = world.provider();
+    let filter = |one: &ServiceInstance| ["1", "4", "5"].contains(&one.id());
+    let provider = world.builder().filter(filter).build().unwrap();
+    until("all are known", || provider.instances().unwrap().len() == 3);
+    let picked = (0..50).map(|_| provider.instance().unwrap().unwrap().id().to_owned());
+    assert_eq!(picked.collect::<BTreeSet<_>>(), ["1".to_owned()].into());
+}
+
+#[test]
+fn a_filter_that_panics_leaves_out_what_it_panics_on() {
+    let mut world = World::of("panicking-filter", 1, 0);
+    let id = world.start();
+    world.knowing(2);
+    let bad = id.clone();
+    let filter = move |one: &ServiceInstance| {
+        assert_ne!(one.id(), bad, "this is meant to panic");
+        true
+    };
+    let provider = world.builder().filter(filter).build().unwrap();
+    assert!((0..20).all(|_| provider.begin().unwrap().id() != id));
+}
+
+#[test]
+fn those_that_pass_a_filter_are_called_where_all_of_them_are_out() {
+    let mut world = World::of("filtered-out", 3, 0);
+    let id = world.start();
+    let all = world.knowing(4);
+    let only = id.clone();
+    let provider = world
+        .builder()
+        .filter(move |one| one.id() == only)
+        .build()
+        .unwrap();
+    fail_until_out(&all, &id);
+    assert_eq!(provider.begin().unwrap().id(), id);
+    assert_eq!(provider.instance().unwrap().unwrap().id(), id);
+    assert!(provider.url(&[]).is_ok());
+    assert_eq!(out(&all), [id]);
+}
+
+#[test]
+fn a_provider_that_is_built_from_nothing_says_so() {
+    let world = World::of("subset-of-none", 0, 0);
+    let builder = ServiceProviderBuilder::new(None, world.overrides.clone(), "foo");
+    assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::NotConnected);
+    let error = world.builder().subset(0).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfiguration);
+}

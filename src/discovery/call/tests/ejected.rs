@@ -1,0 +1,285 @@
+//! Instances that calls take out, and how they come back.
+
+use super::*;
+use crate::sync::logged::on_line;
+use std::sync::mpsc;
+
+#[test]
+fn an_instance_that_refused_is_back_when_it_accepts_a_connection_of_ours() {
+    let mut world = World::of("back", 2, 0);
+    let provider = world.knowing(2);
+    let listener = world.listeners.pop().unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let url = format!("http://{address}/a/path");
+    assert!(provider.report(&url, Outcome::Refused));
+    assert_eq!(out(&provider), [format!("at-{}", address.port())]);
+    let others = (0..50).all(|_| !url.starts_with(&provider.url(&[]).unwrap()));
+    assert!(others);
+    assert!(
+        !provider.report("http://127.0.0.1:1", Outcome::Refused),
+        "nobody is there"
+    );
+    until("it listens again", || {
+        world.listeners.extend(TcpListener::bind(address));
+        world.listeners.len() == 2
+    });
+    until("it is back", || provider.ejected().is_empty());
+    until("no thread is left", || {
+        !world.directory.subscriptions().state.lock().is_probing
+    });
+}
+
+#[test]
+fn an_instance_in_brackets_is_back_when_it_listens() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        return eprintln!("this machine has no IPv6");
+    };
+    let world = World::of("brackets", 1, 0);
+    let port = listener.local_addr().unwrap().port();
+    world.put_at("v6", "[::1]", port);
+    let provider = world.knowing(2);
+    let url = format!("http://[::1]:{port}");
+    assert!(provider.report(&url, Outcome::Refused));
+    until("it is back", || {
+        let out = provider.ejected();
+        assert!(out.iter().all(|one| one.until().is_none()), "we can try it");
+        out.is_empty()
+    });
+}
+
+#[test]
+fn a_call_that_ends_after_its_instance_has_left_takes_nothing_out() {
+    let world = World::of("left", 3, 0);
+    let leaving = world.put_dead();
+    let provider = world.knowing(4);
+    let begun = std::iter::repeat_with(|| provider.begin().unwrap());
+    let mut begun = begun.filter(|call| call.id() == leaving);
+    let calls = [Outcome::Refused, Outcome::Failed].map(|outcome| (begun.next().unwrap(), outcome));
+    world.writer.delete(&node(&leaving), -1).unwrap();
+    until("it has left", || provider.instances().unwrap().len() == 3);
+    for (call, outcome) in calls {
+        call.failed(outcome);
+        let state = world.directory.subscriptions().state.lock();
+        let ejections = &state.services["foo"].ejections;
+        assert!(ejections.out().is_empty(), "no other could be out then");
+        assert!(!state.is_probing, "there is nothing to connect to");
+    }
+}
+
+#[test]
+fn an_instance_that_fails_beside_well_siblings_is_out_and_tried_again_by_one_call() {
+    let ejection = Ejection::default().longest(Duration::from_secs(1));
+    let mut world = World::new("fails", Config::new().ejection(ejection));
+    let ids = [(); 5].map(|()| world.start());
+    let provider = world.knowing(5);
+    fail_until_out(&provider, &ids[0]);
+    assert_eq!(provider.ejected()[0].reason(), Outcome::Failed);
+    assert!(provider.ejected()[0].until().is_some());
+    assert!((0..100).all(|_| provider.instance().unwrap().unwrap().id() != ids[0]));
+    let mut tries = 0;
+    until("it was tried, and failed again", || {
+        let call = provider.begin().unwrap();
+        let it = call.id() == ids[0];
+        tries += usize::from(it);
+        match it {
+            true => call.failed(Outcome::TimedOut),
+            false => call.succeeded(),
+        }
+        tries == 1
+    });
+    assert_eq!(out(&provider), [ids[0].as_str()]);
+    assert_eq!(provider.ejected()[0].reason(), Outcome::TimedOut);
+    until("it is tried, and back", || {
+        provider.begin().unwrap().succeeded();
+        provider.ejected().is_empty()
+    });
+}
+
+#[test]
+fn calls_look_for_no_offer_once_the_instance_that_was_offered_refuses() {
+    let ejection = Ejection::default().longest(Duration::from_secs(1));
+    let mut world = World::new("offer-ends", Config::new().ejection(ejection));
+    let ids = [(); 4].map(|()| world.start());
+    let provider = world.knowing(4);
+    fail_until_out(&provider, &ids[0]);
+    let has_offers = || world.directory.view()["foo"].has_offers;
+    until("it is offered", has_offers);
+    let port = ids[0].trim_start_matches("at-");
+    let url = format!("http://127.0.0.1:{port}");
+    assert!(provider.report(&url, Outcome::Refused));
+    assert!(!has_offers());
+}
+
+#[test]
+fn a_trial_to_which_no_url_can_be_built_is_offered_again() {
+    let ejection = Ejection::default().longest(Duration::from_secs(1));
+    let mut world = World::new("no-url", Config::new().ejection(ejection));
+    (0..3).for_each(|_| drop(world.start()));
+    let port = free_port();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let spec = r#"{"parts":[{"value":"missing","variable":true}]}"#;
+    let data = format!(r#"{{"address":"127.0.0.1","port":{port},"uriSpec":{spec}}}"#);
+    world.put_data("odd", &data);
+    let provider = world.knowing(4);
+    let mut tried = 0;
+    until("it was tried twice", || {
+        let called = provider.call(&[], |_| -> std::result::Result<(), Attempt<io::Error>> {
+            Ok(())
+        });
+        match out(&provider).is_empty() {
+            true => {
+                fail_until_out(&provider, "odd");
+                tried = 0;
+            }
+            false => tried += usize::from(called.is_err()),
+        }
+        tried == 2
+    });
+    drop(listener);
+}
+
+#[test]
+fn an_update_keeps_an_instance_out_and_a_new_registration_brings_it_back() {
+    let mut world = World::of("registered-anew", 2, 0);
+    let id = world.start();
+    let provider = world.knowing(3);
+    fail_until_out(&provider, &id);
+    let data = world.writer.get(&node(&id)).unwrap().unwrap().0;
+    let data = String::from_utf8(data)
+        .unwrap()
+        .replace('}', r#","payload":"new"}"#);
+    world.writer.set(&node(&id), data.as_bytes(), -1).unwrap();
+    let payload = |one: &Arc<ServiceInstance>| one.id() == id && one.payload().is_some();
+    until("the update is known", || {
+        provider.instances().unwrap().iter().any(payload)
+    });
+    assert_eq!(out(&provider), [id.as_str()]);
+    world.writer.delete(&node(&id), -1).unwrap();
+    world
+        .writer
+        .create(&node(&id), data.as_bytes(), Mode::Ephemeral)
+        .unwrap();
+    until("it is back", || {
+        provider.ejected().is_empty() && provider.instances().unwrap().len() == 3
+    });
+    provider.wait_for(3, SOON).unwrap();
+}
+
+#[test]
+fn a_logger_may_make_calls_of_its_own() {
+    let world = World::of("logged", 3, 0);
+    let (refusing, gone) = (world.put_named("logged-1"), world.put_named("logged-2"));
+    let provider = world.knowing(5);
+    let (lines, logged) = mpsc::channel();
+    let calling = provider.clone();
+    let _listening = on_line("logged-", move |_, line| {
+        calling.begin().unwrap().failed(Outcome::Failed);
+        let _ = lines.send(line.to_owned());
+    });
+    let hear = |what: &str| {
+        let line = logged.recv_timeout(SOON).unwrap();
+        assert!(line.contains(what), "{line}");
+    };
+    let reporter = provider.clone();
+    thread::spawn(move || reporter.report(&refusing, Outcome::Refused));
+    hear("is not picked");
+    // Found out by a connection of ours, and logged by the thread that makes it.
+    let reporter = provider.clone();
+    thread::spawn(move || reporter.report(&gone, Outcome::Failed));
+    hear("is not picked");
+}
+
+#[test]
+fn a_logger_that_panics_keeps_no_instance_out() {
+    let world = World::of("panicking-logger", 3, 0);
+    let url = world.put_named("panics-when-logged");
+    let provider = world.knowing(4);
+    let (panicking, panicked) = mpsc::channel();
+    let _listening = on_line("panics-when-logged", move |_, _| {
+        if thread::current().name() == Some("party-reprobe") {
+            let _ = panicking.send(());
+            panic!("this is meant to panic");
+        }
+    });
+    // Found out by a connection of ours, and logged by the thread that makes it.
+    assert!(provider.report(&url, Outcome::Failed));
+    panicked.recv_timeout(SOON).unwrap();
+    let _listener = TcpListener::bind(url.trim_start_matches("http://")).unwrap();
+    until("it is back", || provider.ejected().is_empty());
+}
+
+#[test]
+fn nobody_is_out_where_ejection_is_off() {
+    let mut world = World::new("off", Config::new().ejection(Ejection::off()));
+    world.put_dead();
+    world.start();
+    let provider = world.knowing(2);
+    for _ in 0..100 {
+        provider.call(&[], connect).unwrap();
+        world.accept();
+    }
+    for one in provider.instances().unwrap() {
+        assert!(provider.report(one.base_url().unwrap(), Outcome::Refused));
+    }
+    assert_eq!(out(&provider), [""; 0]);
+    assert!(!world.directory.subscriptions().state.lock().is_probing);
+}
+
+/// The provider of a program that reports its successes too, and has a part of its calls to one instance fail.
+fn fails_each(provider: &ServiceProvider, id: &str, every: usize) -> bool {
+    let url = provider.instances().unwrap().into_iter();
+    let url = url
+        .filter(|one| one.id() == id)
+        .find_map(|one| one.url(&[]).ok());
+    (0..50).any(|call| {
+        let outcome = match call % every {
+            0 => Outcome::Failed,
+            _ => Outcome::Succeeded,
+        };
+        assert!(provider.report(url.as_ref().unwrap(), outcome));
+        !out(provider).is_empty()
+    })
+}
+
+#[test]
+fn a_sticky_provider_stays_until_its_instance_is_out() {
+    let world = World::of("sticky", 5, 0);
+    let _all = world.knowing(5);
+    let provider = world.builder().strategy(Strategy::Sticky).build().unwrap();
+    let picked = || provider.instance().unwrap().unwrap().id().to_owned();
+    let first = picked();
+    for call in 0..100 {
+        match call % 10 {
+            0 => provider.begin().unwrap().failed(Outcome::Failed),
+            _ => provider.begin().unwrap().succeeded(),
+        }
+    }
+    assert_eq!(picked(), first, "successes make up for a few failures");
+    for call in 0..20 {
+        match call % 2 {
+            0 => provider.begin().unwrap().failed(Outcome::Failed),
+            _ => provider.begin().unwrap().succeeded(),
+        }
+    }
+    let second = picked();
+    assert_ne!(second, first, "half of its calls fail");
+    assert_eq!(out(&provider), [first]);
+    assert!((0..50).all(|_| provider.begin().unwrap().id() == second));
+}
+
+#[test]
+fn reported_successes_do_not_keep_an_instance_in_that_fails_more_than_its_siblings() {
+    for strategy in [
+        Strategy::Random,
+        Strategy::RoundRobin,
+        Strategy::LeastLoaded,
+    ] {
+        let mut world = World::of(&format!("successes-{strategy:?}"), 4, 0);
+        let id = world.start();
+        let _all = world.knowing(5);
+        let provider = world.builder().strategy(strategy).build().unwrap();
+        assert!(fails_each(&provider, &id, 2), "{strategy:?}");
+        assert_eq!(out(&provider), [id]);
+    }
+}
