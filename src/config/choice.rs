@@ -135,9 +135,9 @@ impl FromStr for Strategy {
 /// Calls report how they went: [`call`](crate::discovery::call), [`begin`](crate::discovery::begin) and
 /// [`report`](crate::discovery::report). An instance that refuses connections is picked no more until a connection that
 /// this library makes by itself, about once a second, succeeds; where it cannot be tried from here, it is out for a
-/// time as one that failed. Instances are connected to in turn, and each that does not answer takes a second. One that
-/// fails or times out much more often than its siblings is picked no more for 5 s, twice as long each time it happens
-/// again soon.
+/// time as one that failed. Instances are connected to in turn, and each that does not answer takes up to a second. One
+/// that fails or times out much more often than its siblings is picked no more for 5 s, twice as long each time it
+/// happens again soon.
 ///
 /// ```
 /// use party::{Config, Ejection};

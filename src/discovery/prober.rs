@@ -1,7 +1,7 @@
 //! The thread that brings instances back: it connects to those that refused a connection, and looks after those whose
 //! time is over. There is at most one for a directory, and none while there is nothing to do.
 
-use crate::discovery::ejection::{Ejections, Reach};
+use crate::discovery::ejection::{Ejections, Random, Reach};
 use crate::discovery::name::Name;
 use crate::discovery::notice::Notice;
 use crate::discovery::probe;
@@ -18,9 +18,11 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(10);
 /// Time for one connection.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same for an instance that is out while others wait: several round trips to wherever it may be, and hosts that
-/// swallow connections keep one that is back waiting for less.
+/// The same for an instance that is out while others wait: enough for nearly all, and hosts that swallow connections keep
+/// one that is back waiting for less.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(250);
+/// The part of such connections that has all the time, or an instance that takes longer would never be back.
+const PATIENT_PART: f64 = 0.25;
 /// The thread ends when there was nothing to do for this long.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -106,7 +108,7 @@ fn next_job(subscriptions: &Subscriptions, after_suspect: bool) -> Option<Job> {
             return None;
         }
         let now = Instant::now();
-        if let Some(job) = take_job(subscriptions, &mut state, after_suspect, now) {
+        if let Some(job) = take_job(subscriptions, &mut state, after_suspect, now, &mut chance) {
             return Some(job);
         }
         let due = state
@@ -134,6 +136,7 @@ fn take_job(
     state: &mut State,
     after_suspect: bool,
     now: Instant,
+    random: Random<'_>,
 ) -> Option<Job> {
     let mut changed = Vec::new();
     for (name, service) in &mut state.services {
@@ -165,7 +168,7 @@ fn take_job(
         service,
         key,
         is_suspect,
-        patience: match others_wait && !is_suspect {
+        patience: match others_wait && !is_suspect && random() >= PATIENT_PART {
             true => LITTLE_PATIENCE,
             false => PATIENCE,
         },
@@ -244,10 +247,16 @@ mod tests {
     }
 
     /// Has each of so many connections take a second and fail, and returns which there were.
-    fn swallowed(subscriptions: &Subscriptions, count: u32, mut now: Instant) -> Vec<Job> {
+    fn swallowed(subscriptions: &Subscriptions, count: u32, now: Instant) -> Vec<Job> {
+        drawn(subscriptions, count, now, 0.5)
+    }
+
+    /// The same, with this random number.
+    fn drawn(subscriptions: &Subscriptions, count: u32, mut now: Instant, random: f64) -> Vec<Job> {
         let (mut state, mut after_suspect) = (subscriptions.state.lock(), false);
         let jobs = (0..count).map(|_| {
-            let job = take_job(subscriptions, &mut state, after_suspect, now).unwrap();
+            let mut random = || random;
+            let job = take_job(subscriptions, &mut state, after_suspect, now, &mut random).unwrap();
             now += SECOND;
             let service = state.services.get_mut(&job.service).unwrap();
             let ejections = &mut service.ejections;
@@ -290,11 +299,15 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_that_is_out_alone_has_all_the_time() {
+    fn an_instance_that_is_out_alone_has_all_the_time_and_others_now_and_then() {
         let now = Instant::now();
-        for (out, patience) in [(1, PATIENCE), (2, LITTLE_PATIENCE)] {
-            let jobs = swallowed(&services(&[("a", out)], now), 1, now + 2 * SECOND);
-            assert!(jobs.iter().all(|job| job.patience == patience), "{out}");
+        for (out, random, patience) in [
+            (1, 0.9, PATIENCE),
+            (2, 0.9, LITTLE_PATIENCE),
+            (2, 0.1, PATIENCE),
+        ] {
+            let jobs = drawn(&services(&[("a", out)], now), 1, now + 2 * SECOND, random);
+            assert_eq!(jobs[0].patience, patience, "{out}, {random}");
         }
     }
 }
