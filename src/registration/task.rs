@@ -20,8 +20,13 @@ pub(crate) struct Written {
     pub(crate) at: Instant,
 }
 
-/// A write without an answer: the version of the node that it leads to, and its data.
-pub(super) type LostWrite = (i32, Arc<[u8]>);
+/// A write without an answer: the session that made it, the version of the node that it leads to, and its data.
+#[derive(Clone, Debug)]
+pub(crate) struct LostWrite {
+    owner: i64,
+    version: i32,
+    data: Arc<[u8]>,
+}
 
 /// One comparison to make, as things stood when it began.
 #[derive(Clone, Debug)]
@@ -103,24 +108,32 @@ impl Task {
         if holds_ours || self.is_foreign(stat.owner, owner) {
             return None;
         }
-        let lost = self.lost.iter().map(|(_, lost)| lost);
+        let lost = self.lost.iter().map(|lost| &lost.data);
         let mut known = [&written.data, &self.data].into_iter().chain(lost);
         known.find_map(|known| switch::edited(known, data))
     }
 
     /// Returns whether a write of ours that had no answer made the node what it is, also where somebody has saved it
     /// since, unless we have written it ourselves by then.
-    fn came_late(&self, (version, lost): &LostWrite, data: &[u8], found: Stat) -> bool {
-        if found.version <= *version {
-            return found.version == *version && **lost == *data;
+    fn came_late(&self, lost: &LostWrite, data: &[u8], found: Stat) -> bool {
+        if found.version <= lost.version {
+            return found.version == lost.version && *lost.data == *data;
         }
-        let later = |written: &Written| written.owner == found.owner && written.version >= *version;
-        !self.written.as_ref().is_some_and(later) && switch::is_same(lost, data)
+        // Of another session it is another node.
+        let later =
+            |written: &Written| written.owner == found.owner && written.version >= lost.version;
+        let may_be = found.owner == lost.owner && !self.written.as_ref().is_some_and(later);
+        may_be && switch::is_same(&lost.data, data)
     }
 
     /// Returns what is to be kept of a write of this task that has no answer.
-    pub(crate) fn lost_write(&self, version: i32) -> LostWrite {
-        (version, self.data.clone())
+    pub(crate) fn lost_write(&self, (owner, version): (i64, i32)) -> LostWrite {
+        let data = self.data.clone();
+        LostWrite {
+            owner,
+            version,
+            data,
+        }
     }
 
     /// Returns whether owner and version do not tell enough: an earlier write of ours may have come late.

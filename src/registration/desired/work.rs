@@ -100,12 +100,12 @@ impl Desired {
     }
 
     /// Notes that the task could not be done, to be tried again. Returns whether anybody relies on it. `write` is the
-    /// version of the node that a write would lead to.
+    /// session that a write was made by, and the version of the node that it would lead to.
     pub(crate) fn failed(
         &self,
         task: &Task,
         failure: &Failure,
-        write: Option<i32>,
+        write: Option<(i64, i32)>,
         now: Instant,
         in_doubt: Duration,
     ) -> bool {
@@ -115,7 +115,7 @@ impl Desired {
         };
         entry.dirty = true;
         if failure.leaves_doubt() {
-            let write = write.map(|version| task.lost_write(version));
+            let write = write.map(|write| task.lost_write(write));
             entry.lose_write(now + in_doubt, write);
         }
         if entry.revision == task.revision {

@@ -183,7 +183,9 @@ impl Reconciler {
                     }
                     Step::Failed(failure) => {
                         done = false;
-                        self.failed(&task, &failure, stage.leads_to(), now);
+                        let version = stage.leads_to();
+                        let write = version.map(|version| (generation.owner, version));
+                        self.failed(&task, &failure, write, now);
                     }
                 }
             }
@@ -284,7 +286,7 @@ impl Reconciler {
         }
     }
 
-    fn failed(&mut self, task: &Task, failure: &Failure, write: Option<i32>, now: Instant) {
+    fn failed(&mut self, task: &Task, failure: &Failure, write: Option<(i64, i32)>, now: Instant) {
         let desired = &self.desired;
         let acknowledged = desired.failed(task, failure, write, now, self.in_doubt_for);
         let (path, serious) = (excerpt(&task.path), acknowledged && !failure.is_transient());
@@ -324,11 +326,15 @@ pub(crate) fn create(
 ) {
     let (desired, inbox) = (desired.clone(), inbox.clone());
     let (owner, in_doubt) = (generation.owner, generation.session_timeout * 2);
+    let (written, asked) = (Some((owner, 0)), Instant::now());
     generation.send(steps::create(&task), deadline, move |created| {
-        let now = Instant::now();
         match created {
-            Ok(_) => desired.confirm(&task, Some((owner, 0)), now),
-            Err(failure) => _ = desired.failed(&task, &failure, Some(0), now, in_doubt),
+            // What is known now was so at any time since.
+            Ok(_) => desired.confirm(&task, written, asked),
+            Err(failure) => {
+                let now = Instant::now();
+                desired.failed(&task, &failure, written, now, in_doubt);
+            }
         }
         inbox.wake();
     });

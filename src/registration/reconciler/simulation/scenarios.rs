@@ -7,8 +7,8 @@ use crate::zk::Mode;
 #[test]
 fn an_earlier_write_that_comes_late_is_noticed() {
     let mut run = Run::new();
-    // The node is created once what is above it has been, and before that our own nodes are listed.
-    let mut script = vec![Interruption::None; 5];
+    // Our own nodes are listed, and the node is created once all that is above it is.
+    let mut script = vec![Interruption::None; 10];
     script.push(Interruption::Late);
     let ops = [
         Op::Act(Act::Register(0, 1)),
@@ -26,14 +26,10 @@ fn an_earlier_write_that_comes_late_is_noticed() {
 #[test]
 fn a_late_write_is_noticed_where_what_is_above_it_was_deleted_meanwhile() {
     let mut run = Run::new();
-    let none = Interruption::None;
-    let script = vec![
-        none.clone(),
-        none.clone(),
-        Interruption::Act(Act::DeleteParents),
-        none,
-        Interruption::Late,
-    ];
+    // What is above it is deleted when all but the service is created, for the third time.
+    let mut script = vec![Interruption::None; 8];
+    script.push(Interruption::Act(Act::DeleteParents));
+    script.push(Interruption::Late);
     let ops = [
         Op::Step(false, vec![]),
         Op::Act(Act::Register(0, 1)),
