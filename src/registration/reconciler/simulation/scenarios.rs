@@ -127,6 +127,26 @@ fn a_write_without_an_answer_that_is_saved_is_no_edit() {
     run.check().unwrap();
 }
 
+/// Guards against an edit that passed for a write which another session had lost.
+#[test]
+fn an_edit_that_is_saved_is_none_of_a_session_that_is_over() {
+    let mut run = Run::new();
+    let ops = [
+        Op::Act(Act::Register(0, 1)),
+        Op::Rest,
+        Op::Act(Act::SetEnabled(0, false)),
+        Op::Step(true, vec![Interruption::None, Interruption::LostBefore]),
+        Op::Act(Act::SetEnabled(0, true)),
+        Op::Expire,
+        Op::Step(true, vec![]),
+        Op::Act(Act::Edit(0, false, false)),
+        Op::Act(Act::Save(0, false)),
+        Op::Rest,
+    ];
+    ops.iter().for_each(|op| run.take(op));
+    assert_eq!(run.world.desired.switched(&path(0)), Some(false));
+}
+
 /// Guards against an edit that went with the node of one that its check takes out.
 #[test]
 fn an_edit_of_one_that_leaves_for_its_check_is_kept() {
