@@ -122,8 +122,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     if std::env::args().any(|argument| argument == "--stay") {
-        println!("\nStaying registered until interrupted.");
         let _party = party::disconnect_on_drop().on_signals();
+        println!("\nStaying registered until interrupted.");
         loop {
             std::thread::park();
         }
