@@ -7,7 +7,7 @@ use crate::discovery::notice::Notice;
 use crate::discovery::probe;
 use crate::discovery::selection::Key;
 use crate::discovery::strategy::chance;
-use crate::discovery::subscriptions::{Interest, State, Subscriptions};
+use crate::discovery::subscriptions::{State, Subscriptions};
 use crate::model::ServiceInstance;
 use std::io;
 use std::sync::Arc;
@@ -151,13 +151,8 @@ fn take_job(
     let due = first(state, |ejections| ejections.first_due(now));
     let is_suspect = suspect.is_some() && !(after_suspect && due.is_some());
     let (service, key) = if is_suspect { suspect } else { due }?;
-    let waiting = |service: &Interest| service.ejections.waiting(now);
-    let others_wait = state
-        .services
-        .values()
-        .map(|one| waiting(one))
-        .sum::<usize>()
-        > 1;
+    let services = state.services.values();
+    let waiting: usize = services.map(|one| one.ejections.waiting(now)).sum();
     let view = subscriptions.view.load();
     let instance = view.get(&service).and_then(|snapshot| {
         let mut candidates = snapshot.known.candidates();
@@ -168,7 +163,7 @@ fn take_job(
         service,
         key,
         is_suspect,
-        patience: match others_wait && !is_suspect && random() >= PATIENT_PART {
+        patience: match waiting > 1 && !is_suspect && random() >= PATIENT_PART {
             true => LITTLE_PATIENCE,
             false => PATIENCE,
         },

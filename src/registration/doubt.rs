@@ -17,6 +17,7 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
+    /// Notes that there was no answer to a write, which may still be carried out until then.
     pub(super) fn begin(&mut self, until: Instant, write: Option<LostWrite>) {
         self.until = Some(until);
         self.lost.extend(write);
@@ -25,7 +26,7 @@ impl Doubt {
         }
     }
 
-    /// Ends the doubt, unless a write can still come.
+    /// Notes that the node is as desired, which ends the doubt unless a write can still come.
     pub(super) fn end(&mut self, now: Instant) {
         if !self.lasts(now) {
             self.until = None;

@@ -5,7 +5,7 @@ use crate::model::ServiceInstance;
 use crate::registration::conflicts::Conflicts;
 use crate::registration::content::Content;
 use crate::registration::doubt::Doubt;
-use crate::registration::task::{Goal, LostWrite, Task, Written};
+use crate::registration::task::{Goal, Task, Written};
 use crate::zk::Failure;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ pub(crate) struct Entry {
     /// The registration to restore if what the program says now cannot be written.
     pub(crate) previous: Option<Previous>,
     pub(crate) failure: Option<Failure>,
-    doubt: Doubt,
+    pub(super) doubt: Doubt,
     conflicts: Conflicts,
 }
 
@@ -240,15 +240,6 @@ impl Entry {
         true
     }
 
-    pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
-        self.doubt.lasts(now)
-    }
-
-    /// Notes that there was no answer to a write, which may still be carried out until then.
-    pub(crate) fn lose_write(&mut self, until: Instant, write: Option<LostWrite>) {
-        self.doubt.begin(until, write);
-    }
-
     /// Notes what a task has made of the node: of the one that is relied upon, where another one has taken its place
     /// meanwhile, so that no write of ours passes for an edit should that one be restored.
     pub(crate) fn note_written(&mut self, task: &Task, written: Option<Written>) {
@@ -265,11 +256,6 @@ impl Entry {
             *known = written;
             self.dirty = true;
         }
-    }
-
-    /// Notes that the node is as desired, which ends the doubt once no write can come any more.
-    pub(crate) fn meet(&mut self, now: Instant) {
-        self.doubt.end(now);
     }
 
     /// Returns whether there is a node of it, as far as anybody knows: none of one that its check has taken out, until it

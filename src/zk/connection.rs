@@ -129,13 +129,11 @@ impl NetworkConnection {
     pub(super) fn max_frame(&self) -> usize {
         let state = self.state.lock();
         // Answers come in the order of the requests, but for those that are small.
-        let oldest = state
-            .in_flight
-            .iter()
-            .find_map(|pending| match &pending.asked {
-                Asked::Request(request, _) => Some(request.max_reply()),
-                _ => None,
-            });
+        let mut asked = state.in_flight.iter().map(|pending| &pending.asked);
+        let oldest = asked.find_map(|asked| match asked {
+            Asked::Request(request, _) => Some(request.max_reply()),
+            _ => None,
+        });
         oldest.unwrap_or(MAX_SMALL)
     }
 

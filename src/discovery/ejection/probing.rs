@@ -1,6 +1,6 @@
 //! Our own connections: the instances to connect to, and what follows from how that went.
 
-use super::out::{Out, Phase};
+use super::out::Phase;
 use super::{Ejections, Random, jittered};
 use crate::discovery::outcome::Outcome;
 use std::hash::Hash;
@@ -102,8 +102,7 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
 
     /// Returns how many instances are to be connected to by now.
     pub(crate) fn waiting(&self, now: Instant) -> usize {
-        let is_due = |out: &&Out| matches!(out.phase, Phase::Refusing(at) if at <= now);
-        self.suspects.len() + self.out.values().filter(is_due).count()
+        self.suspects.len() + self.due(now).count()
     }
 
     /// Returns the instance that has been suspected for longest, and since when.
@@ -114,11 +113,16 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
 
     /// Returns the instance that is out and to be connected to, and since when: the one that is due longest.
     pub(crate) fn first_due(&self, now: Instant) -> Option<(Instant, &K)> {
-        let due = self.out.iter().filter_map(|(key, out)| match out.phase {
-            Phase::Refusing(at) if at <= now => Some((at, key)),
-            _ => None,
-        });
-        due.min_by_key(|(at, _)| *at)
+        self.due(now).min_by_key(|(at, _)| *at)
+    }
+
+    fn due(&self, now: Instant) -> impl Iterator<Item = (Instant, &K)> {
+        self.out
+            .iter()
+            .filter_map(move |(key, out)| match out.phase {
+                Phase::Refusing(at) if at <= now => Some((at, key)),
+                _ => None,
+            })
     }
 
     pub(super) fn set_phase(&mut self, key: &K, phase: Phase) {

@@ -267,13 +267,8 @@ impl Desired {
     pub(crate) fn wait_gone(&self, paths: &[String], deadline: Instant) -> bool {
         let mut state = self.state.lock();
         loop {
-            let present = |path: &String| {
-                state
-                    .entries
-                    .get(path)
-                    .is_some_and(|entry| entry.is_leaving())
-            };
-            if !paths.iter().any(present) {
+            let mut entries = paths.iter().filter_map(|path| state.entries.get(path));
+            if !entries.any(|entry| entry.is_leaving()) {
                 return true;
             }
             if self.changed.wait_until(&mut state, deadline).timed_out() {
@@ -284,10 +279,8 @@ impl Desired {
 
     pub(crate) fn is_placed(&self, path: &str) -> bool {
         let state = self.state.lock();
-        state
-            .entries
-            .get(path)
-            .is_some_and(|entry| entry.is_placed())
+        let entry = state.entries.get(path);
+        entry.is_some_and(|entry| entry.is_placed())
     }
 
     /// Returns whether the registration at a path is placed and switched on.

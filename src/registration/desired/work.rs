@@ -73,10 +73,10 @@ impl Desired {
             return;
         }
         entry.confirmed = entry.confirmed.max(task.revision);
-        entry.meet(now);
+        entry.doubt.end(now);
         if entry.revision == task.revision {
             entry.failure = None;
-            if entry.withdrawn && !entry.is_in_doubt(now) {
+            if entry.withdrawn && !entry.doubt.lasts(now) {
                 state.entries.remove(&task.path);
             }
         }
@@ -116,7 +116,7 @@ impl Desired {
         entry.dirty = true;
         if failure.leaves_doubt() {
             let write = write.map(|write| task.lost_write(write));
-            entry.lose_write(now + in_doubt, write);
+            entry.doubt.begin(now + in_doubt, write);
         }
         if entry.revision == task.revision {
             entry.failure = Some(failure.clone());

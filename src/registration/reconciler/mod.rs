@@ -329,7 +329,7 @@ pub(crate) fn create(
     let (written, asked) = (Some((owner, 0)), Instant::now());
     generation.send(steps::create(&task), deadline, move |created| {
         match created {
-            // What is known now was so at any time since.
+            // As of when it was asked: a lost write may have come since it was carried out.
             Ok(_) => desired.confirm(&task, written, asked),
             Err(failure) => {
                 let now = Instant::now();
