@@ -110,6 +110,13 @@ mod tests {
         (name.into(), port)
     }
 
+    #[track_caller]
+    fn all_are_refused(texts: &[&str], expected: &'static str) {
+        for text in texts {
+            assert_eq!(parse(text), Err(expected), "{text:?}");
+        }
+    }
+
     #[test]
     fn a_connection_string_lists_hosts_and_a_chroot() {
         let text = "zk1:2181,zk2.example.org:3000/a/b";
@@ -147,17 +154,18 @@ mod tests {
             hosts("[FD00::2]:2182,[::ffff:10.0.0.1]"),
             [host("fd00::2", 2182), host("::ffff:10.0.0.1", 2181)]
         );
-        for text in [
-            "::1",
-            "::1:2181",
-            "fd00::2,zk1",
-            "[::1",
-            "[zk1]:2181",
-            "[]:1",
-            "[fe80::1%eth0]:2181",
-        ] {
-            assert_eq!(parse(text), Err(BRACKETS), "{text}");
-        }
+        all_are_refused(
+            &[
+                "::1",
+                "::1:2181",
+                "fd00::2,zk1",
+                "[::1",
+                "[zk1]:2181",
+                "[]:1",
+                "[fe80::1%eth0]:2181",
+            ],
+            BRACKETS,
+        );
     }
 
     #[test]
@@ -176,18 +184,19 @@ mod tests {
 
     #[test]
     fn a_chroot_that_zookeeper_would_refuse_is_refused() {
-        for text in [
-            "zk1//",
-            "zk1//a",
-            "zk1/a/",
-            "zk1/a//b",
-            "zk1/.",
-            "zk1/a/../b",
-            "zk1/a\nb",
-            "zk1/a\u{1f600}",
-        ] {
-            assert_eq!(parse(text), Err(CHROOT), "{text:?}");
-        }
+        all_are_refused(
+            &[
+                "zk1//",
+                "zk1//a",
+                "zk1/a/",
+                "zk1/a//b",
+                "zk1/.",
+                "zk1/a/../b",
+                "zk1/a\nb",
+                "zk1/a\u{1f600}",
+            ],
+            CHROOT,
+        );
         assert_eq!(chroot("zk1/a b/…/ä"), "/a b/…/ä");
     }
 
@@ -206,40 +215,43 @@ mod tests {
             parse("memory:dev/a"),
             Ok((Target::Memory("dev".into()), "/a".into()))
         );
-        for text in [
-            "memory:",
-            "memory:/a",
-            "memory:a b",
-            "memory:a,b",
-            "memory:a:b",
-        ] {
-            assert_eq!(parse(text), Err(MEMORY), "{text}");
-        }
+        all_are_refused(
+            &[
+                "memory:",
+                "memory:/a",
+                "memory:a b",
+                "memory:a,b",
+                "memory:a:b",
+            ],
+            MEMORY,
+        );
     }
 
     #[test]
     fn a_port_is_a_number_of_1_to_65535() {
-        for text in [
-            "zk1:",
-            "zk1:0",
-            "zk1:65536",
-            "zk1:+1",
-            "zk1:-1",
-            "zk1:x",
-            "[::1]2181",
-            "[::1]:",
-        ] {
-            assert_eq!(parse(text), Err(PORT), "{text}");
-        }
+        all_are_refused(
+            &[
+                "zk1:",
+                "zk1:0",
+                "zk1:65536",
+                "zk1:+1",
+                "zk1:-1",
+                "zk1:x",
+                "[::1]2181",
+                "[::1]:",
+            ],
+            PORT,
+        );
     }
 
     #[test]
     fn an_empty_host_is_refused() {
-        for text in [
-            "", " ", ",", "zk1,", ",zk1", "zk1,,zk2", ":2181", "/a", "zk1, /a",
-        ] {
-            assert_eq!(parse(text), Err(FORM), "{text:?}");
-        }
+        all_are_refused(
+            &[
+                "", " ", ",", "zk1,", ",zk1", "zk1,,zk2", ":2181", "/a", "zk1, /a",
+            ],
+            FORM,
+        );
     }
 
     #[test]
@@ -252,15 +264,14 @@ mod tests {
             "zk1?x=1",
             "zk1#a",
         ];
-        for text in texts {
-            assert_eq!(parse(text), Err(HOST), "{text:?}");
-        }
+        all_are_refused(&texts, HOST);
     }
 
     #[test]
     fn servers_that_are_not_separated_by_commas_are_told_so() {
-        for text in ["zk1:2181;zk2:2181", "zk1;zk2/a", "zk1:2181 zk2:2181", "a b"] {
-            assert_eq!(parse(text), Err(SEPARATOR), "{text:?}");
-        }
+        all_are_refused(
+            &["zk1:2181;zk2:2181", "zk1;zk2/a", "zk1:2181 zk2:2181", "a b"],
+            SEPARATOR,
+        );
     }
 }

@@ -65,6 +65,12 @@ impl World {
         }
     }
 
+    /// A world in which what is out for a time is tried again after a second.
+    fn soon_back(name: &str) -> World {
+        let ejection = Ejection::default().longest(Duration::from_secs(1));
+        World::new(name, Config::new().ejection(ejection))
+    }
+
     /// A world of instances that listen, and then of some that do not.
     fn of(name: &str, alive: usize, dead: usize) -> World {
         let mut world = World::new(name, Config::new());

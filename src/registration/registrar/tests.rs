@@ -17,6 +17,13 @@ fn connected(name: &str) -> (Arc<Registry>, Registrar) {
     (registry(name), Registrar::connect(settings).unwrap())
 }
 
+/// Connects, and registers the service.
+fn registered(name: &str) -> (Arc<Registry>, Registrar) {
+    let (registry, registrar) = connected(name);
+    register(&registrar, &service()).unwrap();
+    (registry, registrar)
+}
+
 fn service() -> Service {
     Service::new("foo", 1).id("1")
 }
@@ -38,8 +45,7 @@ fn other(name: &str) -> Arc<Session> {
 
 #[test]
 fn a_registration_returns_after_its_session_expires() {
-    let (registry, registrar) = connected("expires");
-    register(&registrar, &service()).unwrap();
+    let (registry, _registrar) = registered("expires");
     let before = node(&registry).unwrap();
     registry.expire_all();
     until("the node is back under another session", || {
@@ -50,8 +56,7 @@ fn a_registration_returns_after_its_session_expires() {
 
 #[test]
 fn a_lost_connection_costs_no_write_while_the_session_lives() {
-    let (registry, registrar) = connected("no-write");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("no-write");
     let (before, calls) = (node(&registry), registry.calls());
     registry.lose_connections();
     until("the registrar has looked again", || {
@@ -72,8 +77,7 @@ fn a_lost_connection_costs_no_write_while_the_session_lives() {
 
 #[test]
 fn a_node_that_is_deleted_or_overwritten_is_restored() {
-    let (registry, registrar) = connected("restored");
-    register(&registrar, &service()).unwrap();
+    let (registry, _registrar) = registered("restored");
     let before = node(&registry);
     let other = other("restored");
     for _ in 0..10 {
@@ -92,8 +96,7 @@ fn a_node_that_is_deleted_or_overwritten_is_restored() {
 
 #[test]
 fn a_session_that_keeps_taking_our_id_is_not_fought_without_end() {
-    let (registry, registrar) = connected("fight");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("fight");
     let (ours, other) = (node(&registry).unwrap(), other("fight"));
     let take = || {
         other.delete(NODE, -1).unwrap();
@@ -140,8 +143,7 @@ fn a_registration_that_failed_never_appears() {
 
 #[test]
 fn what_was_unregistered_in_an_outage_goes_when_it_ends() {
-    let (registry, registrar) = connected("unregistered");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("unregistered");
     registry.outage(true);
     assert_eq!(
         registrar.unregister(&service()).unwrap_err().kind(),
@@ -153,8 +155,7 @@ fn what_was_unregistered_in_an_outage_goes_when_it_ends() {
 
 #[test]
 fn a_refusal_is_reported_at_once_and_what_stood_before_stays() {
-    let (registry, registrar) = connected("refused");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("refused");
     let before = node(&registry).unwrap();
     registry.refuse("/test");
     let error = register(&registrar, &Service::new("foo", 2).id("1")).unwrap_err();
@@ -176,8 +177,7 @@ fn slow_answers_are_waited_for() {
 
 #[test]
 fn no_call_outlasts_a_frozen_registry() {
-    let (registry, registrar) = connected("frozen");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("frozen");
     registry.freeze(true);
     let started = Instant::now();
     assert!(!registrar.healthy());
@@ -192,8 +192,7 @@ fn no_call_outlasts_a_frozen_registry() {
 
 #[test]
 fn a_session_that_was_given_up_is_closed_as_soon_as_that_is_possible() {
-    let (registry, registrar) = connected("given-up");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("given-up");
     registry.outage(true);
     assert!(registrar.disconnect(Duration::from_secs(1)).is_err());
     assert!(node(&registry).is_some());
@@ -204,8 +203,7 @@ fn a_session_that_was_given_up_is_closed_as_soon_as_that_is_possible() {
 
 #[test]
 fn disconnecting_leaves_nothing_and_what_comes_after_is_an_error() {
-    let (registry, registrar) = connected("disconnected");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("disconnected");
     registrar.disconnect(Duration::from_secs(1)).unwrap();
     registrar.disconnect(Duration::from_secs(1)).unwrap();
     assert_eq!(node(&registry), None);
@@ -252,8 +250,7 @@ fn what_is_missing_above_many_registrations_is_created_once() {
 
 #[test]
 fn a_registration_does_not_wait_for_others_that_are_written_at_the_same_time() {
-    let (registry, registrar) = connected("at-once");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("at-once");
     let before = registry.calls().create;
     registry.delay(Duration::from_millis(20));
     let others: Vec<_> = (0..1200)

@@ -69,8 +69,7 @@ fn a_call_that_ends_after_its_instance_has_left_takes_nothing_out() {
 
 #[test]
 fn an_instance_that_fails_beside_well_siblings_is_out_and_tried_again_by_one_call() {
-    let ejection = Ejection::default().longest(Duration::from_secs(1));
-    let mut world = World::new("fails", Config::new().ejection(ejection));
+    let mut world = World::soon_back("fails");
     let ids = [(); 5].map(|()| world.start());
     let provider = world.knowing(5);
     fail_until_out(&provider, &ids[0]);
@@ -98,8 +97,7 @@ fn an_instance_that_fails_beside_well_siblings_is_out_and_tried_again_by_one_cal
 
 #[test]
 fn calls_look_for_no_offer_once_the_instance_that_was_offered_refuses() {
-    let ejection = Ejection::default().longest(Duration::from_secs(1));
-    let mut world = World::new("offer-ends", Config::new().ejection(ejection));
+    let mut world = World::soon_back("offer-ends");
     let ids = [(); 4].map(|()| world.start());
     let provider = world.knowing(4);
     fail_until_out(&provider, &ids[0]);
@@ -113,8 +111,7 @@ fn calls_look_for_no_offer_once_the_instance_that_was_offered_refuses() {
 
 #[test]
 fn a_trial_to_which_no_url_can_be_built_is_offered_again() {
-    let ejection = Ejection::default().longest(Duration::from_secs(1));
-    let mut world = World::new("no-url", Config::new().ejection(ejection));
+    let mut world = World::soon_back("no-url");
     (0..3).for_each(|_| drop(world.start()));
     let port = free_port();
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();

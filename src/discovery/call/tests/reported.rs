@@ -187,8 +187,7 @@ fn a_provider_whose_filter_passes_nobody_says_so() {
 
 #[test]
 fn calls_that_began_before_an_instance_was_out_or_came_back_say_nothing_against_it() {
-    let ejection = Ejection::default().longest(Duration::from_secs(1));
-    let mut world = World::new("stragglers", Config::new().ejection(ejection));
+    let mut world = World::soon_back("stragglers");
     let ids = [(); 4].map(|()| world.start());
     let provider = world.knowing(4);
     let begun = std::iter::repeat_with(|| provider.begin().unwrap());

@@ -103,6 +103,18 @@ impl Run {
         }
     }
 
+    fn take_all(&mut self, ops: &[Op]) {
+        ops.iter().for_each(|op| self.take(op));
+    }
+
+    /// Takes all of these from the start, settles, and checks what is there.
+    fn settled(ops: &[Op]) -> Result<(), TestCaseError> {
+        let mut run = Run::new();
+        run.take_all(ops);
+        run.settle();
+        run.check()
+    }
+
     fn take(&mut self, op: &Op) {
         match op {
             Op::Act(act) => self.world.act(act),
@@ -238,9 +250,6 @@ proptest! {
     fn what_was_registered_is_there_and_what_was_taken_back_is_not(
         ops in prop::collection::vec(op(), 1..40)
     ) {
-        let mut run = Run::new();
-        ops.iter().for_each(|op| run.take(op));
-        run.settle();
-        run.check()?;
+        Run::settled(&ops)?;
     }
 }

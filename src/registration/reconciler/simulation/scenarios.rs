@@ -6,7 +6,6 @@ use crate::zk::Mode;
 
 #[test]
 fn an_earlier_write_that_comes_late_is_noticed() {
-    let mut run = Run::new();
     // Our own nodes are listed, and the node is created once all that is above it is.
     let mut script = vec![Interruption::None; 10];
     script.push(Interruption::Late);
@@ -18,14 +17,11 @@ fn an_earlier_write_that_comes_late_is_noticed() {
         Op::Act(Act::Delete(0)),
         Op::LateWrites,
     ];
-    ops.iter().for_each(|op| run.take(op));
-    run.settle();
-    run.check().unwrap();
+    Run::settled(&ops).unwrap();
 }
 
 #[test]
 fn a_late_write_is_noticed_where_what_is_above_it_was_deleted_meanwhile() {
-    let mut run = Run::new();
     // What is above it is deleted when all but the service is created, for the third time.
     let mut script = vec![Interruption::None; 8];
     script.push(Interruption::Act(Act::DeleteParents));
@@ -37,9 +33,7 @@ fn a_late_write_is_noticed_where_what_is_above_it_was_deleted_meanwhile() {
         Op::Step(false, vec![]),
         Op::Act(Act::Unregister(0)),
     ];
-    ops.iter().for_each(|op| run.take(op));
-    run.settle();
-    run.check().unwrap();
+    Run::settled(&ops).unwrap();
 }
 
 #[test]
@@ -65,9 +59,8 @@ fn a_node_that_is_saved_before_a_switch_is_written_is_switched() {
         run.take(&Op::Act(Act::Register(0, 1)));
         run.step(true, &[]);
         for (at, switch) in switches.into_iter().enumerate() {
-            run.take(&Op::Act(switch));
-            run.take(&Op::Act(Act::Save(0, at == 0)));
-            run.take(&Op::Rest);
+            let save = Act::Save(0, at == 0);
+            run.take_all(&[Op::Act(switch), Op::Act(save), Op::Rest]);
             run.check().unwrap();
         }
     }
@@ -99,31 +92,30 @@ fn a_late_write_is_noticed_by_a_look_that_comes_later_than_any_can() {
 /// restored.
 #[test]
 fn a_write_for_a_registration_that_is_replaced_meanwhile_is_no_edit() {
-    let mut run = Run::new();
-    run.take(&Op::Act(Act::Register(0, 0)));
-    run.take(&Op::Step(true, vec![]));
-    run.take(&Op::Act(Act::SetEnabled(0, false)));
     let meanwhile = [Act::SetEnabled(0, true), Act::Register(0, 0)];
     let script = meanwhile.map(Interruption::Act).into();
-    run.take(&Op::Step(true, script));
-    run.settle();
-    run.check().unwrap();
+    let ops = [
+        Op::Act(Act::Register(0, 0)),
+        Op::Step(true, vec![]),
+        Op::Act(Act::SetEnabled(0, false)),
+        Op::Step(true, script),
+    ];
+    Run::settled(&ops).unwrap();
 }
 
 /// Guards against a write without an answer that passed for an edit, once somebody had saved it.
 #[test]
 fn a_write_without_an_answer_that_is_saved_is_no_edit() {
     let mut run = Run::new();
-    run.take(&Op::Act(Act::Register(0, 1)));
-    run.take(&Op::Rest);
-    run.take(&Op::Act(Act::SetEnabled(0, false)));
-    run.take(&Op::Step(
-        true,
-        vec![Interruption::None, Interruption::LostAfter],
-    ));
-    run.take(&Op::Act(Act::SetEnabled(0, true)));
-    run.take(&Op::Act(Act::Save(0, false)));
-    run.take(&Op::Rest);
+    run.take_all(&[
+        Op::Act(Act::Register(0, 1)),
+        Op::Rest,
+        Op::Act(Act::SetEnabled(0, false)),
+        Op::Step(true, vec![Interruption::None, Interruption::LostAfter]),
+        Op::Act(Act::SetEnabled(0, true)),
+        Op::Act(Act::Save(0, false)),
+        Op::Rest,
+    ]);
     run.check().unwrap();
 }
 
@@ -131,7 +123,7 @@ fn a_write_without_an_answer_that_is_saved_is_no_edit() {
 #[test]
 fn an_edit_that_is_saved_is_none_of_a_session_that_is_over() {
     let mut run = Run::new();
-    let ops = [
+    run.take_all(&[
         Op::Act(Act::Register(0, 1)),
         Op::Rest,
         Op::Act(Act::SetEnabled(0, false)),
@@ -142,8 +134,7 @@ fn an_edit_that_is_saved_is_none_of_a_session_that_is_over() {
         Op::Act(Act::Edit(0, false, false)),
         Op::Act(Act::Save(0, false)),
         Op::Rest,
-    ];
-    ops.iter().for_each(|op| run.take(op));
+    ]);
     assert_eq!(run.world.desired.switched(&path(0)), Some(false));
 }
 
@@ -151,15 +142,13 @@ fn an_edit_that_is_saved_is_none_of_a_session_that_is_over() {
 #[test]
 fn an_edit_of_one_that_leaves_for_its_check_is_kept() {
     let mut run = Run::new();
-    run.take(&Op::Act(Act::Register(0, 1)));
-    run.take(&Op::Rest);
-    for act in [
-        Act::Edit(0, false, true),
-        Act::Sick(0, Some(WhenSick::Leave)),
-    ] {
-        run.take(&Op::Act(act));
-    }
-    run.take(&Op::Rest);
+    run.take_all(&[
+        Op::Act(Act::Register(0, 1)),
+        Op::Rest,
+        Op::Act(Act::Edit(0, false, true)),
+        Op::Act(Act::Sick(0, Some(WhenSick::Leave))),
+        Op::Rest,
+    ]);
     run.check().unwrap();
     run.take(&Op::Act(Act::Sick(0, None)));
     run.settle();

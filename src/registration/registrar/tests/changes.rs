@@ -19,8 +19,7 @@ fn switched_off(data: &str) -> String {
 
 #[test]
 fn an_update_is_written_in_place_and_kept() {
-    let (registry, registrar) = connected("update");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("update");
     let (before, calls) = (node(&registry).unwrap(), registry.calls());
     for n in 0..50 {
         registrar
@@ -53,8 +52,7 @@ fn an_update_keeps_the_address_unless_it_names_one() {
 
 #[test]
 fn updates_at_the_same_time_keep_an_address_that_one_of_them_names() {
-    let (registry, registrar) = connected("update-addresses");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("update-addresses");
     registry.delay(Duration::from_millis(1));
     for n in 0..50 {
         let address = format!("10.0.1.{n}");
@@ -87,8 +85,7 @@ fn only_what_is_registered_here_can_be_updated() {
 
 #[test]
 fn an_update_that_failed_does_not_appear_later() {
-    let (registry, registrar) = connected("update-failed");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("update-failed");
     let before = node(&registry);
     registry.outage(true);
     let error = registrar.update(&payload(&service(), "late")).unwrap_err();
@@ -109,8 +106,7 @@ fn an_update_that_failed_does_not_appear_later() {
 
 #[test]
 fn updates_of_many_threads_follow_one_another() {
-    let (registry, registrar) = connected("update-many");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("update-many");
     thread::scope(|scope| {
         for thread in 0..4 {
             let registrar = &registrar;
@@ -128,8 +124,7 @@ fn updates_of_many_threads_follow_one_another() {
 
 #[test]
 fn what_is_switched_off_stays_so_until_it_is_switched_on_or_registered_anew() {
-    let (registry, registrar) = connected("switch");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("switch");
     let before = node(&registry).unwrap();
     assert!(registrar.set_enabled(&service(), false).unwrap());
     assert_eq!(node(&registry), Some((switched_off(&before.0), before.1)));
@@ -186,8 +181,7 @@ fn an_edit_is_adopted_although_the_payload_says_off_already() {
 
 #[test]
 fn nothing_is_switched_that_is_not_registered_here() {
-    let (registry, registrar) = connected("switch-none");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("switch-none");
     let before = node(&registry);
     for other in [
         service().id("2"),
@@ -203,8 +197,7 @@ fn nothing_is_switched_that_is_not_registered_here() {
 
 #[test]
 fn what_is_switched_in_an_outage_is_switched_when_it_ends() {
-    let (registry, registrar) = connected("switch-outage");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("switch-outage");
     registry.outage(true);
     let error = registrar.set_enabled(&service(), false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -215,8 +208,7 @@ fn what_is_switched_in_an_outage_is_switched_when_it_ends() {
 /// Guards against an operator's switch-off that was undone within milliseconds (CURATOR-275).
 #[test]
 fn an_edit_that_switches_a_node_is_adopted_and_kept() {
-    let (registry, registrar) = connected("edit");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("edit");
     let (on, owner) = node(&registry).unwrap();
     let (other, off) = (other("edit"), switched_off(&on));
     for _ in 0..3 {
@@ -253,8 +245,7 @@ fn an_edit_that_switches_a_node_is_adopted_and_kept() {
 
 #[test]
 fn an_edit_that_changes_more_is_undone() {
-    let (registry, registrar) = connected("edit-more");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("edit-more");
     let before = node(&registry).unwrap();
     let other = other("edit-more");
     let edit = switched_off(&before.0).replace("10.0.0.1", "10.0.0.2");
@@ -267,8 +258,7 @@ fn an_edit_that_changes_more_is_undone() {
 
 #[test]
 fn an_edit_is_adopted_although_updates_go_on() {
-    let (registry, registrar) = connected("edit-update");
-    register(&registrar, &service()).unwrap();
+    let (registry, registrar) = registered("edit-update");
     let other = other("edit-update");
     let mut n = 0;
     let mut update = || {
