@@ -106,34 +106,53 @@ fn shown(unit: Unit, value: f64) -> String {
     }
 }
 
-/// Returns the time in nanoseconds that one call takes on each of so many threads, in the fastest of several rounds: in the
-/// others the machine did something else too, for seconds at a time where it is shared.
-pub(crate) fn per_call(threads: usize, call: impl Fn() + Sync) -> f64 {
-    const ROUNDS: usize = 9;
-    const ROUND: Duration = Duration::from_millis(300);
-    let round = || {
-        let barrier = Barrier::new(threads);
-        let times = thread::scope(|scope| {
-            let running: Vec<_> = (0..threads)
-                .map(|_| {
-                    scope.spawn(|| {
-                        barrier.wait();
-                        let (began, mut calls) = (Instant::now(), 0_u32);
-                        while began.elapsed() < ROUND {
-                            (0..64).for_each(|_| call());
-                            calls += 64;
-                        }
-                        began.elapsed().as_nanos() as f64 / f64::from(calls)
-                    })
-                })
-                .collect();
+/// The time that one call takes on each of several threads at once, in the fastest of many short rounds.
+///
+/// A machine that is shared has one processor or the other at two thirds of its speed for seconds at a time, so each
+/// thread has a fastest round of its own. What the threads do to each other slows them in all rounds.
+pub(crate) struct Fastest(Vec<f64>);
+
+impl Fastest {
+    pub(crate) fn of(threads: usize) -> Fastest {
+        Fastest(vec![f64::INFINITY; threads])
+    }
+
+    pub(crate) fn round(&mut self, call: impl Fn() + Sync) {
+        const ROUND: Duration = Duration::from_millis(20);
+        let barrier = Barrier::new(self.0.len());
+        let run = || {
+            barrier.wait();
+            let (began, mut calls) = (Instant::now(), 0_u32);
+            while began.elapsed() < ROUND {
+                (0..64).for_each(|_| call());
+                calls += 64;
+            }
+            began.elapsed().as_nanos() as f64 / f64::from(calls)
+        };
+        let times: Vec<f64> = thread::scope(|scope| {
+            let running: Vec<_> = self.0.iter().map(|_| scope.spawn(run)).collect();
             let times = running.into_iter().map(|thread| thread.join().unwrap());
-            times.collect::<Vec<f64>>()
+            times.collect()
         });
-        times.iter().sum::<f64>() / threads as f64
-    };
-    round();
-    (0..ROUNDS).map(|_| round()).fold(f64::INFINITY, f64::min)
+        // A thread that was kept from running left the others alone for a while.
+        let slowest = times.iter().copied().fold(0.0, f64::max);
+        if times.iter().all(|time| *time > slowest / 2.0) {
+            let fastest = self.0.iter_mut().zip(times);
+            fastest.for_each(|(fastest, time)| *fastest = fastest.min(time));
+        }
+    }
+
+    /// Returns the nanoseconds of one call, on average of the threads.
+    pub(crate) fn per_call(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+}
+
+/// Returns the nanoseconds that one call takes on each of so many threads.
+pub(crate) fn per_call(threads: usize, call: impl Fn() + Sync) -> f64 {
+    let mut fastest = Fastest::of(threads);
+    (0..150).for_each(|_| fastest.round(&call));
+    fastest.per_call()
 }
 
 /// Returns how long it takes, in nanoseconds.

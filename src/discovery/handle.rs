@@ -295,13 +295,19 @@ impl Discovery {
                 return build(instance);
             }
         }
-        build(&*self.instance_of_directory(name)?)
+        self.with_instance_of_directory(name, build)
     }
 
-    /// Picks an instance where the view shows none: not known yet, nothing to pick, or not connected.
+    /// Builds something of one instance where the view shows none: not known yet, nothing to pick, or not connected.
+    // Apart, so that a lookup has one place that calls `build`, and it is inlined there.
     #[cold]
-    fn instance_of_directory(&self, name: &str) -> Result<Arc<ServiceInstance>> {
-        self.directory()?.instance(name)
+    #[inline(never)]
+    fn with_instance_of_directory(
+        &self,
+        name: &str,
+        build: impl Fn(&ServiceInstance) -> Result<String>,
+    ) -> Result<String> {
+        build(&*self.directory()?.instance(name)?)
     }
 
     fn source(&self, directory: Arc<Directory>, name: &str) -> Source {
