@@ -52,20 +52,17 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         }
     }
 
-    /// Has an instance probed at once that a call failed on, unless it was reached a moment ago. Returns whether there
-    /// is something new to do.
+    /// Has an instance probed at once that a call failed on, unless it was reached a moment ago.
     ///
     /// One that is out for a time is probed too: it may have failed often enough before it had its turn.
-    pub(crate) fn suspect(&mut self, key: &K, outcome: Option<Outcome>, now: Instant) -> bool {
+    pub(crate) fn suspect(&mut self, key: &K, outcome: Option<Outcome>, now: Instant) {
         let probed = self.past.get(key).and_then(|past| past.probed);
         let interval = outcome.map_or(UNSURE_INTERVAL, |_| SUSPECT_INTERVAL);
         let lately = probed.is_some_and(|at| now < at + interval);
         let known = self.is_refusing(key) || self.suspects.contains_key(key);
-        let is_new = self.rule.is_on && !lately && !known;
-        if is_new {
+        if self.rule.is_on && !lately && !known {
             self.suspects.insert(key.clone(), now);
         }
-        is_new
     }
 
     /// Takes up whether we could connect to an instance. Where that cannot be found out no call would ever try it, so one

@@ -68,9 +68,15 @@ impl Service {
         self.ejections.probed(&who, reach, self.now, &mut || 0.5)
     }
 
-    fn suspect(&mut self, who: u32) -> bool {
-        let failed = Some(Outcome::Failed);
-        self.ejections.suspect(&who, failed, self.now)
+    /// Returns whether there is one more to connect to.
+    fn suspect(&mut self, who: u32, outcome: Option<Outcome>) -> bool {
+        let before = self.ejections.waiting(self.now);
+        self.ejections.suspect(&who, outcome, self.now);
+        self.ejections.waiting(self.now) > before
+    }
+
+    fn suspect_failed(&mut self, who: u32) -> bool {
+        self.suspect(who, Some(Outcome::Failed))
     }
 
     fn to_probe(&self) -> Vec<u32> {
@@ -137,7 +143,7 @@ fn never_more_than_half_are_out_and_never_the_last() {
     let mut service = self::service(1, Ejection::default());
     assert!(!service.refused(WHO));
     let mut service = self::service(5, Ejection::off());
-    assert!(!service.refused(WHO) && !service.suspect(WHO));
+    assert!(!service.refused(WHO) && !service.suspect_failed(WHO));
 }
 
 #[test]

@@ -5,22 +5,22 @@ use super::*;
 #[test]
 fn a_suspect_is_probed_at_once_and_out_where_it_refuses() {
     let mut service = service(5, Ejection::default());
-    assert!(service.suspect(WHO));
-    assert!(!service.suspect(WHO), "it is known");
+    assert!(service.suspect_failed(WHO));
+    assert!(!service.suspect_failed(WHO), "it is known");
     assert_eq!(service.to_probe(), [WHO]);
     assert_eq!(service.ejections.next(service.now), Some(service.now));
     assert!(!service.probed(WHO, true));
-    assert!(!service.suspect(WHO), "it was just reached");
+    assert!(!service.suspect_failed(WHO), "it was just reached");
     assert_eq!(service.ejections.next(service.now), None);
     service.pass(0.5);
-    assert!(service.suspect(WHO));
+    assert!(service.suspect_failed(WHO));
     assert!(service.probed(WHO, false) && service.is_out());
 }
 
 #[test]
 fn an_error_that_says_nothing_has_an_instance_probed_once_in_ten_seconds() {
     let mut service = service(5, Ejection::default());
-    let unsure = |service: &mut Service| service.ejections.suspect(&WHO, None, service.now);
+    let unsure = |service: &mut Service| service.suspect(WHO, None);
     assert!(unsure(&mut service) && !service.probed(WHO, true));
     for _ in 0..19 {
         service.pass(0.5);
@@ -29,7 +29,7 @@ fn an_error_that_says_nothing_has_an_instance_probed_once_in_ten_seconds() {
     service.pass(0.5);
     assert!(unsure(&mut service) && !service.probed(WHO, true));
     service.pass(0.5);
-    assert!(service.suspect(WHO), "a failure says more");
+    assert!(service.suspect_failed(WHO), "a failure says more");
 }
 
 #[test]
@@ -43,21 +43,21 @@ fn an_instance_whose_name_waits_for_another_is_probed_again() {
     }
     service.pass(1.0);
     assert_eq!(service.to_probe(), [WHO]);
-    assert!(service.suspect(1) && !service.found(1, Reach::NotYet));
+    assert!(service.suspect_failed(1) && !service.found(1, Reach::NotYet));
     assert!(!service.ejections.is_out(&1));
 }
 
 #[test]
 fn an_instance_that_failed_before_it_was_probed_is_out_until_it_listens() {
     let mut service = service(5, Ejection::default());
-    assert!(service.suspect(WHO));
+    assert!(service.suspect_failed(WHO));
     service.eject();
     assert_eq!(service.to_probe(), [WHO], "it has yet to have its turn");
     assert!(service.probed(WHO, false), "for another reason");
     assert_eq!(service.ejections.out()[&WHO].until(), None);
     let mut service = self::service(5, Ejection::default());
     service.eject();
-    assert!(service.suspect(WHO));
+    assert!(service.suspect_failed(WHO));
     assert!(!service.probed(WHO, true) && service.is_out());
     assert!(
         service.ejections.out()[&WHO].until().is_some(),
@@ -68,7 +68,7 @@ fn an_instance_that_failed_before_it_was_probed_is_out_until_it_listens() {
 #[test]
 fn an_instance_that_leaves_while_it_is_probed_takes_no_place_among_those_that_are_out() {
     let mut service = service(3, Ejection::default());
-    assert!(service.suspect(WHO));
+    assert!(service.suspect_failed(WHO));
     service.sync(1..4);
     assert!(!service.probed(WHO, false) && !service.is_out());
     assert!(service.ejections.past.is_empty());
@@ -93,7 +93,7 @@ fn those_that_wait_longest_are_probed_first() {
         service.pass(1.0);
     }
     for who in [8, 5, 7] {
-        assert!(service.suspect(who));
+        assert!(service.suspect_failed(who));
         service.pass(0.01);
     }
     assert_eq!(service.to_probe(), [8, 1]);
