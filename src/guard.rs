@@ -64,7 +64,8 @@ impl DisconnectGuard {
     ///
     /// Where the program had a handler of its own, or ignored the signal, when this was called, that is where it ends:
     /// the program stops when it sees fit. Otherwise the signal's default action follows, and the process ends by that
-    /// signal. So install handlers of your own before this.
+    /// signal: its status in a shell is 143 after `SIGTERM`, 130 after `SIGINT`. So install handlers of your own before
+    /// this.
     pub fn on_signals(self) -> DisconnectGuard {
         if process::is_forked() {
             return self;

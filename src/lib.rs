@@ -13,7 +13,7 @@
 //!
 //! registration::connect_to("memory:crate-page", "dev")?;
 //! let _party = party::disconnect_on_drop().on_signals();
-//! let service = Service::new("users", 8080).uri_spec("/1.x/users/{id}");
+//! let service = Service::new("users", 8080).uri_spec("/1.x/users/{userid}");
 //! let id = registration::register(service)?;
 //! # assert!(!id.is_empty());
 //! # Ok::<(), party::Error>(())
@@ -36,9 +36,9 @@
 //!
 //! # party::registration::connect_to("memory:crate-page-discover", "dev")?;
 //! # let service = party::Service::new("users", 8080).address("10.0.0.1");
-//! # party::registration::register(service.uri_spec("/1.x/users/{id}"))?;
+//! # party::registration::register(service.uri_spec("/1.x/users/{userid}"))?;
 //! discovery::connect_to("memory:crate-page-discover", "dev")?;
-//! let url = discovery::url("users", &[("id", &42)])?;
+//! let url = discovery::url("users", &[("userid", &42)])?;
 //! assert_eq!(url, "http://10.0.0.1:8080/1.x/users/42");
 //! let base = discovery::base_url("users", "/any/path")?;
 //! assert_eq!(base, "http://10.0.0.1:8080/any/path");
@@ -147,7 +147,7 @@
 //! use party::{ErrorKind, discovery};
 //!
 //! # discovery::connect_to("memory:crate-page-errors", "dev")?;
-//! match discovery::url("users", &[("id", &42)]) {
+//! match discovery::url("users", &[("userid", &42)]) {
 //!     Ok(url) => println!("calling {url}"),
 //!     Err(error) if error.kind() == ErrorKind::NoInstance => println!("nobody is there: {error}"),
 //!     Err(error) => return Err(error),
@@ -199,8 +199,8 @@
 //! ```
 //! use party::discovery;
 //!
-//! discovery::set_override("users", "http://localhost:9999/fake/{id}")?;
-//! assert_eq!(discovery::url("users", &[("id", &42)])?, "http://localhost:9999/fake/42");
+//! discovery::set_override("users", "http://localhost:9999/fake/{userid}")?;
+//! assert_eq!(discovery::url("users", &[("userid", &42)])?, "http://localhost:9999/fake/42");
 //! discovery::clear_override("users");
 //! # Ok::<(), party::Error>(())
 //! ```

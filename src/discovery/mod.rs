@@ -77,7 +77,8 @@ pub fn connect() -> Result<()> {
     connect_with(Config::new())
 }
 
-/// Connects to the given ensemble and environment; everything else is as the environment says, see [`connect`].
+/// Connects to the given ensemble and environment, in the place of an earlier connection; everything else is as the
+/// environment says, see [`connect`].
 ///
 /// # Errors
 /// As [`connect`].
@@ -100,10 +101,13 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// Builds a URL to one live instance of the service from its uri spec.
 ///
 /// `params` give values to the variables of the uri spec; they are percent-encoded for the part of the URL they stand
-/// in, where `/` stays, and in a path none may be empty. A service without a uri spec has an empty path. The first call
-/// for a name reads the service, at most for the connection timeout; every later one answers from memory. When the last
-/// instance of a service goes it is still picked for a second, and for five seconds after a new connection: it may just
-/// be replaced.
+/// in, where `/` stays, and in a path none may be empty. One that is missing is an error, unless the instance has a value
+/// of its own, as for `{id}`, `{name}` and `{port}`, see [`build_uri_spec`](ServiceInstance::build_uri_spec). One that the
+/// uri spec does not have is ignored. A service without a uri spec has an empty path.
+///
+/// The first call for a name reads the service, at most for the connection timeout; every later one answers from memory.
+/// When the last instance of a service goes it is still picked for a second, and for five seconds after a new connection:
+/// it may just be replaced.
 ///
 /// # Errors
 /// [`NoInstance`](crate::ErrorKind::NoInstance) where none can be picked,

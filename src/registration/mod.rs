@@ -59,7 +59,8 @@ pub fn connect() -> Result<()> {
     connect_with(Config::new())
 }
 
-/// Connects to the given ensemble and environment; everything else is as the environment says, see [`connect`].
+/// Connects to the given ensemble and environment, in the place of an earlier connection and its registrations; everything
+/// else is as the environment says, see [`connect`].
 ///
 /// # Errors
 /// As [`connect`].

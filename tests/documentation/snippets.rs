@@ -23,7 +23,7 @@ mod readme {
     #[test]
     fn a_service_is_registered_found_and_overridden() -> party::Result<()> {
         let _alone = alone();
-        register()?;
+        register().unwrap();
         discover()?;
         call();
         overridden()?;
@@ -31,12 +31,12 @@ mod readme {
     }
 
     /// The connections stay for the next, which the guard of this one would end.
-    fn register() -> party::Result<()> {
+    fn register() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         use party::{Service, registration};
 
         registration::connect_to("memory:readme", "dev")?;
         let _party = party::disconnect_on_drop().on_signals();
-        let service = Service::new("users", 8080).uri_spec("/1.x/users/{id}");
+        let service = Service::new("users", 8080).uri_spec("/1.x/users/{userid}");
         let id = registration::register(service.address("10.0.0.1"))?;
         println!("registered as {id}");
 
@@ -49,7 +49,7 @@ mod readme {
         use party::discovery;
 
         discovery::connect_to("memory:readme", "dev")?;
-        let url = discovery::url("users", &[("id", &42)])?;
+        let url = discovery::url("users", &[("userid", &42)])?;
         println!("{url}"); // http://10.0.0.1:8080/1.x/users/42
 
         assert_eq!(url, "http://10.0.0.1:8080/1.x/users/42");
@@ -58,14 +58,16 @@ mod readme {
 
     /// Nobody is there, so it is no test of what is called.
     fn call() {
-        fn call() -> Result<(), Box<dyn std::error::Error>> {
+        fn call() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
             use party::{Attempt, discovery};
 
             let second = Some(std::time::Duration::from_secs(1));
             let config = ureq::Agent::config_builder().timeout_global(second);
             let agent = ureq::Agent::new_with_config(config.build());
-            let user = discovery::call("users", &[("id", &42)], |url| {
-                agent.get(url).call().map_err(|error| match error {
+            let user = discovery::call("users", &[("userid", &42)], |url| {
+                let answer = agent.get(url).call();
+                let text = answer.and_then(|mut answer| answer.body_mut().read_to_string());
+                text.map_err(|error| match error {
                     ureq::Error::StatusCode(..=499) => Attempt::Final(error),
                     error => Attempt::Elsewhere(error),
                 })
@@ -80,8 +82,8 @@ mod readme {
     }
 
     fn overridden() -> party::Result<()> {
-        discovery::set_override("users", "http://localhost:9999/fake/{id}")?;
-        let url = discovery::url("users", &[("id", &42)])?;
+        discovery::set_override("users", "http://localhost:9999/fake/{userid}")?;
+        let url = discovery::url("users", &[("userid", &42)])?;
         assert_eq!(url, "http://localhost:9999/fake/42");
         discovery::clear_override("users");
         Ok(())
@@ -94,8 +96,8 @@ mod readme {
         let _alone = alone();
         let is_ready = || true;
         registration::connect_to("memory:readme-ready", "dev")?;
-        let id = registration::register_when_healthy(Service::new("users", 8081), is_ready)?;
-        assert!(!id.is_empty());
+        registration::register_when_healthy(Service::new("sessions", 8081), is_ready)?;
+        assert!(registration::unregister(&Service::new("sessions", 8081))?);
 
         let in_discovery = party::disconnect_on_drop().on_signals().at_exit();
         // … serve …
@@ -209,7 +211,7 @@ mod migrating {
 
         registration::connect()?; // (party/connect!)
         let _party = party::disconnect_on_drop().on_signals(); // instead of :on-stop
-        let service = Service::new("users", port).uri_spec("/1.x/users/{id}");
+        let service = Service::new("users", port).uri_spec("/1.x/users/{userid}");
         registration::register_when_healthy(service, web::is_healthy)?; // (party/register! m f)
         Ok(())
     }
@@ -335,7 +337,7 @@ mod calls {
     #[test]
     fn a_call_is_made_or_reported() {
         let _alone = super::alone();
-        discovery::set_override("users", "http://localhost:1/{id}").unwrap();
+        discovery::set_override("users", "http://localhost:1/{userid}").unwrap();
         assert_eq!(
             format!("{:#}", call().unwrap_err()),
             "the call failed: http://localhost:1/42"
@@ -345,14 +347,14 @@ mod calls {
     }
 
     fn call() -> Result<String, party::CallError<io::Error>> {
-        let user = discovery::call("users", &[("id", &42)], |url| {
+        let user = discovery::call("users", &[("userid", &42)], |url| {
             http_get(url).map_err(Attempt::Elsewhere)
         })?;
         Ok(user)
     }
 
     fn report() -> party::Result<()> {
-        let url = discovery::url("users", &[("id", &42)])?;
+        let url = discovery::url("users", &[("userid", &42)])?;
         if let Err(error) = http_get(&url) {
             discovery::report("users", &url, Outcome::from(&error));
         }
