@@ -18,6 +18,7 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 
+use crate::log;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};

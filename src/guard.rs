@@ -1,6 +1,6 @@
 //! Takes this program out of discovery before it stops.
 
-use crate::{discovery, process, registration};
+use crate::{discovery, log, process, registration};
 use parking_lot::{Condvar, Mutex};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

@@ -270,6 +270,7 @@ mod flood;
 mod guard;
 mod inbox;
 mod listener;
+mod log;
 mod model;
 mod process;
 #[cfg(any(test, fuzzing))]

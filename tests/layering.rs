@@ -22,8 +22,9 @@ const ROOMS: &str = "
     side: error
     model: error
     error:
+    check:
 ";
-const LEAVES: &str = "backoff check excerpt flood inbox process resolve slot sync throttle";
+const LEAVES: &str = "backoff excerpt flood inbox log process resolve slot sync throttle";
 
 /// The text of each file, by the path of its module.
 type Sources = BTreeMap<Vec<String>, String>;
@@ -37,6 +38,27 @@ fn every_import_leads_down() {
 #[test]
 fn no_two_files_import_each_other() {
     assert_eq!(circle(&arrows(&sources())), None);
+}
+
+/// The crate itself passes on a panic of the program's logger, which may end a thread of this library.
+#[test]
+fn every_line_of_the_log_is_written_through_the_leaf() {
+    let writes = |text: &str| {
+        let levels = ["log", "error", "warn", "info", "debug", "trace"];
+        let mut macros = levels.iter().map(|level| format!("log::{level}!"));
+        macros.any(|name| text.contains(&name))
+    };
+    let imports = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with("use crate::"));
+        let mut tokens = lines.map(tokens);
+        tokens.any(|tokens| tokens.iter().any(|token| token == "log"))
+    };
+    let sources = sources();
+    let past = sources
+        .iter()
+        .filter(|(module, text)| writes(text) && !imports(text) && name(module) != "log");
+    let past: Vec<String> = past.map(|(module, _)| name(module)).collect();
+    assert_eq!(past, [""; 0]);
 }
 
 #[test]

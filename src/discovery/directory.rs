@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::{Listener, Look, Subscription};
+use crate::log;
 use crate::model::{Service, ServiceInstance, path};
 use crate::process;
 use crate::side::{ConnectionState, Side};
@@ -344,7 +345,7 @@ mod tests {
     use crate::config::Config;
     use crate::discovery::testing::{put, writer};
     use crate::error::ErrorKind;
-    use crate::sync::until;
+    use crate::sync::{logged::on_line, until};
     use crate::zk::Mode;
     use crate::zk::memory::{Registry, Session, registry};
     use std::sync::mpsc;
@@ -646,5 +647,22 @@ mod tests {
         let _subscription = Subscription::start(listener, look, call, "it".into(), || {}).unwrap();
         let ended = Err(mpsc::RecvTimeoutError::Disconnected);
         assert_eq!(states.recv_timeout(SOON), ended);
+    }
+
+    #[test]
+    fn a_logger_that_panics_keeps_no_snapshot_from_following() {
+        let (_, directory, writer) = connected("panicking-logger-of-updater");
+        put(&writer, "1", 1);
+        assert!(url(&directory).is_ok());
+        let (panicking, panicked) = mpsc::channel();
+        let _listening = on_line("foo/unusable", move |_, _| {
+            let _ = panicking.send(());
+            panic!("this is meant to panic");
+        });
+        let node = "/test/instances/foo/unusable";
+        writer.create(node, b"{", Mode::Ephemeral).unwrap();
+        panicked.recv_timeout(SOON).unwrap();
+        put(&writer, "2", 2);
+        until("another is known", || known(&directory) == 2);
     }
 }

@@ -11,6 +11,7 @@ use crate::discovery::snapshot::View;
 use crate::discovery::source::Source;
 use crate::error::{Error, Result};
 use crate::listener::Subscription;
+use crate::log;
 use crate::model::{ServiceInstance, suffix};
 use crate::process;
 use crate::side::{ConnectionState, Side};

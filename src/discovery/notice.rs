@@ -1,6 +1,6 @@
 //! A line for the log that waits until no lock is held.
 
-use log::Level;
+use crate::log::{self, Level};
 
 /// A line for the log, to be written with no lock held: the program's logger may make calls of its own.
 #[must_use]

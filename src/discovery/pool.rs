@@ -4,6 +4,7 @@ use crate::config::Strategy;
 use crate::discovery::ejection::Tally;
 use crate::discovery::selection::{Key, Selection};
 use crate::discovery::snapshot::Snapshot;
+use crate::log;
 use crate::model::ServiceInstance;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;

@@ -1,6 +1,7 @@
 //! One connection of our own to an instance, and the addresses that it goes to.
 
 use crate::discovery::ejection::Reach;
+use crate::log;
 use crate::model::{ServiceInstance, address_to_register};
 use crate::resolve::SerialResolver;
 use std::io::{self, ErrorKind};

@@ -54,22 +54,8 @@ struct Job {
     patience: Duration,
 }
 
-/// Has another thread go on where this one panics, as in a logger of the program.
-struct Running<'a>(&'a Arc<Subscriptions>);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let mut state = self.0.state.lock();
-            state.is_probing = false;
-            // Where there is no thread to be had, the next failure of a call starts one.
-            let _ = attend(self.0, &mut state);
-        }
-    }
-}
-
 fn run(subscriptions: &Arc<Subscriptions>) {
-    let (_running, mut after_suspect) = (Running(subscriptions), false);
+    let mut after_suspect = false;
     while let Some(job) = next_job(subscriptions, after_suspect) {
         after_suspect = job.is_suspect;
         let resolver = &subscriptions.resolver;

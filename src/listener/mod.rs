@@ -4,6 +4,7 @@
 //! the newest. So a slow listener delays nobody, and the states it was too slow for are skipped.
 
 use crate::error::{Error, Result};
+use crate::log;
 use crate::process;
 use crate::sync::{Condvar, Mutex};
 use crate::throttle::Throttle;

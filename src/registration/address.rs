@@ -1,5 +1,6 @@
 //! The address of this machine under which its services are registered.
 
+use crate::log;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Returns the address under which other machines most likely reach this one: `route`, the one from which ZooKeeper

@@ -4,6 +4,7 @@
 use crate::config::{Health, WhenSick};
 use crate::error::{Error, ErrorKind, Result};
 use crate::excerpt::excerpt;
+use crate::log;
 use crate::model::Service;
 use crate::registration::desired::Revision;
 use crate::registration::examiner::Examiner;

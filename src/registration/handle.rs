@@ -3,6 +3,7 @@
 use crate::config::{Config, DISCONNECT_WITHIN};
 use crate::error::{Error, Result};
 use crate::listener::Subscription;
+use crate::log;
 use crate::model::Service;
 use crate::registration::examiner::Check;
 use crate::registration::gate::Plan;

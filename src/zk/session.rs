@@ -14,6 +14,7 @@ use super::transport::Transport;
 use crate::backoff::Backoff;
 use crate::config::Settings;
 use crate::flood::Flood;
+use crate::log;
 use crate::resolve::Resolver;
 use std::sync::Arc;
 use std::thread;

@@ -7,6 +7,7 @@ use crate::error::{Error, Result as PartyResult};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::{Listeners, Look, Subscription};
+use crate::log;
 use crate::process;
 use crate::side::ConnectionState;
 use crate::throttle::{Reminder, Throttle};

@@ -6,6 +6,7 @@ use crate::discovery::name::Name;
 use crate::discovery::subscriptions::Subscriptions;
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
+use crate::log;
 use crate::model::path;
 use crate::throttle::Throttle;
 use crate::zk::generation::Generation;

@@ -1,6 +1,7 @@
 //! Warns of a service below which anybody may delete what we registered, although we have credentials.
 
 use crate::excerpt::excerpt;
+use crate::log;
 use crate::zk::generation::Generation;
 use crate::zk::{Reply, Request};
 use std::collections::HashSet;

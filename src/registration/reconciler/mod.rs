@@ -2,6 +2,7 @@
 
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
+use crate::log;
 use crate::registration::desired::Desired;
 use crate::registration::entry::MIN_REWRITE_INTERVAL;
 use crate::registration::task::{Goal, Task, Written};

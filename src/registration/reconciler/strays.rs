@@ -2,6 +2,7 @@
 
 use super::Reconciler;
 use crate::excerpt::excerpt;
+use crate::log;
 use crate::zk::generation::Generation;
 use crate::zk::{Failure, Request};
 use std::time::Instant;

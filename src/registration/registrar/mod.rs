@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::Subscription;
+use crate::log;
 use crate::model::{Service, ServiceInstance, path};
 use crate::process;
 use crate::registration::address;

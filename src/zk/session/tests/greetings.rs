@@ -1,6 +1,8 @@
 //! The way of a session from one server to the next.
 
 use super::*;
+use crate::sync::logged::on_line;
+use std::sync::mpsc;
 
 #[test]
 fn a_session_is_taken_to_the_next_server_and_what_was_lost_is_not_sent_again() {
@@ -130,4 +132,21 @@ fn a_follower_that_is_behind_is_passed_over_until_it_has_caught_up() {
     });
     assert_eq!((greeting.zxid, greeting.id), (42, ID));
     running.until_connected(2);
+}
+
+#[test]
+fn a_logger_that_panics_keeps_no_session_from_being_made() {
+    let server = Server::new();
+    let settings = server.settings(TIMEOUT);
+    let address = settings.connection_string.clone().leak();
+    let (panicking, panicked) = mpsc::channel();
+    let _listening = on_line(address, move |_, _| {
+        let _ = panicking.send(());
+        panic!("this is meant to panic");
+    });
+    let running = Running::with(settings, |_| {});
+    drop(server.greeted());
+    panicked.recv_timeout(SOON).unwrap();
+    let _greeting = server.granted(TIMEOUT);
+    running.until_connected(1);
 }
