@@ -18,7 +18,7 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 
-use crate::log;
+use crate::{log, tcp};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub fn tcp(port: u16) -> impl FnMut() -> bool + Send + 'static {
     ];
     move || {
         let mut addresses = addresses.iter();
-        addresses.any(|address| TcpStream::connect_timeout(address, WITHIN).is_ok())
+        addresses.any(|address| tcp::connect(address, WITHIN).is_ok())
     }
 }
 
@@ -130,7 +130,7 @@ impl Target {
         };
         let deadline = Instant::now() + WITHIN;
         let addresses: Vec<_> = addresses.collect();
-        let stream = connect(&addresses, deadline, TcpStream::connect_timeout);
+        let stream = connect(&addresses, deadline, tcp::connect);
         stream.is_some_and(|stream| self.get(stream).is_ok_and(is_success))
     }
 

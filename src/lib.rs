@@ -281,6 +281,7 @@ mod resolve;
 mod side;
 mod slot;
 mod sync;
+mod tcp;
 mod throttle;
 mod zk;
 

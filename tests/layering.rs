@@ -24,7 +24,7 @@ const ROOMS: &str = "
     error:
     check:
 ";
-const LEAVES: &str = "backoff excerpt flood inbox log process resolve slot sync throttle";
+const LEAVES: &str = "backoff excerpt flood inbox log process resolve slot sync tcp throttle";
 
 /// The text of each file, by the path of its module.
 type Sources = BTreeMap<Vec<String>, String>;

@@ -4,8 +4,9 @@ use crate::discovery::ejection::Reach;
 use crate::log;
 use crate::model::{ServiceInstance, address_to_register};
 use crate::resolve::SerialResolver;
+use crate::tcp;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -24,7 +25,7 @@ pub(crate) fn reach(
     };
     match addresses(host, port, resolver) {
         Ok(addresses) => reach_any(&addresses, patience, |address, timeout| {
-            TcpStream::connect_timeout(address, timeout).map(drop)
+            tcp::connect(address, timeout).map(drop)
         }),
         Err(reach) => reach,
     }

@@ -3,9 +3,10 @@
 use super::Failure;
 use super::transport::Transport;
 use crate::resolve::{Address, Resolver};
+use crate::tcp;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -103,7 +104,7 @@ fn start(address: &Address, until: Instant, report: &Sender<Probed>) {
 pub(super) fn connect(address: SocketAddr, until: Instant) -> io::Result<Transport> {
     let left = until.saturating_duration_since(Instant::now());
     let timeout = left.max(Duration::from_millis(1));
-    TcpStream::connect_timeout(&address, timeout).and_then(Transport::new)
+    tcp::connect(&address, timeout).and_then(Transport::new)
 }
 
 /// Makes sure that a server serves at this address, by the word `srvr`.
@@ -160,7 +161,7 @@ fn judge(answer: &str) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     const SOON: Duration = Duration::from_secs(1);
 
