@@ -168,7 +168,8 @@ impl Shutdown {
         drop(progress);
         // Not in the call, which would hold the lock for all of the drain.
         let counts = std::mem::take(&mut *self.counts.lock());
-        disconnect(drain, counts);
+        // A count that is dropped may panic, and a signal is to end the process all the same.
+        let _ = catch_unwind(AssertUnwindSafe(|| disconnect(drain, counts)));
         *self.progress.lock() = Progress::Done;
         self.changed.notify_all();
     }
@@ -351,6 +352,24 @@ mod tests {
             assert!(shutdown.progress.try_lock().is_some(), "the progress");
         });
         assert!(called);
+    }
+
+    #[test]
+    fn a_count_that_panics_when_it_is_dropped_leaves_nothing_under_way() {
+        struct Panicking;
+        impl Drop for Panicking {
+            fn drop(&mut self) {
+                panic!("as expected");
+            }
+        }
+        let (shutdown, held) = (Shutdown::default(), Panicking);
+        let count = move || {
+            let _ = &held;
+            0
+        };
+        shutdown.counts.lock().push(Box::new(count));
+        shutdown.run_once(None, |_, counts| drop(counts));
+        assert!(*shutdown.progress.lock() == Progress::Done);
     }
 
     #[test]
