@@ -1,6 +1,6 @@
 //! Takes up how calls went, and publishes what follows from that.
 
-use crate::discovery::ejection::{Failed, Out, Tally};
+use crate::discovery::ejection::{Failed, Out, Siblings, Tally};
 use crate::discovery::notice::Notice;
 use crate::discovery::outcome::Outcome;
 use crate::discovery::prober;
@@ -23,8 +23,9 @@ pub(crate) struct Report<'a> {
     pub(crate) outcome: Option<Outcome>,
     /// `None` where that is not known.
     pub(crate) begun: Option<Instant>,
-    /// The others that could have been picked instead.
-    pub(crate) siblings: usize,
+    /// Its weight, where that says how many calls it has.
+    pub(crate) weight: u32,
+    pub(crate) siblings: Siblings,
     /// Set where one instance has all calls, so that its successes are what failures are compared with. Where picks are
     /// even, counts of failures are comparable, and successes tell nothing.
     pub(crate) successes_count: bool,
@@ -215,7 +216,7 @@ impl Interest {
         match report.outcome {
             Some(Outcome::Succeeded) => {
                 if report.successes_count {
-                    tally.make_up(key, report.instance.weight(), now);
+                    tally.make_up(key, report.weight, now);
                 }
                 ejections.recovered(key, now)
             }
@@ -224,7 +225,7 @@ impl Interest {
                 let failure = Failed {
                     key,
                     why,
-                    weight: report.instance.weight(),
+                    weight: report.weight,
                     siblings: report.siblings,
                 };
                 let changed = ejections.failed(failure, tally, now, &mut chance);

@@ -1,6 +1,7 @@
 //! Narrows the instances that can be picked to those that are, and prepares how.
 
 use crate::config::{Choice, Strategy};
+use crate::discovery::ejection::Siblings;
 use crate::discovery::strategy::{Alias, Cycle, Identity, LeastLoaded, Load, Picker};
 use crate::model::ServiceInstance;
 use rustc_hash::FxHashMap;
@@ -20,6 +21,8 @@ pub(crate) struct Selection {
 pub(crate) struct Picks {
     pub(crate) instances: Vec<Arc<ServiceInstance>>,
     pub(crate) picker: Picker,
+    /// The sum of the weights of the instances.
+    weight: u64,
     /// Those outside of the zone or the subset, for a call that has tried all others.
     pub(crate) rest: Vec<Arc<ServiceInstance>>,
 }
@@ -45,6 +48,7 @@ impl Default for Picks {
         Picks {
             instances: Vec::new(),
             picker: Picker::Even,
+            weight: 0,
             rest: Vec::new(),
         }
     }
@@ -58,6 +62,16 @@ impl Picks {
             [] => None,
             [only] => Some(only),
             several => several.get(self.picker.pick(several.len())),
+        }
+    }
+
+    /// Returns the others that could be picked instead of one, or all where that is none of them.
+    pub(crate) fn siblings(&self, of: Option<&Arc<ServiceInstance>>) -> Siblings {
+        let weight = of.map_or(0, |one| u64::from(one.weight()));
+        let count = self.instances.len();
+        Siblings {
+            count: count.saturating_sub(usize::from(of.is_some())),
+            weight: self.weight.saturating_sub(weight),
         }
     }
 
@@ -101,7 +115,9 @@ impl Selection {
         instances.shrink_to_fit();
         rest.shrink_to_fit();
         let picker = self.picker(&instances, before);
+        let weights = instances.iter().map(|one| u64::from(one.weight()));
         Picks {
+            weight: weights.sum(),
             instances,
             picker,
             rest,

@@ -2,6 +2,7 @@
 
 use crate::config::Strategy;
 use crate::discovery::directory::Directory;
+use crate::discovery::ejection::Siblings;
 use crate::discovery::name::Name;
 use crate::discovery::outcome::Outcome;
 use crate::discovery::overrides::Overrides;
@@ -50,8 +51,7 @@ impl Drop for Hold {
 /// An instance that was picked for a call.
 pub(crate) struct Picked {
     pub(crate) instance: Arc<ServiceInstance>,
-    /// The others that could have been picked instead.
-    pub(crate) siblings: usize,
+    pub(crate) siblings: Siblings,
     pub(crate) load: Option<Arc<Load>>,
     /// Set where it was out, and this call tries it.
     pub(crate) is_trial: bool,
@@ -108,7 +108,7 @@ impl Source {
         match preferred.or_else(|| others.find(is_new)) {
             Some(instance) => Ok(Picked {
                 instance: instance.clone(),
-                siblings: picks.instances.len() - usize::from(preferred.is_some()),
+                siblings: picks.siblings(preferred),
                 load: picks.load(instance).cloned(),
                 is_trial: false,
             }),
@@ -127,7 +127,7 @@ impl Source {
         let instance = directory.subscriptions().take_trial(&self.name)?;
         Some(Picked {
             instance,
-            siblings: snapshot.picks.instances.len(),
+            siblings: snapshot.picks.siblings(None),
             load: None,
             is_trial: true,
         })
@@ -165,14 +165,16 @@ impl Source {
     pub(crate) fn report_url(&self, url: &str, outcome: Outcome) -> bool {
         let found = self.read(|snapshot| {
             let candidates = snapshot.known.candidates();
-            let found: Vec<_> = candidates.filter(|one| one.is_at(url)).cloned().collect();
-            (found, snapshot.picks.instances.len().saturating_sub(1))
+            let found = candidates.filter(|one| one.is_at(url));
+            let with_siblings =
+                |one: &Arc<ServiceInstance>| (one.clone(), snapshot.picks.siblings(Some(one)));
+            found.map(with_siblings).collect::<Vec<_>>()
         });
-        let Ok(Some((found, siblings))) = found else {
+        let Ok(Some(found)) = found else {
             return false;
         };
-        for instance in &found {
-            self.report(instance, Some(outcome), None, siblings);
+        for (instance, siblings) in &found {
+            self.report(instance, Some(outcome), None, *siblings);
         }
         !found.is_empty()
     }
@@ -182,14 +184,21 @@ impl Source {
         instance: &ServiceInstance,
         outcome: Option<Outcome>,
         begun: Option<Instant>,
-        siblings: usize,
+        siblings: Siblings,
     ) {
+        let is_sticky = self.strategy() == Strategy::Sticky;
+        // Where one has all calls, weights play no part.
+        let (weight, siblings) = match is_sticky {
+            true => (1, Siblings::even(siblings.count)),
+            false => (instance.weight(), siblings),
+        };
         let report = Report {
             instance,
             outcome,
             begun,
+            weight,
             siblings,
-            successes_count: self.strategy() == Strategy::Sticky,
+            successes_count: is_sticky,
             tally: self.pool.as_ref().map(|pool| &pool.tally),
         };
         self.directory.subscriptions().report(&self.name, &report);

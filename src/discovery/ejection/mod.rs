@@ -21,7 +21,7 @@ pub(crate) use out::Out;
 use out::{Past, Phase};
 pub(crate) use probing::Reach;
 use tally::Standing;
-pub(crate) use tally::Tally;
+pub(crate) use tally::{Siblings, Tally};
 
 use crate::config::Ejection;
 use crate::discovery::outcome::Outcome;
@@ -112,7 +112,7 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         }
     }
 
-    /// Takes up a failure, or a timeout, of an instance that was picked with `siblings` others. Returns whether that
+    /// Takes up a failure, or a timeout, of an instance that was picked with `siblings`. Returns whether that
     /// changed what is out, why or until when.
     pub(crate) fn failed(
         &mut self,
@@ -287,8 +287,7 @@ pub(crate) struct Failed<'a, K> {
     pub(crate) key: &'a K,
     pub(crate) why: Outcome,
     pub(crate) weight: u32,
-    /// The others that could have been picked instead.
-    pub(crate) siblings: usize,
+    pub(crate) siblings: Siblings,
 }
 
 /// Returns a time that is up to a quarter shorter or longer, so that many programs do not act at once.

@@ -95,7 +95,7 @@ impl Fleet<'_> {
                         key: &who,
                         why,
                         weight: 1,
-                        siblings: up.len() - usize::from(trial.is_none()),
+                        siblings: Siblings::even(up.len() - usize::from(trial.is_none())),
                     };
                     ejections.failed(failure, &mut tally, now, &mut || other.next());
                 }

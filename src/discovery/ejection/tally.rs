@@ -25,6 +25,26 @@ pub(crate) enum Standing {
     OnTrial,
 }
 
+/// The others that could have been picked instead of an instance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Siblings {
+    pub(crate) count: usize,
+    /// The sum of their weights.
+    pub(crate) weight: u64,
+}
+
+impl Siblings {
+    /// Returns so many that are all picked as often as each other, whatever they weigh.
+    pub(crate) fn even(count: usize) -> Siblings {
+        let weight = count as u64;
+        Siblings { count, weight }
+    }
+
+    fn mean_weight(self) -> f64 {
+        (self.weight as f64 / self.count.max(1) as f64).max(1.0)
+    }
+}
+
 impl Standing {
     /// Returns the failures it takes at least.
     fn first(self) -> f64 {
@@ -104,16 +124,18 @@ impl<K: Hash + Eq + Clone> Tally<K> {
         &self,
         key: &K,
         weight: u32,
-        siblings: usize,
+        siblings: Siblings,
         standing: Standing,
     ) -> bool {
-        let own: f64 = self.counts.get(key).map_or(0.0, sum);
-        let others = standing.expected((sum(&self.total) - own).max(0.0));
-        if siblings == 0 {
+        if siblings.count == 0 {
             return false;
         }
+        let own: f64 = self.counts.get(key).map_or(0.0, sum);
+        // Chance keeps whole failures from them, however much they weigh.
+        let each = siblings.mean_weight();
+        let others = standing.expected((sum(&self.total) - own).max(0.0) * each) / each;
         let weight = f64::from(weight.max(1));
-        let (count, mean) = (own * weight, others / siblings as f64 * weight);
+        let (count, mean) = (own * weight, others / siblings.count as f64 * weight);
         // Sums of fractions: half a failure is none.
         count + 0.5 > standing.first() && count > 2.0 * mean + 3.0 * mean.sqrt()
     }
@@ -158,14 +180,17 @@ mod tests {
         let (mut tally, start) = (Tally::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         add(&mut tally, 1, 1, 5, start);
-        assert!(tally.stands_out(&1, 1, 4, Standing::Good));
+        assert!(tally.stands_out(&1, 1, Siblings::even(4), Standing::Good));
         add(&mut tally, 1, 1, 1, at(9));
         add(&mut tally, 1, 1, 1, at(11));
-        assert!(!tally.stands_out(&1, 1, 4, Standing::Good), "two are left");
-        assert!(tally.stands_out(&1, 1, 4, Standing::OnProbation));
+        assert!(
+            !tally.stands_out(&1, 1, Siblings::even(4), Standing::Good),
+            "two are left"
+        );
+        assert!(tally.stands_out(&1, 1, Siblings::even(4), Standing::OnProbation));
         add(&mut tally, 1, 1, 1, at(30));
-        assert!(!tally.stands_out(&1, 1, 4, Standing::OnProbation));
-        assert!(tally.stands_out(&1, 1, 4, Standing::OnTrial));
+        assert!(!tally.stands_out(&1, 1, Siblings::even(4), Standing::OnProbation));
+        assert!(tally.stands_out(&1, 1, Siblings::even(4), Standing::OnTrial));
         add(&mut tally, 2, 1, 1, at(1000));
         assert_eq!(tally.counts.len(), 1, "what is old takes no memory");
     }
@@ -175,15 +200,18 @@ mod tests {
         let (mut tally, now) = (Tally::default(), Instant::now());
         (1..5).for_each(|sibling| add(&mut tally, sibling, 1, 50, now));
         add(&mut tally, 0, 1, 129, now);
-        assert!(!tally.stands_out(&0, 1, 4, Standing::Good));
+        assert!(!tally.stands_out(&0, 1, Siblings::even(4), Standing::Good));
         add(&mut tally, 0, 1, 1, now);
         let why = "130 > 2 * 53.8 + 3 * 7.3, and 53.8 is (200 + 14.1 + 1) / 4";
-        assert!(tally.stands_out(&0, 1, 4, Standing::Good), "{why}");
+        assert!(
+            tally.stands_out(&0, 1, Siblings::even(4), Standing::Good),
+            "{why}"
+        );
         tally.clear(&0);
-        assert!(!tally.stands_out(&0, 1, 4, Standing::Good));
+        assert!(!tally.stands_out(&0, 1, Siblings::even(4), Standing::Good));
         let lone = Tally::default();
         assert!(
-            !lone.stands_out(&0, 1, 0, Standing::OnTrial),
+            !lone.stands_out(&0, 1, Siblings::even(0), Standing::OnTrial),
             "an only child"
         );
     }
@@ -197,10 +225,13 @@ mod tests {
         add(&mut tally, 1, 2, 2, start);
         add(&mut tally, 1, 2, 4, at(1));
         (0..4).for_each(|_| tally.make_up(&1, 2, at(1)));
-        assert!(tally.stands_out(&1, 2, 4, Standing::Good), "five are left");
+        assert!(
+            tally.stands_out(&1, 2, Siblings::even(4), Standing::Good),
+            "five are left"
+        );
         tally.make_up(&1, 2, at(1));
         (0..2).for_each(|_| tally.make_up(&1, 2, at(1)));
-        assert!(!tally.stands_out(&1, 2, 4, Standing::Good));
+        assert!(!tally.stands_out(&1, 2, Siblings::even(4), Standing::Good));
         (0..99).for_each(|_| tally.make_up(&1, 2, at(1)));
         assert_eq!((sum(&tally.counts[&1]), sum(&tally.total)), (0.0, 0.0));
     }
@@ -210,9 +241,37 @@ mod tests {
         let (mut tally, now) = (Tally::default(), Instant::now());
         (1..5).for_each(|sibling| add(&mut tally, sibling, 1, 5, now));
         add(&mut tally, 0, 10, 151, now);
-        assert!(!tally.stands_out(&0, 10, 4, Standing::Good));
+        assert!(!tally.stands_out(&0, 10, Siblings::even(4), Standing::Good));
         add(&mut tally, 0, 10, 1, now);
         let why = "152 > 2 * 63.7 + 3 * 8, and 6.37 is (20 + 4.5 + 1) / 4";
-        assert!(tally.stands_out(&0, 10, 4, Standing::Good), "{why}");
+        assert!(
+            tally.stands_out(&0, 10, Siblings::even(4), Standing::Good),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn weights_that_are_all_the_same_count_as_if_there_were_none() {
+        let now = Instant::now();
+        let takes = |weight: u32, of_siblings: u32| {
+            let mut tally = Tally::default();
+            (1..5).for_each(|sibling| add(&mut tally, sibling, weight, of_siblings, now));
+            let siblings = Siblings {
+                count: 4,
+                weight: u64::from(weight) * 4,
+            };
+            let mut failures = 1..=1000;
+            failures.find(|_| {
+                add(&mut tally, 0, weight, 1, now);
+                tally.stands_out(&0, weight, siblings, Standing::Good)
+            })
+        };
+        for weight in [1, 2, 100, u32::MAX] {
+            assert_eq!(
+                (takes(weight, 0), takes(weight, 50)),
+                (Some(5), Some(130)),
+                "{weight}"
+            );
+        }
     }
 }

@@ -45,7 +45,7 @@ impl Service {
             key: &who,
             why: Outcome::Failed,
             weight: 1,
-            siblings: self.ejections.candidates - self.ejections.out.len() - 1,
+            siblings: Siblings::even(self.ejections.candidates - self.ejections.out.len() - 1),
         };
         self.ejections
             .failed(failure, &mut self.tally, self.now, &mut || 0.5)

@@ -280,3 +280,30 @@ fn reported_successes_do_not_keep_an_instance_in_that_fails_more_than_its_siblin
         assert_eq!(out(&provider), [id]);
     }
 }
+
+/// Returns whether an instance of one weight is out after five failures beside four of another that are well.
+fn is_out_after_five(strategy: Strategy, weights: [u32; 2]) -> bool {
+    let [own, others] = weights;
+    let world = World::of(&format!("weights-{strategy:?}-{own}-{others}"), 0, 0);
+    let put = |weight: u32| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let payload = format!(r#","payload":{{"metadata":{{"weight":{weight}}}}}"#);
+        world.put_with(address.port(), &payload);
+        (listener, format!("http://{address}"))
+    };
+    let ((_listener, url), _others) = (put(own), [(); 4].map(|()| put(others)));
+    let _all = world.knowing(5);
+    let provider = world.builder().strategy(strategy).build().unwrap();
+    (0..5).for_each(|_| assert!(provider.report(&url, Outcome::Failed)));
+    !out(&provider).is_empty()
+}
+
+#[test]
+fn failures_are_told_by_how_weights_compare_and_not_by_how_large_they_are() {
+    for weight in [1, 100, u32::MAX] {
+        assert!(is_out_after_five(Strategy::Random, [weight; 2]), "{weight}");
+    }
+    assert!(!is_out_after_five(Strategy::Random, [100, 10]));
+    assert!(is_out_after_five(Strategy::Sticky, [100, 10]));
+}
