@@ -97,7 +97,7 @@ fn addresses(host: &str, port: u16, resolver: &SerialResolver) -> Result<Vec<Soc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     const SOON: Duration = Duration::from_secs(20);
 
@@ -163,6 +163,34 @@ mod tests {
             Reach::NotYet
         );
         assert_eq!(addresses("10.0.0.1", 7, &resolver).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_instance_with_two_ports_is_reached_where_its_urls_lead() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ssl_port = listener.local_addr().unwrap().port();
+        let data = format!(r#"{{"address":"127.0.0.1","port":1,"sslPort":{ssl_port}}}"#);
+        let instance = ServiceInstance::from_json("foo", "node", data.as_bytes()).unwrap();
+        assert!(instance.is_at(&format!("https://127.0.0.1:{ssl_port}")));
+        let resolver = SerialResolver::default();
+        assert_eq!(reach(&instance, &resolver, SOON), Reach::Accepted);
+    }
+
+    #[test]
+    fn a_host_that_swallows_connections_is_given_up_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let wait = Duration::from_millis(100);
+        // Nobody takes them up: a system that swallows what it has no place for does so now.
+        let connect = || TcpStream::connect_timeout(&address, wait).ok();
+        let full: Vec<TcpStream> = std::iter::repeat_with(connect)
+            .map_while(|it| it)
+            .take(5000)
+            .collect();
+        let (resolver, start) = (SerialResolver::default(), Instant::now());
+        let reach = reach(&instance("127.0.0.1", address.port()), &resolver, wait);
+        assert_eq!(reach, Reach::Refused, "after {} connections", full.len());
+        assert!(start.elapsed() < SOON);
     }
 
     const V4: &str = "10.0.0.1:7";

@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn the_own_zone_is_preferred_while_half_of_it_can_be_picked() {
-        let zones = ["EU", "eu", "eu", "eu", "us"];
-        let all = ["1", "2", "3", "4", "5"].iter().zip(zones);
+        let zones = ["EU", "eu", "eu", "eu", "us", ""];
+        let all = ["1", "2", "3", "4", "5", "6"].iter().zip(zones);
         let all: Vec<_> = all.map(|(id, zone)| instance(id, zone, 1)).collect();
         let selection = Selection {
             zone: Some("eU".into()),
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(ids(&pickable(2)), ["3", "4"]);
         assert_eq!(
             ids(&pickable(3)),
-            ["4", "5"],
+            ["4", "5", "6"],
             "one of four is less than half"
         );
         assert_eq!(ids(&selection.select(&all, vec![], None)), [""; 0]);
@@ -247,7 +247,7 @@ mod tests {
             zone: Some("asia".into()),
             ..selection
         };
-        assert_eq!(ids(&other.select(&all, all.clone(), None)).len(), 5);
+        assert_eq!(ids(&other.select(&all, all.clone(), None)).len(), 6);
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn an_instance_that_nobody_tries_is_back_on_probation() {
     service.pass(1.0);
     service.pass(11.0);
     assert!(
-        !service.is_out() && !service.failed(WHO),
+        !service.is_out() && (0..2).all(|_| !service.failed(WHO)),
         "the probation is over"
     );
 }
@@ -275,4 +275,109 @@ fn a_refusal_outlasts_the_time_of_an_instance_that_failed() {
     assert!(service.is_out());
     assert_eq!(service.ejections.out()[&WHO].why, Outcome::Refused);
     assert!(service.probed(WHO, true) && !service.is_out());
+}
+
+#[test]
+fn a_trial_that_failed_where_all_do_counts_for_nothing_later() {
+    let mut service = service(5, Ejection::default());
+    service.eject();
+    service.pass(4.9);
+    assert!((1..5).all(|who| !service.failed(who)));
+    service.pass(0.1);
+    assert!(service.tried(Outcome::Failed) && !service.is_out());
+    service.pass(9.5);
+    assert!(!service.failed(WHO), "one failure, on probation");
+}
+
+#[test]
+fn an_instance_that_failed_while_too_many_were_out_is_out_for_no_longer() {
+    let mut service = service(4, Ejection::default());
+    assert!(service.refused(1) && service.refused(2));
+    assert!((0..9).all(|_| !service.failed(WHO)));
+    service.pass(1.0);
+    assert!(service.probed(1, true));
+    assert_eq!(service.eject(), 5.0);
+}
+
+#[test]
+fn a_time_out_is_up_to_a_quarter_shorter_or_longer_and_never_beyond_the_longest() {
+    for (longest, random, seconds) in [
+        (60, 0.0, 3.75),
+        (60, 1.0, 6.25),
+        (4, 0.0, 3.0),
+        (4, 1.0, 4.0),
+    ] {
+        let rule = Ejection::default().longest(Duration::from_secs(longest));
+        let mut service = service(5, rule);
+        let time = service
+            .ejections
+            .time_out(&WHO, service.now, &mut || random);
+        assert_eq!(time.as_secs_f64(), seconds);
+    }
+}
+
+#[test]
+fn a_time_without_failures_makes_up_for_an_ejection_only_once() {
+    let mut service = service(5, Ejection::default());
+    service.eject();
+    service.pass(5.0);
+    assert!(service.tried(Outcome::Failed));
+    service.pass(10.0);
+    assert!(service.tried(Outcome::Succeeded));
+    service.pass(60.0);
+    assert_eq!(service.eject(), 10.0, "a minute makes up for one of two");
+    service.pass(10.0);
+    assert!(service.tried(Outcome::Failed));
+    let until = service.ejections.out()[&WHO].until().unwrap();
+    assert_eq!((until - service.now).as_secs_f64(), 20.0);
+}
+
+#[test]
+fn an_instance_that_was_out_is_remembered_when_others_come() {
+    let mut service = service(5, Ejection::default());
+    service.eject();
+    for seconds in [5.0, 10.0] {
+        service.pass(seconds);
+        assert!(service.tried(Outcome::Failed));
+    }
+    service.pass(20.0);
+    assert!(service.tried(Outcome::Succeeded));
+    service.pass(61.0);
+    service.sync(0..6);
+    assert_eq!(service.eject(), 20.0, "a minute makes up for one of three");
+}
+
+#[test]
+fn an_instance_that_passed_its_trial_may_fail_as_often_as_any_other() {
+    let mut service = service(5, Ejection::default());
+    service.eject();
+    service.pass(5.0);
+    assert!(service.tried(Outcome::Succeeded));
+    assert!((0..4).all(|_| !service.failed(WHO)));
+    assert!(service.failed(WHO));
+}
+
+#[test]
+fn failures_of_an_instance_that_is_out_change_nothing() {
+    let mut service = service(5, Ejection::default());
+    assert!(service.refused(WHO));
+    assert!((0..9).all(|_| !service.failed(WHO)));
+    assert_eq!(service.ejections.out()[&WHO].until(), None);
+    let mut service = self::service(5, Ejection::default());
+    service.eject();
+    let until = service.ejections.out()[&WHO].until();
+    service.pass(1.0);
+    assert!((0..9).all(|_| !service.failed(WHO)));
+    assert_eq!(service.ejections.out()[&WHO].until(), until);
+}
+
+#[test]
+fn of_those_that_are_too_many_the_first_are_back_first() {
+    let mut service = service(20, Ejection::default());
+    for who in 0..10 {
+        assert!(service.refused(who));
+        service.pass(0.01);
+    }
+    service.sync(0..10);
+    assert!((0..10).all(|who| service.ejections.is_out(&who) == (who >= 5)));
 }

@@ -113,3 +113,15 @@ fn a_slow_instance_is_called_again_when_what_is_known_of_it_is_old() {
     load.end(Duration::from_secs(1), false, later);
     assert_eq!(source.pick(&[], later).unwrap().instance.id(), ids[0]);
 }
+
+#[test]
+fn a_call_that_is_made_elsewhere_is_measured_there() {
+    let (_world, provider, ids) = least_loaded("measured-elsewhere", 2);
+    measure(&provider, &[(&ids[0], 3), (&ids[1], 4)]);
+    let call = provider.begin().unwrap();
+    assert_eq!(call.id(), ids[0]);
+    let call = call.another(Outcome::Failed).unwrap();
+    assert!(always(&provider, &ids[0]), "twice 4 s are more than 5");
+    call.withdraw();
+    assert!(always(&provider, &ids[1]));
+}

@@ -152,3 +152,33 @@ fn an_override_is_tried_as_often_as_a_call_may_be_and_never_out() {
     drop(call);
     assert!(provider.begin().is_err());
 }
+
+#[test]
+fn a_call_tries_no_instance_that_is_out_and_does_not_pass_the_filter() {
+    let mut world = World::of("out-and-left-out", 3, 0);
+    let id = world.start();
+    let all = world.knowing(4);
+    fail_until_out(&all, &id);
+    let left_out = id.clone();
+    let builder = world.builder().filter(move |one| one.id() != left_out);
+    let tried = tried(&builder.build().unwrap());
+    assert_eq!((tried.len(), tried.contains(&id)), (3, false));
+}
+
+#[test]
+fn a_call_that_has_failed_once_is_no_trial() {
+    let mut world = World::soon_back("no-second-trial");
+    let ids = [(); 5].map(|()| world.start());
+    let provider = world.knowing(5);
+    let calls: Vec<_> = std::iter::repeat_with(|| provider.begin().unwrap())
+        .filter(|call| call.id() != ids[0])
+        .take(9)
+        .collect();
+    fail_until_out(&provider, &ids[0]);
+    until("it is offered", || world.directory.view()["foo"].has_offers);
+    for call in calls {
+        let another = call.another(Outcome::Succeeded).unwrap();
+        // It may be back without a trial, where this thread was held up for a second.
+        assert!(another.id() != ids[0] || out(&provider).is_empty());
+    }
+}

@@ -298,3 +298,37 @@ fn a_provider_that_is_built_from_nothing_says_so() {
     let error = world.builder().subset(0).build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfiguration);
 }
+
+#[test]
+fn the_last_instance_that_passes_a_filter_is_called_while_it_may_just_be_replaced() {
+    let mut world = World::of("filtered-grace", 0, 0);
+    let id = world.start();
+    let _all = world.knowing(1);
+    let provider = world.builder().filter(|_| true).build().unwrap();
+    world.writer.delete(&node(&id), -1).unwrap();
+    until("it is gone", || provider.instances().unwrap().is_empty());
+    assert_eq!(provider.begin().unwrap().id(), id);
+}
+
+#[test]
+fn an_instance_that_is_back_ends_a_wait_for_it() {
+    let world = World::of("wait-for-one-back", 2, 0);
+    let provider = world.knowing(2);
+    let url = provider.url(&[]).unwrap();
+    assert!(provider.report(&url, Outcome::Refused));
+    assert_eq!(out(&provider).len(), 1);
+    provider.wait_for(2, SOON).unwrap();
+}
+
+#[test]
+fn the_end_of_the_connection_ends_a_wait_for_instances() {
+    let world = World::of("wait-without-end", 1, 0);
+    let provider = world.knowing(1);
+    let waited = thread::scope(|scope| {
+        let waiting = scope.spawn(|| provider.wait_for(2, SOON));
+        thread::sleep(Duration::from_millis(50));
+        world.directory.disconnect(SOON).unwrap();
+        waiting.join().unwrap()
+    });
+    assert_eq!(waited.unwrap_err().kind(), ErrorKind::NotConnected);
+}
