@@ -27,12 +27,16 @@ type Count = Box<dyn FnMut() -> usize + Send + 'static>;
 /// The guards that act when the process exits. Held only to push and to clone.
 static AT_EXIT: Mutex<Vec<Arc<Shutdown>>> = Mutex::new(Vec::new());
 
+/// The shutdown that began last.
+type Last = Mutex<Option<Arc<Shutdown>>>;
+static LAST: Last = Mutex::new(None);
+
 /// Returns a guard that disconnects both sides when it is dropped.
 ///
 /// It disconnects registration, so that no new caller finds this program; waits the configured drain time
 /// (`SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS` or [`Config::drain`](crate::Config::drain), 0 by default), so that
 /// those who found it just now are still served; then disconnects discovery. All of it ends within the drain time
-/// plus 2 s, even if ZooKeeper does not answer.
+/// plus 2 s, even if ZooKeeper does not answer. Where another guard is at it, this one lets that finish first.
 ///
 /// Keep it in `main`: `let _party = …`, not `let _ = …`, which drops it at once. A panic in `main` drops it too.
 ///
@@ -148,33 +152,48 @@ struct Shutdown {
 }
 
 impl Shutdown {
-    fn run(&self) {
+    fn run(self: &Arc<Shutdown>) {
         // It is the parent's to disconnect.
         if !process::is_forked() {
-            self.run_once(registration::drain(), disconnect_both);
+            self.run_once(&LAST, registration::drain, disconnect_both);
         }
     }
 
     fn run_once(
-        &self,
-        drain: Option<Duration>,
+        self: &Arc<Shutdown>,
+        last: &Last,
+        drain: impl Fn() -> Option<Duration>,
         disconnect: impl FnOnce(Option<Duration>, Vec<Count>),
     ) {
-        let mut progress = self.progress.lock();
-        if *progress != Progress::NotBegun {
-            return self.wait(progress);
+        let Some(before) = self.begin(last, drain().unwrap_or_default()) else {
+            return self.wait();
+        };
+        // Or discovery, and after a signal the process, would end amid the drain of that one.
+        if let Some(before) = before {
+            before.wait();
         }
-        *progress = Progress::Running(Instant::now() + drain.unwrap_or_default() + MARGIN);
-        drop(progress);
         // Not in the call, which would hold the lock for all of the drain.
         let counts = std::mem::take(&mut *self.counts.lock());
         // A count that is dropped may panic, and a signal is to end the process all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| disconnect(drain, counts)));
+        let _ = catch_unwind(AssertUnwindSafe(|| disconnect(drain(), counts)));
         *self.progress.lock() = Progress::Done;
         self.changed.notify_all();
     }
 
-    fn wait(&self, mut progress: parking_lot::MutexGuard<'_, Progress>) {
+    /// Begins, unless it has, and returns the one to wait for that began before.
+    fn begin(self: &Arc<Shutdown>, last: &Last, drain: Duration) -> Option<Option<Arc<Shutdown>>> {
+        let mut last = last.lock();
+        let until_then = last.as_ref().map_or(Duration::ZERO, |last| last.bound());
+        let mut progress = self.progress.lock();
+        if *progress != Progress::NotBegun {
+            return None;
+        }
+        *progress = Progress::Running(Instant::now() + until_then + drain + MARGIN);
+        Some(last.replace(self.clone()))
+    }
+
+    fn wait(&self) {
+        let mut progress = self.progress.lock();
         while let Progress::Running(deadline) = *progress {
             if self.changed.wait_until(&mut progress, deadline).timed_out() {
                 return;
@@ -252,11 +271,10 @@ fn report(result: crate::Result<()>) {
 }
 
 fn exit_bound() -> Duration {
-    let all = AT_EXIT.lock().clone();
-    all.iter()
-        .map(|shutdown| shutdown.bound())
-        .max()
-        .unwrap_or_default()
+    let (all, last) = (AT_EXIT.lock().clone(), LAST.lock().clone());
+    let until_then = last.map_or(Duration::ZERO, |last| last.bound());
+    let longest = all.iter().map(|shutdown| shutdown.bound()).max();
+    until_then + longest.unwrap_or_default()
 }
 
 fn shut_down_all() {
@@ -288,7 +306,7 @@ fn watch_signals(shutdown: Arc<Shutdown>) -> io::Result<()> {
     Ok(())
 }
 
-fn act_on(mut signals: Signals, left_alone: &[i32], shutdown: &Shutdown) {
+fn act_on(mut signals: Signals, left_alone: &[i32], shutdown: &Arc<Shutdown>) {
     for signal in signals.forever() {
         shutdown.run();
         if !left_alone.contains(&signal) {
@@ -300,6 +318,7 @@ fn act_on(mut signals: Signals, left_alone: &[i32], shutdown: &Shutdown) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::until;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const LONG: Duration = Duration::from_secs(30);
@@ -343,15 +362,48 @@ mod tests {
 
     #[test]
     fn no_lock_is_held_during_the_drain() {
-        let shutdown = Shutdown::default();
+        let shutdown = Arc::new(Shutdown::default());
         shutdown.counts.lock().push(Box::new(|| 0));
-        let mut called = false;
-        shutdown.run_once(None, |_, counts| {
-            called = counts.len() == 1;
-            assert!(shutdown.counts.try_lock().is_some(), "the counts");
-            assert!(shutdown.progress.try_lock().is_some(), "the progress");
-        });
+        let (last, mut called) = (Last::default(), false);
+        shutdown.run_once(
+            &last,
+            || None,
+            |_, counts| {
+                assert!(last.try_lock().is_some(), "the last");
+                assert!(shutdown.counts.try_lock().is_some(), "the counts");
+                assert!(shutdown.progress.try_lock().is_some(), "the progress");
+                called = counts.len() == 1;
+            },
+        );
         assert!(called);
+    }
+
+    #[test]
+    fn a_second_guard_lets_the_first_finish() {
+        let (first, second) = (Arc::default(), Arc::default());
+        let (last, first, second): (Last, Arc<Shutdown>, Arc<Shutdown>) =
+            (Last::default(), first, second);
+        let (of_first, events) = mpsc::channel();
+        let (of_second, (finish, finished)) = (of_first.clone(), mpsc::channel::<()>());
+        let finishes = move |_, _| {
+            let _ = of_first.send("the first begins");
+            let _ = finished.recv_timeout(LONG);
+            let _ = of_first.send("the first ends");
+        };
+        let runs = move |_, _| _ = of_second.send("the second runs");
+        thread::scope(|scope| {
+            scope.spawn(|| first.run_once(&last, || Some(LONG), finishes));
+            assert_eq!(events.recv_timeout(LONG), Ok("the first begins"));
+            scope.spawn(|| second.run_once(&last, || None, runs));
+            until("the second has begun", || {
+                *second.progress.lock() != Progress::NotBegun
+            });
+            let bound = second.bound();
+            let _ = finish.send(());
+            let rest: Vec<&str> = events.iter().collect();
+            assert_eq!(rest, ["the first ends", "the second runs"]);
+            assert!(bound > LONG, "the time of both");
+        });
     }
 
     #[test]
@@ -362,13 +414,13 @@ mod tests {
                 panic!("as expected");
             }
         }
-        let (shutdown, held) = (Shutdown::default(), Panicking);
+        let (shutdown, held) = (Arc::new(Shutdown::default()), Panicking);
         let count = move || {
             let _ = &held;
             0
         };
         shutdown.counts.lock().push(Box::new(count));
-        shutdown.run_once(None, |_, counts| drop(counts));
+        shutdown.run_once(&Last::default(), || None, |_, counts| drop(counts));
         assert!(*shutdown.progress.lock() == Progress::Done);
     }
 
