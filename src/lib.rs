@@ -222,7 +222,7 @@
 //! | `config`, `environment` | settings: the program's, the environment's, defaults |
 //! | `error` | [`Error`] and [`ErrorKind`] |
 //! | `listener` | calls a closure of the program with each new state of a service or a connection |
-//! | `backoff`, `excerpt`, `flood`, `inbox`, `process`, `resolve`, `side`, `slot`, `sync`, `throttle` | small tools of the others, one job each |
+//! | `backoff`, `excerpt`, `flood`, `inbox`, `log`, `process`, `resolve`, `side`, `slot`, `sync`, `tcp`, `throttle` | small tools of the others, one job each |
 //! | `properties` | properties that hold for any input from outside, for tests alone |
 //!
 //! Each side is one session with one connection and two threads: `party-zk`, which receives and reconnects, and
