@@ -165,12 +165,8 @@ impl Shutdown {
         drain: impl Fn() -> Option<Duration>,
         disconnect: impl FnOnce(Option<Duration>, Vec<Count>),
     ) {
-        let Some(before) = self.begin(last, drain().unwrap_or_default()) else {
+        if !self.begin(last, drain().unwrap_or_default()) {
             return self.wait();
-        };
-        // Or discovery, and after a signal the process, would end amid the drain of that one.
-        if let Some(before) = before {
-            before.wait();
         }
         // Not in the call, which would hold the lock for all of the drain.
         let counts = std::mem::take(&mut *self.counts.lock());
@@ -180,16 +176,22 @@ impl Shutdown {
         self.changed.notify_all();
     }
 
-    /// Begins, unless it has, and returns the one to wait for that began before.
-    fn begin(self: &Arc<Shutdown>, last: &Last, drain: Duration) -> Option<Option<Arc<Shutdown>>> {
+    /// Begins once the one that began before is over, and returns whether it had not begun yet.
+    fn begin(self: &Arc<Shutdown>, last: &Last, drain: Duration) -> bool {
         let mut last = last.lock();
         let until_then = last.as_ref().map_or(Duration::ZERO, |last| last.bound());
         let mut progress = self.progress.lock();
         if *progress != Progress::NotBegun {
-            return None;
+            return false;
         }
         *progress = Progress::Running(Instant::now() + until_then + drain + MARGIN);
-        Some(last.replace(self.clone()))
+        let before = last.replace(self.clone());
+        drop((progress, last));
+        // Or discovery, and after a signal the process, would end amid the drain of that one.
+        if let Some(before) = before {
+            before.wait();
+        }
+        true
     }
 
     fn wait(&self) {
