@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// Connects as the standard library does, but not to itself.
 ///
-/// Where nobody listens on a port of this machine that may be that of an outgoing connection too, the system gives each
-/// attempt another one in turn, until it is the very port that is called: the connection then has both ends here.
+/// A port of this machine on which nobody listens may be one that the system gives to outgoing connections. These have
+/// one after the other, until it is the very port that is called: the connection then has both ends here.
 pub(crate) fn connect(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(address, timeout)?;
     let own = stream.local_addr()?;
