@@ -19,16 +19,15 @@ fn until_back(all: &ServiceProvider, id: &str, others: &[&ServiceProvider]) -> B
     called
 }
 
-fn soon_back(name: &str) -> World {
-    let ejection = Ejection::default().longest(Duration::from_secs(1));
-    let mut world = World::new(name, Config::new().ejection(ejection));
+fn four_soon_back(name: &str) -> World {
+    let mut world = World::soon_back(name);
     (0..4).for_each(|_| drop(world.start()));
     world
 }
 
 #[test]
 fn those_that_leave_an_instance_out_or_stay_with_another_do_not_try_it_again() {
-    let world = soon_back("no-trial");
+    let world = four_soon_back("no-trial");
     let all = world.knowing(4);
     let sticky = world.builder().strategy(Strategy::Sticky).build().unwrap();
     let stuck = ids(&sticky, 1);
@@ -45,7 +44,7 @@ fn those_that_leave_an_instance_out_or_stay_with_another_do_not_try_it_again() {
 
 #[test]
 fn a_provider_without_a_filter_tries_an_instance_again() {
-    let world = soon_back("trial");
+    let world = four_soon_back("trial");
     let all = world.knowing(4);
     let builder = world.builder().strategy(Strategy::LeastLoaded);
     let provider = builder.build().unwrap();
@@ -325,8 +324,12 @@ fn the_end_of_the_connection_ends_a_wait_for_instances() {
     let world = World::of("wait-without-end", 1, 0);
     let provider = world.knowing(1);
     let waited = thread::scope(|scope| {
+        let view = world.directory.subscriptions().view.load_full();
+        let held = Arc::strong_count(&view);
         let waiting = scope.spawn(|| provider.wait_for(2, SOON));
-        thread::sleep(Duration::from_millis(50));
+        until("it waits for another view", || {
+            Arc::strong_count(&view) > held
+        });
         world.directory.disconnect(SOON).unwrap();
         waiting.join().unwrap()
     });
