@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+mod compared;
 mod ejected;
 mod measured;
 mod reported;
@@ -77,6 +78,15 @@ impl World {
         (0..alive).for_each(|_| drop(world.start()));
         (0..dead).for_each(|_| drop(world.put_dead()));
         world
+    }
+
+    /// A world of so many and one that is out, a provider of all, and the id of that one.
+    fn with_one_out(name: &str, others: usize) -> (World, ServiceProvider, String) {
+        let mut world = World::of(name, others, 0);
+        let id = world.start();
+        let all = world.knowing(others + 1);
+        fail_until_out(&all, &id);
+        (world, all, id)
     }
 
     fn start(&mut self) -> String {

@@ -3,6 +3,7 @@
 use super::*;
 
 mod probed;
+mod time_out;
 
 const WHO: u32 = 0;
 
@@ -23,6 +24,14 @@ fn service(instances: u32, rule: Ejection) -> Service {
         tally,
         now,
     }
+}
+
+/// A service of which an instance has failed, and is to be tried now.
+fn offered() -> Service {
+    let mut service = service(5, Ejection::default());
+    service.eject();
+    service.pass(5.0);
+    service
 }
 
 impl Service {
@@ -166,28 +175,6 @@ fn those_that_are_too_many_are_back_when_the_others_leave() {
 }
 
 #[test]
-fn the_time_out_grows_up_to_the_longest_and_decays() {
-    let mut service = service(5, Ejection::default());
-    assert_eq!(service.eject(), 5.0);
-    for expected in [10.0, 20.0, 40.0, 60.0, 60.0] {
-        service.pass(61.0);
-        assert!(service.tried(Outcome::TimedOut), "it is out for longer");
-        let until = service.ejections.out()[&WHO].until().unwrap();
-        assert_eq!((until - service.now).as_secs_f64(), expected);
-    }
-    service.pass(61.0);
-    assert!(service.tried(Outcome::Succeeded) && !service.is_out());
-    service.pass(3.0 * 60.0);
-    assert_eq!(
-        service.eject(),
-        40.0,
-        "three minutes make up for three of six"
-    );
-    let mut service = self::service(5, Ejection::default().longest(Duration::from_secs(2)));
-    assert_eq!(service.eject(), 2.0);
-}
-
-#[test]
 fn one_call_tries_an_instance_whose_time_is_over() {
     let mut service = service(5, Ejection::default());
     service.eject();
@@ -205,9 +192,7 @@ fn one_call_tries_an_instance_whose_time_is_over() {
 
 #[test]
 fn a_call_that_was_never_made_is_no_trial() {
-    let mut service = service(5, Ejection::default());
-    service.eject();
-    service.pass(5.0);
+    let mut service = offered();
     let who = service.ejections.take_trial(service.now).unwrap();
     service.ejections.not_tried(&who, service.now);
     assert!(service.is_out() && !service.ejections.has_offers());
@@ -227,18 +212,14 @@ fn a_call_that_was_never_made_is_no_trial() {
 
 #[test]
 fn an_instance_that_fails_its_trial_is_back_where_its_siblings_are_no_better() {
-    let mut service = service(5, Ejection::default());
-    service.eject();
-    service.pass(5.0);
+    let mut service = offered();
     assert!((1..5).all(|who| !service.failed(who)));
     assert!(service.tried(Outcome::Failed) && !service.is_out());
 }
 
 #[test]
 fn an_instance_that_nobody_tries_is_back_on_probation() {
-    let mut service = service(5, Ejection::default());
-    service.eject();
-    service.pass(5.0);
+    let mut service = offered();
     service.pass(0.5);
     assert!(service.is_out());
     service.pass(0.5);
@@ -256,9 +237,7 @@ fn an_instance_that_nobody_tries_is_back_on_probation() {
 
 #[test]
 fn an_offer_ends_where_the_instance_refuses() {
-    let mut service = service(5, Ejection::default());
-    service.eject();
-    service.pass(5.0);
+    let mut service = offered();
     assert!(service.ejections.has_offers());
     let revision = service.ejections.revision();
     assert!(service.refused(WHO) && !service.ejections.has_offers());
@@ -290,68 +269,8 @@ fn a_trial_that_failed_where_all_do_counts_for_nothing_later() {
 }
 
 #[test]
-fn an_instance_that_failed_while_too_many_were_out_is_out_for_no_longer() {
-    let mut service = service(4, Ejection::default());
-    assert!(service.refused(1) && service.refused(2));
-    assert!((0..9).all(|_| !service.failed(WHO)));
-    service.pass(1.0);
-    assert!(service.probed(1, true));
-    assert_eq!(service.eject(), 5.0);
-}
-
-#[test]
-fn a_time_out_is_up_to_a_quarter_shorter_or_longer_and_never_beyond_the_longest() {
-    for (longest, random, seconds) in [
-        (60, 0.0, 3.75),
-        (60, 1.0, 6.25),
-        (4, 0.0, 3.0),
-        (4, 1.0, 4.0),
-    ] {
-        let rule = Ejection::default().longest(Duration::from_secs(longest));
-        let mut service = service(5, rule);
-        let time = service
-            .ejections
-            .time_out(&WHO, service.now, &mut || random);
-        assert_eq!(time.as_secs_f64(), seconds);
-    }
-}
-
-#[test]
-fn a_time_without_failures_makes_up_for_an_ejection_only_once() {
-    let mut service = service(5, Ejection::default());
-    service.eject();
-    service.pass(5.0);
-    assert!(service.tried(Outcome::Failed));
-    service.pass(10.0);
-    assert!(service.tried(Outcome::Succeeded));
-    service.pass(60.0);
-    assert_eq!(service.eject(), 10.0, "a minute makes up for one of two");
-    service.pass(10.0);
-    assert!(service.tried(Outcome::Failed));
-    let until = service.ejections.out()[&WHO].until().unwrap();
-    assert_eq!((until - service.now).as_secs_f64(), 20.0);
-}
-
-#[test]
-fn an_instance_that_was_out_is_remembered_when_others_come() {
-    let mut service = service(5, Ejection::default());
-    service.eject();
-    for seconds in [5.0, 10.0] {
-        service.pass(seconds);
-        assert!(service.tried(Outcome::Failed));
-    }
-    service.pass(20.0);
-    assert!(service.tried(Outcome::Succeeded));
-    service.pass(61.0);
-    service.sync(0..6);
-    assert_eq!(service.eject(), 20.0, "a minute makes up for one of three");
-}
-
-#[test]
 fn an_instance_that_passed_its_trial_may_fail_as_often_as_any_other() {
-    let mut service = service(5, Ejection::default());
-    service.eject();
-    service.pass(5.0);
+    let mut service = offered();
     assert!(service.tried(Outcome::Succeeded));
     assert!((0..4).all(|_| !service.failed(WHO)));
     assert!(service.failed(WHO));

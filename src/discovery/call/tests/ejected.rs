@@ -139,10 +139,7 @@ fn a_trial_to_which_no_url_can_be_built_is_offered_again() {
 
 #[test]
 fn an_update_keeps_an_instance_out_and_a_new_registration_brings_it_back() {
-    let mut world = World::of("registered-anew", 2, 0);
-    let id = world.start();
-    let provider = world.knowing(3);
-    fail_until_out(&provider, &id);
+    let (world, provider, id) = World::with_one_out("registered-anew", 2);
     let data = world.writer.get(&node(&id)).unwrap().unwrap().0;
     let data = String::from_utf8(data)
         .unwrap()
@@ -222,91 +219,6 @@ fn nobody_is_out_where_ejection_is_off() {
     }
     assert_eq!(out(&provider), [""; 0]);
     assert!(!world.directory.subscriptions().state.lock().is_probing);
-}
-
-/// The provider of a program that reports its successes too, and has a part of its calls to one instance fail.
-fn fails_each(provider: &ServiceProvider, id: &str, every: usize) -> bool {
-    let url = provider.instances().unwrap().into_iter();
-    let url = url
-        .filter(|one| one.id() == id)
-        .find_map(|one| one.url(&[]).ok());
-    (0..50).any(|call| {
-        let outcome = match call % every {
-            0 => Outcome::Failed,
-            _ => Outcome::Succeeded,
-        };
-        assert!(provider.report(url.as_ref().unwrap(), outcome));
-        !out(provider).is_empty()
-    })
-}
-
-#[test]
-fn a_sticky_provider_stays_until_its_instance_is_out() {
-    let world = World::of("sticky", 5, 0);
-    let _all = world.knowing(5);
-    let provider = world.builder().strategy(Strategy::Sticky).build().unwrap();
-    let picked = || provider.instance().unwrap().unwrap().id().to_owned();
-    let first = picked();
-    for call in 0..100 {
-        match call % 10 {
-            0 => provider.begin().unwrap().failed(Outcome::Failed),
-            _ => provider.begin().unwrap().succeeded(),
-        }
-    }
-    assert_eq!(picked(), first, "successes make up for a few failures");
-    for call in 0..20 {
-        match call % 2 {
-            0 => provider.begin().unwrap().failed(Outcome::Failed),
-            _ => provider.begin().unwrap().succeeded(),
-        }
-    }
-    let second = picked();
-    assert_ne!(second, first, "half of its calls fail");
-    assert_eq!(out(&provider), [first]);
-    assert!((0..50).all(|_| provider.begin().unwrap().id() == second));
-}
-
-#[test]
-fn reported_successes_do_not_keep_an_instance_in_that_fails_more_than_its_siblings() {
-    for strategy in [
-        Strategy::Random,
-        Strategy::RoundRobin,
-        Strategy::LeastLoaded,
-    ] {
-        let mut world = World::of(&format!("successes-{strategy:?}"), 4, 0);
-        let id = world.start();
-        let _all = world.knowing(5);
-        let provider = world.builder().strategy(strategy).build().unwrap();
-        assert!(fails_each(&provider, &id, 5), "{strategy:?}");
-        assert_eq!(out(&provider), [id]);
-    }
-}
-
-/// Returns whether an instance of one weight is out after five failures beside four of another that are well.
-fn is_out_after_five(strategy: Strategy, weights: [u32; 2]) -> bool {
-    let [own, others] = weights;
-    let world = World::of(&format!("weights-{strategy:?}-{own}-{others}"), 0, 0);
-    let put = |weight: u32| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let payload = format!(r#","payload":{{"metadata":{{"weight":{weight}}}}}"#);
-        world.put_with(address.port(), &payload);
-        (listener, format!("http://{address}"))
-    };
-    let ((_listener, url), _others) = (put(own), [(); 4].map(|()| put(others)));
-    let _all = world.knowing(5);
-    let provider = world.builder().strategy(strategy).build().unwrap();
-    (0..5).for_each(|_| assert!(provider.report(&url, Outcome::Failed)));
-    !out(&provider).is_empty()
-}
-
-#[test]
-fn failures_are_told_by_how_weights_compare_and_not_by_how_large_they_are() {
-    for weight in [1, 100, u32::MAX] {
-        assert!(is_out_after_five(Strategy::Random, [weight; 2]), "{weight}");
-    }
-    assert!(!is_out_after_five(Strategy::Random, [100, 10]));
-    assert!(is_out_after_five(Strategy::Sticky, [100, 10]));
 }
 
 #[test]

@@ -105,10 +105,7 @@ fn a_call_leaves_its_zone_when_it_has_tried_all_of_it() {
 
 #[test]
 fn a_call_leaves_its_subset_when_it_has_tried_all_of_it() {
-    let mut world = World::of("leaves-subset", 3, 0);
-    let out_of_it = world.start();
-    let all = world.knowing(4);
-    fail_until_out(&all, &out_of_it);
+    let (world, _all, out_of_it) = World::with_one_out("leaves-subset", 3);
     let provider = world.builder().subset(1).build().unwrap();
     let first = provider.begin().unwrap().id().to_owned();
     let tried = tried(&provider);
@@ -155,10 +152,7 @@ fn an_override_is_tried_as_often_as_a_call_may_be_and_never_out() {
 
 #[test]
 fn a_call_tries_no_instance_that_is_out_and_does_not_pass_the_filter() {
-    let mut world = World::of("out-and-left-out", 3, 0);
-    let id = world.start();
-    let all = world.knowing(4);
-    fail_until_out(&all, &id);
+    let (world, _all, id) = World::with_one_out("out-and-left-out", 3);
     let left_out = id.clone();
     let builder = world.builder().filter(move |one| one.id() != left_out);
     let tried = tried(&builder.build().unwrap());
