@@ -260,6 +260,7 @@
 //! Rust 1.88.
 
 mod backoff;
+mod balance;
 pub mod check;
 mod config;
 pub mod discovery;

@@ -14,7 +14,8 @@ const ROOMS: &str = "
     properties: config discovery model zk
     guard: discovery error registration
     registration: config error listener model side zk
-    discovery: config environment error listener model side zk
+    discovery: balance config environment error listener model side zk
+    balance: config model
     zk: config error listener model side
     listener: error
     config: environment error model side

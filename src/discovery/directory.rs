@@ -3,13 +3,13 @@
 //! Readers load one pointer. The thread applies what ZooKeeper reports: a changed child costs one read, a new session
 //! one full re-read, and the view is swapped whole. What cannot be read stays as it was and is read again.
 
+use crate::balance::selection::Selection;
+use crate::balance::subset::Identity;
 use crate::config::{DISCONNECT_WITHIN, Settings};
 use crate::discovery::change::Change;
 use crate::discovery::name::Name;
-use crate::discovery::selection::Selection;
+use crate::discovery::services::{Interest, Subscriptions};
 use crate::discovery::snapshot::{Known, Snapshot, View, shown};
-use crate::discovery::strategy::Identity;
-use crate::discovery::subscriptions::{Interest, Subscriptions};
 use crate::discovery::updater::Updater;
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;

@@ -1,10 +1,11 @@
 //! A client of the discovery side, for programs to hold.
 
+use crate::balance::outcome::Outcome;
 use crate::config::{Choice, Config, DISCONNECT_WITHIN};
 use crate::discovery::call::{self, Call};
+use crate::discovery::call::{Attempt, CallError};
 use crate::discovery::change::Change;
 use crate::discovery::directory::Directory;
-use crate::discovery::outcome::{Attempt, CallError, Outcome};
 use crate::discovery::overrides::Overrides;
 use crate::discovery::provider::{ServiceProvider, ServiceProviderBuilder};
 use crate::discovery::snapshot::View;

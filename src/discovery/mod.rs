@@ -28,37 +28,27 @@ use crate::model::ServiceInstance;
 use crate::side::ConnectionState;
 use once_cell::sync::Lazy;
 
-mod batches;
-mod cache;
 mod call;
 mod change;
 mod directory;
-mod ejection;
 mod handle;
 mod name;
-mod notice;
-mod outcome;
 pub(crate) mod overrides;
 mod pool;
-mod probe;
-mod prober;
 mod provider;
-mod reports;
-mod selection;
+mod services;
 mod snapshot;
 mod source;
-mod strategy;
-mod subscriptions;
 #[cfg(test)]
 mod testing;
 mod updater;
 
-pub use call::Call;
+pub use crate::balance::outcome::Outcome;
+pub use call::{Attempt, Call, CallError};
 pub use change::Change;
 pub use handle::Discovery;
-pub use outcome::{Attempt, CallError, Outcome};
 pub use provider::{ServiceProvider, ServiceProviderBuilder};
-pub use reports::EjectedInstance;
+pub use services::feedback::EjectedInstance;
 pub use snapshot::RejectedInstance;
 
 /// The handle behind the functions of this module.

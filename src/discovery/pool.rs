@@ -1,8 +1,8 @@
 //! A way of its own to pick instances of a service, for one provider and its clones.
 
+use crate::balance::ejection::Tally;
+use crate::balance::selection::{Key, Selection};
 use crate::config::Strategy;
-use crate::discovery::ejection::Tally;
-use crate::discovery::selection::{Key, Selection};
 use crate::discovery::snapshot::Snapshot;
 use crate::log;
 use crate::model::ServiceInstance;

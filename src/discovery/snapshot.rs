@@ -1,8 +1,8 @@
 //! Snapshots of services: immutable, and all that a lookup reads.
 
-use crate::discovery::ejection::Ejections;
+use crate::balance::ejection::Ejections;
+use crate::balance::selection::{Key, Picks, Selection};
 use crate::discovery::name::Name;
-use crate::discovery::selection::{Key, Picks, Selection};
 use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
 use rustc_hash::{FxHashMap, FxHashSet};

@@ -1,15 +1,15 @@
 //! A service as calls pick from it: by its name, or through a provider that may have a way of its own.
 
+use crate::balance::ejection::Siblings;
+use crate::balance::outcome::Outcome;
+use crate::balance::strategy::{Load, Picker, below, random};
 use crate::config::Strategy;
 use crate::discovery::directory::Directory;
-use crate::discovery::ejection::Siblings;
 use crate::discovery::name::Name;
-use crate::discovery::outcome::Outcome;
 use crate::discovery::overrides::Overrides;
 use crate::discovery::pool::Pool;
-use crate::discovery::reports::Report;
+use crate::discovery::services::feedback::Report;
 use crate::discovery::snapshot::{Snapshot, shown};
-use crate::discovery::strategy::{Load, Picker, below, random};
 use crate::error::{Error, Result};
 use crate::model::{Service, ServiceInstance};
 use std::sync::Arc;

@@ -1,10 +1,14 @@
 //! One call to one instance after the other, until one answers.
 
+mod attempt;
+
+pub use attempt::{Attempt, CallError};
+
+use crate::balance::outcome::Outcome;
+use crate::balance::strategy::Load;
 use crate::config::Strategy;
-use crate::discovery::outcome::{Attempt, CallError, Outcome};
 use crate::discovery::overrides::Override;
 use crate::discovery::source::{Picked, Source};
-use crate::discovery::strategy::Load;
 use crate::error::{Error, Result};
 use crate::model::{Params, ServiceInstance};
 use std::fmt;

@@ -1,8 +1,9 @@
 //! Calls of instances that listen, or do not, in the registry inside the process.
 
+use crate::balance::outcome::Outcome;
 use crate::config::{Config, Ejection, Strategy};
+use crate::discovery::call::{Attempt, CallError};
 use crate::discovery::directory::Directory;
-use crate::discovery::outcome::{Attempt, CallError, Outcome};
 use crate::discovery::overrides::Overrides;
 use crate::discovery::provider::{ServiceProvider, ServiceProviderBuilder};
 use crate::error::ErrorKind;

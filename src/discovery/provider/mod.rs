@@ -1,11 +1,12 @@
 //! Picks instances of one service, in a way of its own where that is asked for.
 
+use crate::balance::outcome::Outcome;
 use crate::discovery::call::{self, Call};
+use crate::discovery::call::{Attempt, CallError};
 use crate::discovery::change::Change;
 use crate::discovery::directory::Directory;
-use crate::discovery::outcome::{Attempt, CallError, Outcome};
 use crate::discovery::overrides::Overrides;
-use crate::discovery::reports::EjectedInstance;
+use crate::discovery::services::feedback::EjectedInstance;
 use crate::discovery::snapshot::{RejectedInstance, Snapshot};
 use crate::discovery::source::{Hold, Source};
 use crate::error::{Error, Result};

@@ -1,9 +1,12 @@
 //! Keeps the snapshots of the followed services equal to ZooKeeper, on a thread of its own.
 
-use crate::discovery::batches::{Batches, Child};
-use crate::discovery::cache::{Cache, Read};
+mod batches;
+mod cache;
+
+use self::batches::{Batches, Child};
+use self::cache::{Cache, Read};
 use crate::discovery::name::Name;
-use crate::discovery::subscriptions::Subscriptions;
+use crate::discovery::services::Subscriptions;
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::log;

@@ -5,11 +5,11 @@
 //! ZooKeeper holds.
 
 use super::Updater;
+use crate::balance::selection::Selection;
+use crate::balance::subset::Identity;
 use crate::config::{Choice, Ejection};
 use crate::discovery::name::Name;
-use crate::discovery::selection::Selection;
-use crate::discovery::strategy::Identity;
-use crate::discovery::subscriptions::Subscriptions;
+use crate::discovery::services::Subscriptions;
 use crate::inbox::Inbox;
 use crate::zk::Mode;
 use crate::zk::generation::Generation;

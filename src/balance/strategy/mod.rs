@@ -3,17 +3,15 @@
 //! All that can be prepared is prepared with the snapshot. A pick then takes no lock and no clock, and writes nothing that
 //! another thread reads, but for the position of round robin, of which threads have one each.
 
-mod alias;
-mod cycle;
 mod least_loaded;
-mod random;
-mod rendezvous;
+pub(crate) mod random;
+mod round_robin;
+mod weighted;
 
-pub(crate) use alias::Alias;
-pub(crate) use cycle::Cycle;
 pub(crate) use least_loaded::{LeastLoaded, Load};
 pub(crate) use random::{below, chance, random};
-pub(crate) use rendezvous::Identity;
+pub(crate) use round_robin::RoundRobin;
+pub(crate) use weighted::Weighted;
 
 use random::random_below;
 
@@ -22,8 +20,8 @@ use random::random_below;
 pub(crate) enum Picker {
     /// Any of them.
     Even,
-    Weighted(Alias),
-    Cycle(Cycle),
+    Weighted(Weighted),
+    RoundRobin(RoundRobin),
     /// Always this one.
     Fixed(usize),
     LeastLoaded(LeastLoaded),
@@ -44,8 +42,8 @@ impl Picker {
     fn pick_otherwise(&self, count: usize) -> usize {
         match self {
             Picker::Even => random_below(count),
-            Picker::Weighted(alias) => alias.pick(random()),
-            Picker::Cycle(cycle) => cycle.next(),
+            Picker::Weighted(weighted) => weighted.pick(random()),
+            Picker::RoundRobin(round) => round.next(),
             Picker::Fixed(index) => *index,
             Picker::LeastLoaded(loads) => loads.pick(random()),
         }

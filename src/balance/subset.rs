@@ -10,7 +10,7 @@ pub(crate) struct Identity(u64);
 impl Identity {
     /// Makes an identity that no other program has.
     pub(crate) fn random() -> Identity {
-        Identity(super::random::random())
+        Identity(crate::balance::strategy::random())
     }
 
     /// Returns the rank of an instance: higher comes first. It does not depend on which other instances there are, so
@@ -54,8 +54,8 @@ fn mixed(mut bits: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::imbalance;
     use super::*;
+    use crate::balance::strategy::random::imbalance;
 
     fn ids(count: usize) -> Vec<String> {
         (0..count).map(|n| format!("instance-{n}")).collect()

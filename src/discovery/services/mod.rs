@@ -1,9 +1,14 @@
 //! Shares between callers and the updater: the services to follow, and the view of them.
 
+pub(crate) mod feedback;
+mod notice;
+mod probe;
+mod prober;
+
+use crate::balance::ejection::{Ejections, Tally};
+use crate::balance::selection::{Key, Selection};
 use crate::config::Ejection;
-use crate::discovery::ejection::{Ejections, Tally};
 use crate::discovery::name::Name;
-use crate::discovery::selection::{Key, Selection};
 use crate::discovery::snapshot::{Known, Snapshot, View, shown};
 use crate::listener::Listener;
 use crate::resolve::SerialResolver;

@@ -45,7 +45,7 @@ pub(crate) fn below(random: u32, count: usize) -> usize {
 
 /// Returns how uneven counts are: the largest share over the mean.
 #[cfg(test)]
-pub(super) fn imbalance(shares: impl Iterator<Item = f64> + Clone) -> f64 {
+pub(crate) fn imbalance(shares: impl Iterator<Item = f64> + Clone) -> f64 {
     let (count, sum) = (shares.clone().count(), shares.clone().sum::<f64>());
     shares.fold(0.0, f64::max) / (sum / count as f64)
 }

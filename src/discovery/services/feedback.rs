@@ -1,13 +1,13 @@
 //! Takes up how calls went, and publishes what follows from that.
 
-use crate::discovery::ejection::{Failed, Out, Siblings, Tally};
-use crate::discovery::notice::Notice;
-use crate::discovery::outcome::Outcome;
-use crate::discovery::prober;
-use crate::discovery::selection::Key;
+use crate::balance::ejection::{Failed, Out, Siblings, Tally};
+use crate::balance::outcome::Outcome;
+use crate::balance::selection::Key;
+use crate::balance::strategy::chance;
+use crate::discovery::services::notice::Notice;
+use crate::discovery::services::prober;
+use crate::discovery::services::{Interest, State, Subscriptions};
 use crate::discovery::snapshot::shown;
-use crate::discovery::strategy::chance;
-use crate::discovery::subscriptions::{Interest, State, Subscriptions};
 use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
 use crate::process;

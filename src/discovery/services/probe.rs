@@ -1,6 +1,6 @@
 //! One connection of our own to an instance, and the addresses that it goes to.
 
-use crate::discovery::ejection::Reach;
+use crate::balance::ejection::Reach;
 use crate::log;
 use crate::model::{ServiceInstance, address_to_register};
 use crate::resolve::SerialResolver;

@@ -1,8 +1,9 @@
 //! Narrows the instances that can be picked to those that are, and prepares how.
 
+use crate::balance::ejection::Siblings;
+use crate::balance::strategy::{LeastLoaded, Load, Picker, RoundRobin, Weighted};
+use crate::balance::subset::Identity;
 use crate::config::{Choice, Strategy};
-use crate::discovery::ejection::Siblings;
-use crate::discovery::strategy::{Alias, Cycle, Identity, LeastLoaded, Load, Picker};
 use crate::model::ServiceInstance;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -151,10 +152,10 @@ impl Selection {
         match self.strategy {
             Strategy::RoundRobin => {
                 let before = before.and_then(|before| match &before.picker {
-                    Picker::Cycle(cycle) => Some(cycle),
+                    Picker::RoundRobin(round) => Some(round),
                     _ => None,
                 });
-                Picker::Cycle(Cycle::new(&weights().collect::<Vec<u32>>(), before))
+                Picker::RoundRobin(RoundRobin::new(&weights().collect::<Vec<u32>>(), before))
             }
             Strategy::Sticky => Picker::Fixed(self.same(instances, before)),
             Strategy::LeastLoaded => {
@@ -166,7 +167,7 @@ impl Selection {
                 Picker::LeastLoaded(LeastLoaded::new(instances.iter().map(load).zip(weights())))
             }
             _ if weights().all(|weight| weight == 1) => Picker::Even,
-            _ => Picker::Weighted(Alias::new(&weights().collect::<Vec<u32>>())),
+            _ => Picker::Weighted(Weighted::new(&weights().collect::<Vec<u32>>())),
         }
     }
 
@@ -350,10 +351,10 @@ mod tests {
             picker(&uneven, Strategy::Random),
             Picker::Weighted(_)
         ));
-        let Picker::Cycle(cycle) = picker(&uneven, Strategy::RoundRobin) else {
+        let Picker::RoundRobin(round) = picker(&uneven, Strategy::RoundRobin) else {
             panic!("no round");
         };
-        let second = (0..400).filter(|_| cycle.next() == 1).count();
+        let second = (0..400).filter(|_| round.next() == 1).count();
         assert_eq!(second, 300);
     }
 

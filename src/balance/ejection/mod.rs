@@ -23,8 +23,8 @@ pub(crate) use probing::Reach;
 use tally::Standing;
 pub(crate) use tally::{Siblings, Tally};
 
+use crate::balance::outcome::Outcome;
 use crate::config::Ejection;
-use crate::discovery::outcome::Outcome;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::time::{Duration, Instant};

@@ -13,7 +13,7 @@ const POSITIONS: usize = 16;
 
 /// A round, and where each thread is in it.
 #[derive(Debug)]
-pub(crate) struct Cycle {
+pub(crate) struct RoundRobin {
     places: Places,
     positions: Arc<Positions>,
 }
@@ -42,16 +42,16 @@ impl Default for Positions {
     }
 }
 
-impl Cycle {
+impl RoundRobin {
     /// Makes a round of weights, which goes on from where another was.
-    pub(crate) fn new(weights: &[u32], before: Option<&Cycle>) -> Cycle {
+    pub(crate) fn new(weights: &[u32], before: Option<&RoundRobin>) -> RoundRobin {
         let positions = before.map_or_else(Arc::default, |before| before.positions.clone());
         let even = weights.windows(2).all(|pair| pair[0] == pair[1]);
         let places = match even {
             true => Places::Each(weights.len().max(1)),
             false => Places::Listed(spread(&reduced(weights))),
         };
-        Cycle { places, positions }
+        RoundRobin { places, positions }
     }
 
     pub(crate) fn next(&self) -> usize {
@@ -140,17 +140,17 @@ mod tests {
     use super::super::random::imbalance;
     use super::*;
 
-    fn picked(cycle: &Cycle, times: usize, count: usize) -> Vec<usize> {
+    fn picked(round: &RoundRobin, times: usize, count: usize) -> Vec<usize> {
         let mut picked = vec![0; count];
-        (0..times).for_each(|_| picked[cycle.next()] += 1);
+        (0..times).for_each(|_| picked[round.next()] += 1);
         picked
     }
 
     #[test]
     fn every_thread_picks_each_as_often_as_any_other() {
-        let cycle = Cycle::new(&[3; 5], None);
+        let round = RoundRobin::new(&[3; 5], None);
         std::thread::scope(|scope| {
-            let threads = [(); 4].map(|()| scope.spawn(|| picked(&cycle, 1000, 5)));
+            let threads = [(); 4].map(|()| scope.spawn(|| picked(&round, 1000, 5)));
             for thread in threads {
                 assert_eq!(thread.join().unwrap(), [200; 5]);
             }
@@ -161,50 +161,50 @@ mod tests {
     fn weights_are_kept_exactly_and_spread_over_the_round() {
         assert_eq!(spread(&reduced(&[5, 1, 1])), [0, 0, 0, 1, 2, 0, 0]);
         assert_eq!(spread(&reduced(&[400, 200])), [0, 1, 0]);
-        let cycle = Cycle::new(&[500, 300, 200], None);
-        assert_eq!(picked(&cycle, 1000, 3), [500, 300, 200]);
+        let round = RoundRobin::new(&[500, 300, 200], None);
+        assert_eq!(picked(&round, 1000, 3), [500, 300, 200]);
     }
 
     #[test]
     fn weights_that_are_too_fine_are_rounded() {
         let weights: Vec<u32> = (1..=1000).map(|weight| weight * 1013 + 1).collect();
-        let cycle = Cycle::new(&weights, None);
-        let Places::Listed(places) = &cycle.places else {
+        let round = RoundRobin::new(&weights, None);
+        let Places::Listed(places) = &round.places else {
             panic!("no round");
         };
         assert!(places.len() < 70_000, "{}", places.len());
-        let picked = picked(&cycle, places.len(), 1000);
+        let picked = picked(&round, places.len(), 1000);
         let shares = picked.iter().zip(&weights).skip(100);
         let shares = shares.map(|(times, weight)| *times as f64 / f64::from(*weight));
         assert!(imbalance(shares) <= 1.05);
         assert!(picked.iter().all(|times| *times > 0));
-        let extreme = Cycle::new(&[u32::MAX, 1], None);
+        let extreme = RoundRobin::new(&[u32::MAX, 1], None);
         assert!(extreme.next() < 2);
     }
 
     #[test]
     fn a_thread_goes_round_without_regard_to_others() {
-        let cycle = Cycle::new(&[1; 1000], None);
-        let before = cycle.next();
+        let round = RoundRobin::new(&[1; 1000], None);
+        let before = round.next();
         std::thread::scope(|scope| {
-            (0..20).for_each(|_| drop(scope.spawn(|| cycle.next()).join()));
+            (0..20).for_each(|_| drop(scope.spawn(|| round.next()).join()));
         });
-        let passed = (cycle.next() + 1000 - before) % 1000;
+        let passed = (round.next() + 1000 - before) % 1000;
         assert!(passed < 20, "one in sixteen shares the position");
     }
 
     #[test]
     fn programs_differ_in_where_they_begin() {
-        let first = || Cycle::new(&[1; 1000], None).next();
+        let first = || RoundRobin::new(&[1; 1000], None).next();
         let all: std::collections::HashSet<usize> = (0..20).map(|_| first()).collect();
         assert!(all.len() > 1);
     }
 
     #[test]
     fn a_round_goes_on_where_the_one_before_was() {
-        let before = Cycle::new(&[1; 4], None);
+        let before = RoundRobin::new(&[1; 4], None);
         let last = before.next();
-        let after = Cycle::new(&[1; 4], Some(&before));
+        let after = RoundRobin::new(&[1; 4], Some(&before));
         assert_eq!(after.next(), (last + 1) % 4);
     }
 }

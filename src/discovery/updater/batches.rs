@@ -1,7 +1,7 @@
 //! Divides the nodes to read into requests.
 
-use crate::discovery::cache::Cache;
 use crate::discovery::name::Name;
+use crate::discovery::updater::cache::Cache;
 
 /// Maximum nodes per request: more are hardly faster.
 const MAX_NODES: usize = 32;

@@ -2,7 +2,7 @@
 
 use super::out::Phase;
 use super::{Ejections, Random, jittered};
-use crate::discovery::outcome::Outcome;
+use crate::balance::outcome::Outcome;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! An instance that is out, and what is remembered of one that was.
 
-use crate::discovery::outcome::Outcome;
+use crate::balance::outcome::Outcome;
 use std::time::Instant;
 
 /// An instance that is out.

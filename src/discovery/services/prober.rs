@@ -1,13 +1,13 @@
 //! The thread that brings instances back: it connects to those that refused a connection, and looks after those whose
 //! time is over. There is at most one for a directory, and none while there is nothing to do.
 
-use crate::discovery::ejection::{Ejections, Random, Reach};
+use crate::balance::ejection::{Ejections, Random, Reach};
+use crate::balance::selection::Key;
+use crate::balance::strategy::chance;
 use crate::discovery::name::Name;
-use crate::discovery::notice::Notice;
-use crate::discovery::probe;
-use crate::discovery::selection::Key;
-use crate::discovery::strategy::chance;
-use crate::discovery::subscriptions::{State, Subscriptions};
+use crate::discovery::services::notice::Notice;
+use crate::discovery::services::probe;
+use crate::discovery::services::{State, Subscriptions};
 use crate::model::ServiceInstance;
 use std::io;
 use std::sync::Arc;
@@ -181,10 +181,10 @@ fn pause(subscriptions: &Subscriptions) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance::selection::Selection;
+    use crate::balance::subset::Identity;
     use crate::config::{Choice, Ejection};
-    use crate::discovery::selection::Selection;
     use crate::discovery::snapshot::Known;
-    use crate::discovery::strategy::Identity;
 
     const SECOND: Duration = Duration::from_secs(1);
 

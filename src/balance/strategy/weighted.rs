@@ -4,7 +4,7 @@ use super::random::below;
 
 /// A table of as many columns as there are weights: each column has its own index up to a limit, and another above it.
 #[derive(Debug)]
-pub(crate) struct Alias {
+pub(crate) struct Weighted {
     columns: Vec<Column>,
 }
 
@@ -14,9 +14,9 @@ struct Column {
     other: u32,
 }
 
-impl Alias {
+impl Weighted {
     /// Makes the table of weights, of which there is at least one.
-    pub(crate) fn new(weights: &[u32]) -> Alias {
+    pub(crate) fn new(weights: &[u32]) -> Weighted {
         let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
         let mean = sum / weights.len().max(1) as f64;
         // Full is one: what a column lacks to that is taken from one that has more.
@@ -40,7 +40,7 @@ impl Alias {
                 light.extend(heavy.pop());
             }
         }
-        Alias { columns }
+        Weighted { columns }
     }
 
     pub(crate) fn pick(&self, random: u64) -> usize {
@@ -60,9 +60,9 @@ mod tests {
     #[test]
     fn each_is_picked_as_often_as_its_weight_says() {
         for weights in [[1, 2, 3, 10, 1, 84, 7], [30, 1, 20, 2, 40, 3, 1]] {
-            let alias = Alias::new(&weights);
+            let weighted = Weighted::new(&weights);
             let mut picked = [0_u32; 7];
-            (0..400_000).for_each(|_| picked[alias.pick(random())] += 1);
+            (0..400_000).for_each(|_| picked[weighted.pick(random())] += 1);
             let shares = picked.iter().zip(weights);
             let shares = shares.map(|(times, weight)| f64::from(*times) / f64::from(weight));
             // The rarest is picked 3,700 times, give or take 60.
@@ -73,13 +73,15 @@ mod tests {
     #[test]
     fn extreme_weights_leave_no_index_out_of_reach() {
         for weights in [vec![1], vec![1, 1], vec![u32::MAX, 1], vec![u32::MAX; 3]] {
-            let alias = Alias::new(&weights);
+            let weighted = Weighted::new(&weights);
             for random in [0, u64::MAX, u64::from(u32::MAX), u64::MAX << 32] {
-                assert!(alias.pick(random) < weights.len(), "{weights:?}");
+                assert!(weighted.pick(random) < weights.len(), "{weights:?}");
             }
         }
-        let alias = Alias::new(&[1000, 1]);
-        let rare = (0..100_000).filter(|_| alias.pick(random()) == 1).count();
+        let weighted = Weighted::new(&[1000, 1]);
+        let rare = (0..100_000)
+            .filter(|_| weighted.pick(random()) == 1)
+            .count();
         assert!((30..300).contains(&rare), "{rare} of about 100");
     }
 }
