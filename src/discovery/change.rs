@@ -37,7 +37,7 @@ pub struct Change {
     pub removed: Vec<Arc<ServiceInstance>>,
     /// The instances whose data have changed: the old data first, then the new data.
     pub updated: Vec<(Arc<ServiceInstance>, Arc<ServiceInstance>)>,
-    /// All instances that are registered now, including those that are never picked.
+    /// All instances that are registered now, including instances that are never picked.
     ///
     /// [`ServiceProvider::instances`](crate::ServiceProvider::instances) returns the same, if the provider has no
     /// filter.

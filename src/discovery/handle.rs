@@ -345,8 +345,8 @@ impl Discovery {
 
     /// Reports the outcome of a call to a URL that this handle built.
     ///
-    /// Returns whether the service has an instance with the scheme, host and port of the URL. See
-    /// [`discovery::report`](crate::discovery::report) for what to report.
+    /// Returns whether the service has an instance with the scheme, host and port of the URL.
+    /// [`discovery::report`](crate::discovery::report) says which outcomes to report.
     ///
     /// # Examples
     /// ```

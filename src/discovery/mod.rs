@@ -254,9 +254,9 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
 /// The closure receives a URL, built as [`url`] builds it. Its result decides what happens next:
 /// - `Ok` ends the call.
 /// - [`Attempt::Elsewhere`] retries the call on an instance that it has not tried yet. There are at most
-///   [`attempts_per_call`](crate::Config::attempts_per_call) attempts, the first one included. This defaults to 3.
-/// - [`Attempt::Final`] ends the call with an error. The `?` operator makes one of an error, so that a call is never
-///   repeated unless you ask for it.
+///   [`attempts_per_call`](crate::Config::attempts_per_call) attempts in total, by default 3.
+/// - [`Attempt::Final`] ends the call with an error. The `?` operator turns an error into `Final`, so that a call is
+///   never repeated unless you ask for it.
 ///
 /// Return `Elsewhere` only if the call is safe to repeat. If the connection was refused, it always is. If the call may
 /// have been carried out, for example because it timed out, it is safe only if it is idempotent.
@@ -568,7 +568,7 @@ pub fn state() -> ConnectionState {
 /// use party::{Config, ConnectionState, discovery};
 /// use std::sync::mpsc;
 ///
-/// discovery::connect_with(Config::new().connection_string("memory:docs-states").environment("dev"))?;
+/// discovery::connect_with(Config::new().connection_string("memory:docs-discovery-state").environment("dev"))?;
 /// let (sender, states) = mpsc::channel();
 /// let _subscription = discovery::on_state_change(move |state| _ = sender.send(state))?;
 /// assert_eq!(states.recv(), Ok(ConnectionState::Connected));

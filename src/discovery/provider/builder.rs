@@ -50,8 +50,7 @@ impl ServiceProviderBuilder {
         }
     }
 
-    /// Sets the strategy that picks one of several instances. Defaults to
-    /// [`Config::strategy`](crate::Config::strategy).
+    /// Sets the strategy for picking an instance. Defaults to [`Config::strategy`](crate::Config::strategy).
     ///
     /// # Examples
     /// ```
@@ -78,8 +77,8 @@ impl ServiceProviderBuilder {
     /// an instance must pass both. If all instances that pass are ejected, they are picked nevertheless.
     ///
     /// The filter does not run for every lookup. It runs on the thread that makes the first lookup after a change of
-    /// the service, and sees all instances, including those that are never picked because they are switched off or have
-    /// no address or no port. If it panics, the instance does not pass.
+    /// the service. It also sees instances that are never picked, because they are switched off or have no address or
+    /// port. If it panics, the instance does not pass.
     ///
     /// # Examples
     /// ```

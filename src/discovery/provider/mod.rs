@@ -76,7 +76,7 @@ impl ServiceProvider {
         &self.source.name
     }
 
-    /// Returns one of the instances that can be picked, or `None` if there is none.
+    /// Picks an instance. Returns `None` if no instance can be picked.
     ///
     /// # Errors
     /// [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
@@ -368,8 +368,8 @@ impl ServiceProvider {
 
     /// Reports the outcome of a call to a URL that this provider built.
     ///
-    /// Returns whether the service has an instance with the scheme, host and port of the URL. See
-    /// [`discovery::report`](crate::discovery::report) for what to report.
+    /// Returns whether the service has an instance with the scheme, host and port of the URL.
+    /// [`discovery::report`](crate::discovery::report) says which outcomes to report.
     ///
     /// # Examples
     /// ```
