@@ -1,7 +1,7 @@
 //! Calls the service `users` from four threads.
 //!
-//! Start the example `serve` a few times first, and kill some of these servers while this program runs. The calls to them
-//! are retried on the others.
+//! Start the example `serve` a few times first, and kill some of these servers while this program runs. The calls to
+//! them are retried on the others.
 //!
 //! ```text
 //! cargo run --example call

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! If `ZOOKEEPER_CONNECTIONSTRING` names an ensemble, each instance is a process. It is stopped by `SIGTERM`, which its
-//! guard handles. Otherwise the instances are threads of this process, and the example does by hand what the guard does.
+//! guard handles. Otherwise the instances are threads of this process, and the example does by hand what the guard
+//! does.
 #![allow(clippy::print_stdout)]
 
 use party::{Config, Service, discovery, registration};

@@ -1,7 +1,7 @@
 //! Registers a service as soon as its cache is warm, and serves a health page that asks ZooKeeper, too.
 //!
-//! Use such a page for readiness probes, never for liveness. If ZooKeeper is down, restarting programs ends sessions and
-//! lookups that would have survived.
+//! Use such a page for readiness probes, never for liveness. If ZooKeeper is down, restarting programs ends sessions
+//! and lookups that would have survived.
 //!
 //! ```text
 //! cargo run --example healthcheck

@@ -134,7 +134,9 @@ pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()>
 
 /// Connects with the settings of `config`.
 ///
-/// A setting that `config` does not have is taken from the environment. Otherwise this is the same as [`connect`].
+/// A setting that `config` does not have is taken from the environment. With
+/// [`connect_in_background`](Config::connect_in_background) this returns at once. Otherwise it is the same as
+/// [`connect`].
 ///
 /// # Errors
 /// The errors of [`connect`].
@@ -157,12 +159,12 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// Builds a URL to one live instance of the service from its uri spec.
 ///
 /// `params` gives values to the variables of the uri spec. Values are percent-encoded. In a path, `/` stays as it is,
-/// so that a value may have several segments. If the instance has a value of its own for a variable, as it does for
-/// `{id}`, `{name}` and `{port}`, you need not pass one; see [`build_uri_spec`](ServiceInstance::build_uri_spec).
-/// Values for variables that the uri spec does not have are ignored. If the service has no uri spec, the path is empty.
+/// so that a value may have several segments. You need not pass a variable for which the instance has a value of its
+/// own, such as `{id}`, `{name}` or `{port}`, see [`build_uri_spec`](ServiceInstance::build_uri_spec). Values for
+/// variables that the uri spec does not have are ignored. If the service has no uri spec, the path is empty.
 ///
-/// The first lookup of a name reads the service, and waits for that at most for the connection timeout. Later lookups
-/// answer from memory.
+/// The first lookup of a name reads the service, which takes at most the connection timeout. Later lookups answer from
+/// memory.
 ///
 /// If the last instance of a service goes, lookups still return it for one second, because its successor may be about
 /// to register. If it goes shortly after a reconnect, they return it until five seconds after the reconnect.
@@ -373,7 +375,7 @@ pub fn begin(name: &str) -> Result<Call> {
 /// and nothing is ejected.
 ///
 /// You need not report successes, except with [`Sticky`](crate::Strategy::Sticky), because there they offset earlier
-/// failures. With that strategy, errors that all instances have can eject one instance after the other, up to
+/// failures. With that strategy, an error that every instance returns can eject one instance after the other, up to
 /// [`max_share`](crate::Ejection::max_share).
 ///
 /// # Examples

@@ -144,7 +144,7 @@ impl Call {
         self.end(Some(outcome));
     }
 
-    /// Ends the call as failed, and begins it again on an instance that it has not tried.
+    /// Ends the call, reports how it failed, and begins it again on an instance that it has not tried.
     ///
     /// It goes to the other instances of the zone and subset first, then to all others that pass the filter, and in the
     /// end to ejected instances. [`attempts_per_call`](crate::Config::attempts_per_call) does not limit it.

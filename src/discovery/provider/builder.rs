@@ -109,8 +109,8 @@ impl ServiceProviderBuilder {
 
     /// Sets how many of the instances are called.
     ///
-    /// From 1 on. Defaults to [`Config::subset`](crate::Config::subset). Like that setting, it is a preference: if a
-    /// call has tried its whole subset, it goes on to the other instances.
+    /// The number must be at least 1. Defaults to [`Config::subset`](crate::Config::subset). Like that setting, it is a
+    /// preference: if a call has tried its whole subset, it goes on to the other instances.
     ///
     /// # Examples
     /// ```
