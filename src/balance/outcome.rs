@@ -5,19 +5,29 @@ use std::io;
 
 /// The way a call to an instance ended.
 ///
-/// Made of an [`io::Error`] by `Outcome::from(&error)`.
+/// If a call failed with an [`io::Error`], `Outcome::from(&error)` converts it.
+///
+/// # Examples
+/// ```
+/// use party::Outcome;
+/// use std::io;
+///
+/// let error = io::Error::from(io::ErrorKind::ConnectionRefused);
+/// assert_eq!(Outcome::from(&error), Outcome::Refused);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The instance answered as it should.
     Succeeded,
-    /// Nothing listens where the instance should be, or no way leads there. One report is enough: the instance is not
-    /// picked until a connection that this library makes by itself succeeds, or where it cannot be tried from here, for
-    /// a time as one that failed.
+    /// Nothing listens at the address of the instance, or there is no route to it.
+    ///
+    /// A single report is enough to eject the instance. It is usually picked again when it accepts a probe, which is a
+    /// connection that this library makes. See [`Ejection`](crate::Ejection).
     Refused,
-    /// No answer came in the time that the program allows.
+    /// There was no answer in the time that your program allows.
     TimedOut,
-    /// The instance answered with a failure of its own, such as status 503, or broke the connection.
+    /// The instance answered with an error of its own, such as status 503, or it broke the connection.
     Failed,
 }
 
@@ -33,8 +43,10 @@ impl fmt::Display for Outcome {
 }
 
 impl From<&io::Error> for Outcome {
-    /// Sorts the usual kinds: a refused connection and an unreachable host are [`Refused`](Outcome::Refused), a timeout
-    /// of a socket is [`TimedOut`](Outcome::TimedOut), anything else is [`Failed`](Outcome::Failed).
+    /// Converts an error by its kind.
+    ///
+    /// A refused connection and an unreachable host or network are [`Refused`](Outcome::Refused). A socket timeout is
+    /// [`TimedOut`](Outcome::TimedOut). Every other kind is [`Failed`](Outcome::Failed).
     fn from(error: &io::Error) -> Outcome {
         use io::ErrorKind::{
             ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut, WouldBlock,

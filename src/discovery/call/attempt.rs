@@ -4,20 +4,62 @@ use crate::error::Error;
 use std::error::Error as StdError;
 use std::fmt;
 
-/// The error of one attempt at a call, and whether another instance may be asked instead.
+/// The error of one attempt at a call, which says whether to retry the call on another instance.
 ///
-/// `?` makes a [`Final`](Attempt::Final) of an error, so that nothing is repeated that the program did not say may be.
+/// The `?` operator turns an error into [`Final`](Attempt::Final), so that a call is never repeated unless you ask for
+/// it.
+///
+/// # Examples
+/// ```
+/// use party::{Attempt, CallError, discovery};
+/// use std::io::{self, Read};
+/// use std::net::TcpStream;
+///
+/// fn greeting() -> Result<String, CallError<io::Error>> {
+///     discovery::call("users", &[], |url| {
+///         let authority = url.trim_start_matches("http://");
+///         // If there is no connection, the call is safe to repeat.
+///         let mut stream = TcpStream::connect(authority).map_err(Attempt::Elsewhere)?;
+///         let mut greeting = String::new();
+///         // From here on it may have been carried out, and `?` makes the error final.
+///         stream.read_to_string(&mut greeting)?;
+///         Ok(greeting)
+///     })
+/// }
+/// # use party::{Config, Service, registration};
+/// # use std::{io::Write, net::TcpListener, thread};
+/// # let config = Config::new().connection_string("memory:docs-attempt").environment("dev").address("127.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # let listener = TcpListener::bind("127.0.0.1:0")?;
+/// # registration::register(Service::new("users", listener.local_addr()?.port()))?;
+/// # discovery::connect_with(config)?;
+/// # thread::spawn(move || listener.accept()?.0.write_all(b"hello"));
+///
+/// assert_eq!(greeting()?, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt<E> {
-    /// The call may be made again on another instance: it cannot have been carried out, or it does no harm twice. It
-    /// counts as a failure of this instance.
+    /// The call may be retried on another instance, because it was not carried out or is safe to repeat.
+    ///
+    /// The attempt counts as a failure of this instance.
     Elsewhere(E),
-    /// The call must not be made again. It says nothing against the instance.
+    /// The call must not be retried.
+    ///
+    /// The attempt does not count as a failure of this instance.
     Final(E),
 }
 
 impl<E> Attempt<E> {
     /// Returns the error.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::Attempt;
+    ///
+    /// assert_eq!(Attempt::Elsewhere("503").into_inner(), "503");
+    /// assert_eq!(Attempt::Final("404").into_inner(), "404");
+    /// ```
     pub fn into_inner(self) -> E {
         match self {
             Attempt::Elsewhere(error) | Attempt::Final(error) => error,
@@ -31,14 +73,30 @@ impl<E> From<E> for Attempt<E> {
     }
 }
 
-/// The error of [`call`](crate::discovery::call): there was nobody to call, or the last attempt at it failed.
+/// The error of [`call`](crate::discovery::call): no instance could be called, or the last attempt failed.
 ///
-/// `Display` names what failed and [`source`](StdError::source) returns why; `{:#}` prints both in one line.
+/// The `Display` form says which of the two happened. With `{:#}` the cause follows in the same line, and
+/// [`source`](StdError::source) returns it.
+///
+/// # Examples
+/// ```
+/// use party::{CallError, discovery};
+///
+/// # discovery::set_override("users", "http://127.0.0.1:1")?;
+/// let error = discovery::call("users", &[], |_url| -> Result<(), _> {
+///     Err("status 404")?;
+///     Ok(())
+/// }).unwrap_err();
+/// assert!(matches!(error, CallError::Call("status 404")));
+/// assert_eq!(error.to_string(), "the call failed");
+/// assert_eq!(format!("{error:#}"), "the call failed: status 404");
+/// # Ok::<(), party::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum CallError<E> {
-    /// No instance could be picked, or no URL to it be built. Nothing was called.
+    /// No instance could be picked, or no URL could be built. Nothing was called.
     Discovery(Error),
-    /// The error of the last attempt.
+    /// The last attempt failed with this error.
     Call(E),
 }
 
