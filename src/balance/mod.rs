@@ -4,7 +4,9 @@
 //! nothing of ZooKeeper, of snapshots or of threads.
 
 pub(crate) mod ejection;
+pub(crate) mod endpoint;
 pub(crate) mod outcome;
+pub(crate) mod retry_budget;
 pub(crate) mod selection;
 pub(crate) mod strategy;
 pub(crate) mod subset;

@@ -1,5 +1,6 @@
 //! Override URLs: from the environment, read once, and from the program at any time.
 
+use crate::balance::endpoint;
 use crate::environment;
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
@@ -53,7 +54,7 @@ impl Override {
 
     /// Returns whether a URL goes to where this one does.
     pub(crate) fn leads_to(&self, url: &str) -> bool {
-        self.instance("").is_at(url)
+        endpoint::leads_to(url, &self.instance(""))
     }
 
     pub(crate) fn url(&self, name: &str, params: Params<'_>) -> Result<String> {

@@ -110,11 +110,6 @@ impl ServiceInstance {
         self.created
     }
 
-    /// Returns whether the other one is the same registration, if with other data.
-    pub(crate) fn is_same(&self, other: &ServiceInstance) -> bool {
-        self.created == other.created && self.id() == other.id()
-    }
-
     /// Holds in common with other instances what is the same.
     pub(crate) fn share(&mut self, common: &mut Common) {
         common.share(&mut self.fields.name, self.fields.uri_spec.as_mut());

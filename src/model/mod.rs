@@ -34,9 +34,11 @@ pub(crate) use common::Common;
 pub(crate) use host::EXPECTED as ADDRESS_EXPECTED;
 pub(crate) use instance::Fields;
 pub use instance::ServiceInstance;
+pub(crate) use location::url_parts;
 pub use service::Service;
 pub use service_type::ServiceType;
 pub use uri_spec::UriSpec;
+pub(crate) use uri_spec::UrlPort;
 
 /// Values for the variables of a uri spec.
 pub(crate) type Params<'a> = &'a [(&'a str, &'a dyn std::fmt::Display)];

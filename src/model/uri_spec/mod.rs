@@ -43,10 +43,24 @@ struct Template {
     text: Box<str>,
     parts: Box<[Part]>,
     whole_url: bool,
+    /// The port in the URLs, if it makes whole ones.
+    url_port: Option<UrlPort>,
     /// Whether it begins with what ends the host and port of a base URL.
     rooted: bool,
     /// About how many bytes the built text will have.
     built_len: usize,
+}
+
+/// The port in the URLs of a template that makes whole ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum UrlPort {
+    /// The template names none.
+    Default,
+    /// That of `{port}`.
+    Plain,
+    /// That of `{ssl-port}`.
+    Secure,
+    Literal(u16),
 }
 
 /// Bytes of the longest template: no node holds more.
@@ -112,23 +126,38 @@ impl UriSpec {
     }
 
     fn has_own_authority(&self) -> bool {
+        self.url_port().is_some()
+    }
+
+    /// Returns the port in the URLs that this makes, or `None` if it makes no whole URLs to the address of its instance.
+    pub(crate) fn url_port(&self) -> Option<UrlPort> {
+        self.0.url_port
+    }
+
+    fn read_url_port(&self) -> Option<UrlPort> {
         // Judged by the parts: a literal can spell `{address}` too, but holds no control character.
         let mark = |(text, position): (&'_ str, Option<_>)| match (position, text) {
             (None, literal) => literal.to_owned(),
             (_, "scheme") => "\u{1}".to_owned(),
             (_, "address") => "\u{2}".to_owned(),
-            (_, "port" | "ssl-port") => "\u{3}".to_owned(),
-            _ => "\u{4}".to_owned(),
+            (_, "port") => "\u{3}".to_owned(),
+            (_, "ssl-port") => "\u{4}".to_owned(),
+            _ => "\u{5}".to_owned(),
         };
         let marked: String = self.parts().map(mark).collect();
-        let Some(behind) = marked.strip_prefix("\u{1}://\u{2}") else {
-            return false;
+        let behind = marked.strip_prefix("\u{1}://\u{2}")?;
+        let (port, rest) = match behind.strip_prefix(':') {
+            None => (UrlPort::Default, behind),
+            Some(port) => {
+                let digits = port.trim_start_matches(|c: char| c.is_ascii_digit());
+                let literal = port.strip_suffix(digits).and_then(|port| port.parse().ok());
+                let variable = |mark, port_of| Some((port_of, port.strip_prefix(mark)?));
+                variable('\u{3}', UrlPort::Plain)
+                    .or_else(|| variable('\u{4}', UrlPort::Secure))
+                    .unwrap_or((literal.map_or(UrlPort::Default, UrlPort::Literal), digits))
+            }
         };
-        let rest = behind.strip_prefix(':').map_or(behind, |port| {
-            let digits = || port.trim_start_matches(|c: char| c.is_ascii_digit());
-            port.strip_prefix('\u{3}').unwrap_or_else(digits)
-        });
-        rest.is_empty() || rest.starts_with(['/', '?', '#'])
+        (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(port)
     }
 
     /// Returns the text of each part, with its position where it is a variable.
@@ -258,13 +287,20 @@ impl Builder {
     fn build(mut self) -> UriSpec {
         self.scan.end(&mut self.parts);
         let literal_first = matches!(&*self.parts, [first, ..] if first.position().is_none());
-        UriSpec(Arc::new(Template {
+        let template = Template {
             whole_url: self.whole_url,
+            url_port: None,
             rooted: literal_first && self.text.starts_with(['/', '?', '#']),
             text: self.text.into(),
             parts: self.parts.into(),
             built_len: self.built_len,
-        }))
+        };
+        let mut spec = UriSpec(Arc::new(template));
+        let url_port = spec.is_whole_url().then(|| spec.read_url_port()).flatten();
+        if let Some(template) = Arc::get_mut(&mut spec.0) {
+            template.url_port = url_port;
+        }
+        spec
     }
 }
 

@@ -1,0 +1,194 @@
+//! The place at which an instance is called.
+
+use crate::model::{ServiceInstance, UrlPort, url_parts};
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+
+/// Scheme, host and port of the URLs of an instance.
+///
+/// An instance has an id, but a process that restarts on its port registers under a new one while ZooKeeper still lists
+/// the old node. So everything that judges an instance by its calls goes by the endpoint: ejection, probes, reports, and
+/// the instances that a call has tried.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint<'a> {
+    is_secure: bool,
+    host: Cow<'a, str>,
+    port: u16,
+}
+
+impl<'a> Endpoint<'a> {
+    /// Returns the endpoint of an instance as its uri spec says, or `None` if the instance has no address or port.
+    pub(crate) fn of(instance: &'a ServiceInstance) -> Option<Endpoint<'a>> {
+        let registered = Endpoint::parse(instance.base_url()?)?;
+        let default = if registered.is_secure { 443 } else { 80 };
+        let spec = instance.uri_spec();
+        let port = match spec.and_then(|spec| spec.url_port()) {
+            None => None,
+            Some(UrlPort::Default) => Some(default),
+            Some(UrlPort::Plain) => instance.port(),
+            Some(UrlPort::Secure) => instance.ssl_port(),
+            Some(UrlPort::Literal(port)) => Some(port),
+        };
+        Some(Endpoint {
+            // If the spec names a port that is missing, no URL can be built, but a base URL can.
+            port: port.unwrap_or(registered.port),
+            ..registered
+        })
+    }
+
+    /// Reads the endpoint of a URL. The port defaults to 443 for `https` and 80 for `http`.
+    pub(crate) fn parse(url: &'a str) -> Option<Endpoint<'a>> {
+        let (scheme, host, port) = url_parts(url)?;
+        let is_secure = scheme.eq_ignore_ascii_case("https");
+        let default = match is_secure {
+            true => Some(443),
+            false => scheme.eq_ignore_ascii_case("http").then_some(80),
+        };
+        Some(Endpoint {
+            is_secure,
+            host: host.into(),
+            port: port.or(default).filter(|_| default.is_some())?,
+        })
+    }
+
+    pub(crate) fn into_owned(self) -> Endpoint<'static> {
+        Endpoint {
+            host: self.host.into_owned().into(),
+            ..self
+        }
+    }
+
+    /// Returns the host, with brackets around an IPv6 address.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// Returns whether a URL leads to an instance: to its endpoint, or to its base URL if that has another port.
+pub(crate) fn leads_to(url: &str, instance: &ServiceInstance) -> bool {
+    let Some(called) = Endpoint::parse(url) else {
+        return false;
+    };
+    let base = || instance.base_url().and_then(Endpoint::parse);
+    Endpoint::of(instance).as_ref() == Some(&called) || base().as_ref() == Some(&called)
+}
+
+/// Returns whether every port of an instance is the one of its endpoint, so that a refused connection, whichever port the
+/// program chose, was refused there.
+pub(crate) fn has_one_port(instance: &ServiceInstance) -> bool {
+    let endpoint = Endpoint::of(instance).map(|endpoint| endpoint.port);
+    let mut registered = instance.port().into_iter().chain(instance.ssl_port());
+    registered.all(|port| Some(port) == endpoint)
+}
+
+// Host names are compared without regard to case.
+impl PartialEq for Endpoint<'_> {
+    fn eq(&self, other: &Endpoint<'_>) -> bool {
+        self.port == other.port
+            && self.is_secure == other.is_secure
+            && self.host.eq_ignore_ascii_case(&other.host)
+    }
+}
+
+impl Eq for Endpoint<'_> {}
+
+impl Hash for Endpoint<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u16(self.port);
+        let folded = self.host.bytes().map(|byte| byte.to_ascii_lowercase());
+        folded.for_each(|byte| state.write_u8(byte));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn instance(ports: Value, spec: &[(&str, bool)]) -> ServiceInstance {
+        let parts = spec.iter();
+        let parts = parts.map(|(value, variable)| json!({"value": value, "variable": variable}));
+        let mut data = json!({"address": "h", "uriSpec": {"parts": parts.collect::<Vec<_>>()}});
+        for (key, port) in ports.as_object().unwrap() {
+            data[key] = port.clone();
+        }
+        ServiceInstance::from_json("foo", "i", data.to_string().as_bytes()).unwrap()
+    }
+
+    fn shown(instance: &ServiceInstance) -> (bool, u16) {
+        let endpoint = Endpoint::of(instance).unwrap();
+        assert_eq!(endpoint.host(), "h");
+        (endpoint.is_secure, endpoint.port())
+    }
+
+    const SCHEME: (&str, bool) = ("scheme", true);
+    const ADDRESS: (&str, bool) = ("address", true);
+
+    #[test]
+    fn a_path_is_called_at_the_registered_port_and_at_the_tls_port_if_there_is_one() {
+        let path = [("/a/", false), ("port", true)];
+        assert_eq!(shown(&instance(json!({"port": 1}), &path)), (false, 1));
+        let both = json!({"port": 1, "sslPort": 2});
+        assert_eq!(shown(&instance(both, &path)), (true, 2));
+    }
+
+    #[test]
+    fn a_whole_url_is_called_at_the_port_that_its_spec_names() {
+        let both = json!({"port": 1, "sslPort": 2});
+        for (behind, port) in [
+            (vec![], 443),
+            (vec![("/x:9", false)], 443),
+            (vec![(":", false), ("port", true)], 1),
+            (vec![(":", false), ("ssl-port", true), ("/a", false)], 2),
+            (vec![(":7/a", false)], 7),
+            (vec![(":", false), ("70", false), ("0/a", false)], 700),
+            (vec![(":99999/a", false)], 2),
+        ] {
+            let start = [SCHEME, ("://", false), ADDRESS];
+            let spec = [start.as_slice(), &behind].concat();
+            let found = shown(&instance(both.clone(), &spec));
+            assert_eq!(found, (true, port), "{behind:?}");
+        }
+        let spec = [SCHEME, ("://", false), ADDRESS, (":7", false)];
+        assert_eq!(shown(&instance(json!({"port": 1}), &spec)), (false, 7));
+        assert!(!has_one_port(&instance(json!({"port": 1}), &spec)));
+        assert!(has_one_port(&instance(json!({"port": 7}), &spec)));
+        assert!(!has_one_port(&instance(json!({"port": 7, "sslPort": 8}), &spec)));
+    }
+
+    #[test]
+    fn endpoints_are_the_same_if_scheme_host_and_port_are() {
+        let hash = |endpoint: &Endpoint<'_>| {
+            let mut hasher = rustc_hash::FxHasher::default();
+            endpoint.hash(&mut hasher);
+            hasher.finish()
+        };
+        let endpoint = Endpoint::parse("http://Host:80/a").unwrap();
+        for same in ["http://host", "HTTP://u:p@HOST/b", "http://host:80#c"] {
+            let same = Endpoint::parse(same).unwrap();
+            assert_eq!((&same, hash(&same)), (&endpoint, hash(&endpoint)));
+            assert_eq!(same.clone().into_owned(), same);
+        }
+        for other in ["https://host:80", "http://host:81", "http://hos:80"] {
+            assert_ne!(Endpoint::parse(other).unwrap(), endpoint);
+        }
+        for none in ["", "host:80", "ftp://host", "ftp://host:80", "http://host:80x"] {
+            assert_eq!(Endpoint::parse(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_url_leads_to_an_instance_by_endpoint_or_by_base_url() {
+        let spec = [SCHEME, ("://", false), ADDRESS, (":7/a", false)];
+        let instance = instance(json!({"port": 1}), &spec);
+        let built = [instance.url(&[]).unwrap(), "http://H:1/b".to_owned()];
+        assert!(built.iter().all(|url| leads_to(url, &instance)), "{built:?}");
+        for other in ["http://h/", "https://h:7", "http://h:70", "http://g:7", "h:7", ""] {
+            assert!(!leads_to(other, &instance), "{other}");
+        }
+    }
+}
