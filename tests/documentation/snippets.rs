@@ -101,9 +101,21 @@ mod readme {
 
         let in_discovery = party::disconnect_on_drop().on_signals().at_exit();
         // … serve …
-        drop(in_discovery); // leaves discovery, then waits for the drain time
+        drop(in_discovery); // unregisters, then waits for the drain time
         // … only now stop the server …
         assert_eq!(registration::state(), party::ConnectionState::Unconnected);
+        Ok(())
+    }
+}
+
+mod readme_configuration {
+    #[expect(dead_code, reason = "there is no server, and no environment")]
+    fn drained() -> party::Result<()> {
+        use party::{Config, registration};
+        use std::time::Duration;
+
+        let config = Config::new().drain(Duration::from_millis(200));
+        registration::connect_with(config)?;
         Ok(())
     }
 }
