@@ -248,6 +248,24 @@ mod faq {
     }
 
     #[test]
+    fn a_test_has_handles_of_its_own() -> party::Result<()> {
+        use party::{Config, Discovery, Registration, Service};
+        use std::time::Duration;
+
+        let config = Config::new()
+            .connection_string("memory:orders-test")
+            .environment("test")
+            .address("10.0.0.1");
+        let registration = Registration::connect(config.clone())?;
+        let discovery = Discovery::connect(config)?;
+        let users = discovery.service_provider("users")?;
+        registration.register(Service::new("users", 8080))?;
+        users.wait_for(1, Duration::from_secs(5))?;
+        assert_eq!(discovery.base_url("users", "")?, "http://10.0.0.1:8080");
+        Ok(())
+    }
+
+    #[test]
     fn a_payload_is_changed_in_place() -> party::Result<()> {
         let _alone = alone();
         let config = Config::new()
