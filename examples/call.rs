@@ -1,4 +1,7 @@
-//! Calls the service `users` from four threads. Start `serve` a few times beside it, and kill some of them.
+//! Calls the service `users` from four threads.
+//!
+//! Start the example `serve` a few times first, and kill some of these servers while this program runs. The calls to
+//! them are retried on the others.
 //!
 //! ```text
 //! cargo run --example call
@@ -34,7 +37,7 @@ fn user(agent: &ureq::Agent, id: u32) -> Result<String, party::CallError<ureq::E
     discovery::call("users", &[], |url| {
         let answer = agent.get(format!("{url}/users/{id}")).call();
         let text = answer.and_then(|mut answer| answer.body_mut().read_to_string());
-        // To read once more does no harm: whatever went wrong may go right elsewhere.
+        // Reading a user again does no harm, so every failure may be retried on another instance.
         text.map_err(Attempt::Elsewhere)
     })
 }

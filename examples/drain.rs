@@ -1,11 +1,11 @@
-//! A shutdown that takes as long as the last request, and not the whole drain time.
+//! Shuts down as soon as the last request is answered, without waiting for the whole drain time.
 //!
 //! ```text
 //! cargo run --example drain
 //! ```
 //!
-//! A server has a request that takes a second when its program is to stop. The program leaves discovery at once, goes
-//! on serving, and stops when the guard says that no request is under way any more.
+//! The program begins to shut down while its server handles a request that takes one second. The guard unregisters the
+//! program at once. The server keeps answering, and the guard returns when no request is in flight.
 #![allow(clippy::print_stdout)]
 
 use party::{Config, Service, discovery, registration};
@@ -18,11 +18,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tiny_http::{Request, Response, Server};
 
-/// As long as the longest request may take.
+/// The longest time that a request may take.
 const DRAIN: Duration = Duration::from_secs(30);
 const REQUEST: Duration = Duration::from_secs(1);
 
-/// Counts one request for as long as it is there, however its handler ends.
+/// Counts a request as in flight until this is dropped, however its handler ends.
 struct InFlight(Arc<AtomicUsize>);
 
 impl InFlight {
@@ -98,7 +98,7 @@ fn answer(request: Request, _in_flight: InFlight) {
     let _ = request.respond(Response::from_string("hello"));
 }
 
-/// Returns the first line of the answer.
+/// Sends a request, and returns the first line of the answer.
 fn get(url: &str) -> Result<String, Box<dyn Error + Send + Sync>> {
     let authority = url.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(authority)?;

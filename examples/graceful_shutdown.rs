@@ -1,13 +1,15 @@
-//! Two instances of an HTTP service, one of which is stopped and started again and again while a client calls them in
-//! a loop: no request fails, because each instance leaves discovery, and waits a little, before it stops answering.
+//! Restarts an instance of an HTTP service again and again without a failed request.
+//!
+//! There are two instances. A client calls them in a loop, while one of them is stopped and started several times. No
+//! request fails, because an instance unregisters and waits for the drain time before it stops answering.
 //!
 //! ```text
 //! cargo run --example graceful_shutdown
 //! ```
 //!
-//! The instances are processes of their own where there is a ZooKeeper (`ZOOKEEPER_CONNECTIONSTRING`); the guard in
-//! each handles the `SIGTERM` it is stopped with. Without one, the moving instance is a thread of this process that
-//! does by hand what the guard does.
+//! If `ZOOKEEPER_CONNECTIONSTRING` names an ensemble, each instance is a process. It is stopped by `SIGTERM`, which its
+//! guard handles. Otherwise the instances are threads of this process, and the example does by hand what the guard
+//! does.
 #![allow(clippy::print_stdout)]
 
 use party::{Config, Service, discovery, registration};
@@ -76,7 +78,7 @@ fn service(port: u16) -> Service {
         .uri_spec("/hello/{name}")
 }
 
-/// What a real service does: serve, register, and leave the rest to the guard.
+/// Does what a real service does: it serves, registers, and leaves the rest to the guard.
 fn instance() -> Outcome<()> {
     let (_server, port) = start_server()?;
     registration::connect_with(config())?;
@@ -97,7 +99,7 @@ fn processes(stop: &AtomicBool) -> Outcome<()> {
         println!("an instance left");
     }
     thread::sleep(Duration::from_millis(500));
-    // The client ends before the last instance does.
+    // Stop the client before the last instance: its requests would fail otherwise.
     stop.store(true, Ordering::Relaxed);
     thread::sleep(DRAIN);
     staying.stop()
@@ -156,7 +158,7 @@ fn call_until(stop: &AtomicBool) -> Outcome<(usize, usize)> {
     }
     let (mut answered, mut failed) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
-        // A new URL for each call: it is good for this call only.
+        // A URL is good for one call only, so ask for a new one each time.
         match discovery::url("hello", &[("name", &"party")])
             .map_err(Into::into)
             .and_then(|url| get(&url))

@@ -1,7 +1,7 @@
-//! A service that is registered once it is warm, and whose own health page includes what ZooKeeper says.
+//! Registers a service as soon as its cache is warm, and serves a health page that asks ZooKeeper, too.
 //!
-//! The page is for readiness, never for liveness: whoever restarts programs because ZooKeeper is away ends sessions and
-//! lookups that would have survived.
+//! Use such a page for readiness probes, never for liveness. If ZooKeeper is down, restarting programs ends sessions
+//! and lookups that would have survived.
 //!
 //! ```text
 //! cargo run --example healthcheck
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     thread::spawn(move || serve(&serving.0, &serving.1));
     println!("http://localhost:{port}/healthcheck answers");
 
-    // The program goes on at once. It is found by others only when its cache is warm.
+    // Returns at once. Other programs find this one as soon as its cache is warm.
     let ready = warm.clone();
     let pending = registration::register_in_background(Service::new("warm", port), move || {
         ready.load(Ordering::Relaxed)
@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn serve(server: &Server, warm: &AtomicBool) {
     for request in server.incoming_requests() {
-        // Whoever watches this program should know when it cannot be found.
+        // If this program cannot be found, the page should say so.
         let healthy = warm.load(Ordering::Relaxed) && registration::healthy();
         let (code, text) = if healthy {
             (200, "healthy")

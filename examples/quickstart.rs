@@ -1,5 +1,7 @@
-//! Registers three services, finds them again, and leaves. Runs inside this process unless
-//! `ZOOKEEPER_CONNECTIONSTRING` names an ensemble:
+//! Registers three instances of two services, looks them up, and unregisters them.
+//!
+//! If `ZOOKEEPER_CONNECTIONSTRING` names an ensemble, the example uses it. Otherwise it runs on a registry inside this
+//! process.
 //!
 //! ```text
 //! cargo run --example quickstart
@@ -152,12 +154,12 @@ fn title(text: &str) {
     println!("\n{text}\n{}", "-".repeat(text.len()));
 }
 
-/// Shows an instance as it is stored, by asking it for what it was read from.
+/// Returns the instance in the form that ZooKeeper stores.
 fn stored(instance: &ServiceInstance) -> String {
     instance.to_string()
 }
 
-/// A change reaches the other side within milliseconds, not at once.
+/// Waits up to two seconds for a change, because it takes a few milliseconds to reach the discovery side.
 fn wait_for(
     service: &str,
     enough: impl Fn(&[std::sync::Arc<ServiceInstance>]) -> bool,

@@ -1,4 +1,4 @@
-//! Calls the service `users` with a URL and a client of its own, and reports what fails.
+//! Calls the service `users` with plain URLs and its own client, and reports failed calls.
 //!
 //! ```text
 //! cargo run --example report
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         match get(&url) {
             Ok(answer) => println!("{url}: {} bytes", answer.len()),
             Err(error) => {
-                // An instance that refuses is not found any more until it accepts a connection.
+                // An instance that refuses connections is not picked again until it accepts one.
                 discovery::report("users", &url, Outcome::from(&error));
                 println!("{url}: {error}");
             }

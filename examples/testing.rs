@@ -1,4 +1,4 @@
-//! A unit test of a program that calls a service: registration and discovery meet inside the process.
+//! Tests a program that calls a service, without ZooKeeper: both sides use a registry inside the process.
 //!
 //! ```text
 //! cargo test --example testing
@@ -10,7 +10,7 @@ use std::net::TcpStream;
 
 fn main() {}
 
-/// The function to test: connects to an instance of a service that is there.
+/// Connects to an instance of a service. This is the function to test.
 pub fn connect(service: &str) -> Result<TcpStream, CallError<io::Error>> {
     discovery::call_instance(service, |instance| {
         let address = instance.address().unwrap_or_default();
@@ -29,7 +29,7 @@ fn a_dead_instance_is_passed_over() -> Result<(), Box<dyn std::error::Error>> {
     discovery::connect_with(config)?;
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     registration::register(Service::new("users", listener.local_addr()?.port()))?;
-    registration::register(Service::new("users", 1))?; // nobody listens there
+    registration::register(Service::new("users", 1))?; // nothing listens on port 1
     let provider = discovery::service_provider("users")?;
     provider.wait_for(2, std::time::Duration::from_secs(5))?;
     for _ in 0..20 {

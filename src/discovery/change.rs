@@ -4,22 +4,43 @@ use crate::model::ServiceInstance;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The change of a service since its listener was last called.
+/// A change of a service, since the last call of the same listener.
 ///
-/// Passed to the listeners of [`discovery::on_change`](crate::discovery::on_change). Instances are compared by id. Each
-/// list has the order of the names of their nodes.
+/// Listeners of [`discovery::on_change`](crate::discovery::on_change) receive it. Instances are compared by id. Each
+/// list is sorted by the names of the nodes.
+///
+/// # Examples
+/// ```
+/// use party::{Change, discovery};
+///
+/// # discovery::connect_to("memory:docs-change", "dev")?;
+/// let _subscription = discovery::on_change("users", |change: &Change| {
+///     for instance in &change.added {
+///         println!("new: {instance}");
+///     }
+///     for instance in &change.removed {
+///         println!("gone: {instance}");
+///     }
+///     for (before, now) in &change.updated {
+///         println!("changed from {before} to {now}");
+///     }
+///     println!("{} in total", change.all.len());
+/// })?;
+/// # Ok::<(), party::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Change {
-    /// The instances that are new. In the first call all are.
+    /// The instances that are new. The first call lists all instances here.
     pub added: Vec<Arc<ServiceInstance>>,
-    /// The instances that are gone, as they were last known.
+    /// The instances that are gone, with their last data.
     pub removed: Vec<Arc<ServiceInstance>>,
-    /// The instances that are registered with other data than before, as they were and as they are.
+    /// The instances whose data have changed: the old data first, then the new data.
     pub updated: Vec<(Arc<ServiceInstance>, Arc<ServiceInstance>)>,
-    /// All instances that are registered now, as
-    /// [`ServiceProvider::instances`](crate::ServiceProvider::instances) returns them: those that are never picked
-    /// among them.
+    /// All instances that are registered now, including instances that are never picked.
+    ///
+    /// [`ServiceProvider::instances`](crate::ServiceProvider::instances) returns the same, if the provider has no
+    /// filter.
     pub all: Vec<Arc<ServiceInstance>>,
 }
 

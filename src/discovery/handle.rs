@@ -19,14 +19,16 @@ use crate::slot::Slot;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
-/// A connection of the discovery side that belongs to whoever holds it.
+/// A handle to a connection of the discovery side.
 ///
-/// The functions of [`discovery`](crate::discovery) work on one such handle that the whole process shares. A program
-/// that looks services up in several environments, or a test that is not to share anything with others, makes its own.
-/// A clone is the same connection and costs next to nothing. When the last clone is dropped, and the last provider,
-/// subscription and [`Call`] made by it, the session ends.
+/// The functions of [`discovery`](crate::discovery) share one connection for the whole process. Make a handle of your
+/// own if your program looks up services in several environments, or if a test must not share anything with other
+/// tests.
 ///
-/// [`disconnect_on_drop`](crate::disconnect_on_drop) knows nothing of these handles: drop or
+/// A clone is the same connection, and cloning is cheap. The session ends when the last clone is dropped, and with it
+/// the last provider, subscription and [`Call`] that it made.
+///
+/// [`disconnect_on_drop`](crate::disconnect_on_drop) does not know these handles: drop them, or
 /// [`disconnect`](Discovery::disconnect) them.
 ///
 /// # Examples
@@ -56,13 +58,24 @@ struct Inner {
 }
 
 impl Discovery {
-    /// Connects as `config` says, and where it is silent as the environment says, see
-    /// [`discovery::connect`](crate::discovery::connect).
+    /// Connects with the settings of `config`.
     ///
-    /// The overrides of the environment, `DISCOVERY_OVERRIDE_<NAME>`, are read now.
+    /// A setting that `config` does not have is taken from the environment, see
+    /// [`discovery::connect`](crate::discovery::connect). The overrides of the environment,
+    /// `DISCOVERY_OVERRIDE_<NAME>`, are read now.
     ///
     /// # Errors
-    /// As [`discovery::connect`](crate::discovery::connect).
+    /// The errors of [`discovery::connect`](crate::discovery::connect).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ConnectionState, Discovery};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle").environment("dev");
+    /// let discovery = Discovery::connect(config)?;
+    /// assert_eq!(discovery.state(), ConnectionState::Connected);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn connect(config: Config) -> Result<Discovery> {
         let discovery = Discovery::unconnected();
         discovery.replace(config)?;
@@ -95,10 +108,24 @@ impl Discovery {
         Ok(())
     }
 
-    /// Builds a URL to one live instance of the service, see [`discovery::url`](crate::discovery::url).
+    /// Builds a URL to one live instance of the service.
+    ///
+    /// See [`discovery::url`](crate::discovery::url) for parameters, waiting, and the last instance of a service.
     ///
     /// # Errors
-    /// As [`discovery::url`](crate::discovery::url).
+    /// The errors of [`discovery::url`](crate::discovery::url).
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::{Config, Discovery, Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-url").environment("dev").address("10.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # registration.register(Service::new("users", 8080).uri_spec("/1.x/users/{userid}"))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// let url = discovery.url("users", &[("userid", &42)])?;
+    /// assert_eq!(url, "http://10.0.0.1:8080/1.x/users/42");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     // Always inlined, as all below it: a lookup is one function, since each result handed through another is moved once
     // more. `scripts/instructions` counts it.
     #[inline(always)]
@@ -109,10 +136,24 @@ impl Discovery {
         }
     }
 
-    /// Builds a URL and appends `suffix`, see [`discovery::url_with_suffix`](crate::discovery::url_with_suffix).
+    /// Builds a URL and appends `suffix` to it.
+    ///
+    /// See [`discovery::url_with_suffix`](crate::discovery::url_with_suffix).
     ///
     /// # Errors
-    /// As [`discovery::url_with_suffix`](crate::discovery::url_with_suffix).
+    /// The errors of [`discovery::url_with_suffix`](crate::discovery::url_with_suffix).
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::{Config, Discovery, Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-suffix").environment("dev").address("10.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # registration.register(Service::new("users", 8080).uri_spec("/1.x/users/{userid}"))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// let url = discovery.url_with_suffix("users", &[("userid", &42)], "/sessions?limit=10")?;
+    /// assert_eq!(url, "http://10.0.0.1:8080/1.x/users/42/sessions?limit=10");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn url_with_suffix(
         &self,
         name: &str,
@@ -123,11 +164,23 @@ impl Discovery {
         Ok(suffix::append(&self.url(name, params)?, suffix))
     }
 
-    /// Returns scheme, address and port of one live instance of the service, with `suffix` appended, see
-    /// [`discovery::base_url`](crate::discovery::base_url).
+    /// Returns scheme, address and port of one live instance of the service, with `suffix` appended.
+    ///
+    /// See [`discovery::base_url`](crate::discovery::base_url).
     ///
     /// # Errors
-    /// As [`discovery::base_url`](crate::discovery::base_url).
+    /// The errors of [`discovery::base_url`](crate::discovery::base_url).
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::{Config, Discovery, Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-base").environment("dev").address("10.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # registration.register(Service::new("users", 8080))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// assert_eq!(discovery.base_url("users", "/any/path")?, "http://10.0.0.1:8080/any/path");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     #[inline(always)]
     pub fn base_url(&self, name: &str, suffix: &str) -> Result<String> {
         suffix::check(suffix)?;
@@ -140,17 +193,43 @@ impl Discovery {
         }
     }
 
-    /// Follows a service, and returns a provider of its instances, see
-    /// [`discovery::service_provider`](crate::discovery::service_provider).
+    /// Follows a service, and returns a provider of its instances.
+    ///
+    /// See [`discovery::service_provider`](crate::discovery::service_provider).
     ///
     /// # Errors
-    /// As [`discovery::service_provider`](crate::discovery::service_provider).
+    /// The errors of [`discovery::service_provider`](crate::discovery::service_provider).
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::{Config, Discovery, Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-provides").environment("dev").address("10.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # registration.register(Service::new("users", 8080))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// let provider = discovery.service_provider("users")?;
+    /// assert_eq!(provider.instances()?.len(), 1);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn service_provider(&self, name: &str) -> Result<ServiceProvider> {
         ServiceProvider::new(self.directory()?, self.inner.overrides.clone(), name)
     }
 
-    /// Returns a builder of a provider that picks in a way of its own, see
-    /// [`discovery::provider`](crate::discovery::provider).
+    /// Returns the builder of a provider that picks instances in its own way.
+    ///
+    /// See [`discovery::provider`](crate::discovery::provider).
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::{Config, Discovery, Registration, Service, Strategy};
+    /// # let config = Config::new().connection_string("memory:handle-builder").environment("dev").address("10.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # registration.register(Service::new("users", 8080))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// let provider = discovery.provider("users").strategy(Strategy::RoundRobin).build()?;
+    /// assert_eq!(provider.url(&[])?, "http://10.0.0.1:8080");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn provider(&self, name: &str) -> ServiceProviderBuilder {
         let Inner {
             directory,
@@ -160,11 +239,30 @@ impl Discovery {
         ServiceProviderBuilder::new(directory.get(), overrides.clone(), name)
     }
 
-    /// Makes a call, on one instance after the other until one answers, see
-    /// [`discovery::call`](crate::discovery::call).
+    /// Calls an instance of the service, and retries the call on another instance if `call` asks for it.
+    ///
+    /// See [`discovery::call`](crate::discovery::call) for when a call is retried, and where it goes next.
     ///
     /// # Errors
-    /// As [`discovery::call`](crate::discovery::call).
+    /// The errors of [`discovery::call`](crate::discovery::call).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Attempt, Config, Discovery};
+    /// use std::net::TcpStream;
+    ///
+    /// # use party::{Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-call").environment("dev").address("127.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # registration.register(Service::new("users", listener.local_addr()?.port()))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// let stream = discovery.call("users", &[], |url| {
+    ///     TcpStream::connect(url.trim_start_matches("http://")).map_err(Attempt::Elsewhere)
+    /// })?;
+    /// # drop(stream);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call<T, E>(
         &self,
         name: &str,
@@ -177,10 +275,32 @@ impl Discovery {
         })
     }
 
-    /// Makes a call for which a URL is not enough, see [`discovery::call_instance`](crate::discovery::call_instance).
+    /// Calls an instance of the service, for calls that need more than a URL.
+    ///
+    /// See [`discovery::call_instance`](crate::discovery::call_instance).
     ///
     /// # Errors
-    /// As [`discovery::call_instance`](crate::discovery::call_instance).
+    /// The errors of [`discovery::call_instance`](crate::discovery::call_instance).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Attempt, Config, Discovery};
+    /// use std::net::TcpStream;
+    ///
+    /// # use party::{Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-calls").environment("dev").address("127.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # registration.register(Service::new("users", listener.local_addr()?.port()))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// let stream = discovery.call_instance("users", |instance| {
+    ///     let address = instance.address().unwrap_or_default();
+    ///     let port = instance.port().unwrap_or_default();
+    ///     TcpStream::connect((address, port)).map_err(Attempt::Elsewhere)
+    /// })?;
+    /// # drop(stream);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call_instance<T, E>(
         &self,
         name: &str,
@@ -190,10 +310,32 @@ impl Discovery {
         call::make(begun, self.attempts(), |begun| Ok(call(begun)))
     }
 
-    /// Begins a call, see [`discovery::begin`](crate::discovery::begin).
+    /// Begins a call, for programs that cannot use a closure.
+    ///
+    /// See [`discovery::begin`](crate::discovery::begin).
     ///
     /// # Errors
-    /// As [`discovery::begin`](crate::discovery::begin).
+    /// The errors of [`discovery::begin`](crate::discovery::begin).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Discovery, Outcome};
+    /// use std::net::TcpStream;
+    ///
+    /// # use party::{Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-begin").environment("dev").address("127.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # registration.register(Service::new("users", listener.local_addr()?.port()))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// let call = discovery.begin("users")?;
+    /// let address = (call.address().unwrap_or_default(), call.port().unwrap_or_default());
+    /// match TcpStream::connect(address) {
+    ///     Ok(_stream) => call.succeeded(),
+    ///     Err(error) => call.failed(Outcome::from(&error)),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn begin(&self, name: &str) -> Result<Call> {
         match self.inner.overrides.find(name)? {
             Some(found) => Ok(Call::to_override(name, found, self.attempts())),
@@ -201,7 +343,25 @@ impl Discovery {
         }
     }
 
-    /// Reports how a call went to a URL of this handle, see [`discovery::report`](crate::discovery::report).
+    /// Reports the outcome of a call to a URL that this handle built.
+    ///
+    /// Returns whether the service has an instance with the scheme, host and port of the URL.
+    /// [`discovery::report`](crate::discovery::report) says which outcomes to report.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Discovery, Outcome};
+    ///
+    /// # use party::{Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-report").environment("dev").address("127.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # registration.register(Service::new("users", 1))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// let url = discovery.url("users", &[])?;
+    /// assert!(discovery.report("users", &url, Outcome::TimedOut));
+    /// assert!(!discovery.report("users", "http://127.0.0.1:2", Outcome::TimedOut)); // not registered
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn report(&self, name: &str, url: &str, outcome: Outcome) -> bool {
         match (self.inner.overrides.find(name), self.inner.directory.get()) {
             (Ok(Some(found)), _) => found.leads_to(url),
@@ -210,10 +370,30 @@ impl Discovery {
         }
     }
 
-    /// Has `listener` called with each change of a service, see [`discovery::on_change`](crate::discovery::on_change).
+    /// Calls `listener` with each change of a service, beginning with all the instances that are registered now.
+    ///
+    /// See [`discovery::on_change`](crate::discovery::on_change) for when the listener is called.
     ///
     /// # Errors
-    /// As [`discovery::on_change`](crate::discovery::on_change).
+    /// The errors of [`discovery::on_change`](crate::discovery::on_change).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Discovery};
+    /// use std::sync::mpsc;
+    ///
+    /// # use party::{Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-changes").environment("dev").address("10.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # registration.register(Service::new("users", 8080))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// let (sender, counts) = mpsc::channel();
+    /// let _subscription = discovery.on_change("users", move |change| {
+    ///     let _ = sender.send(change.all.len());
+    /// })?;
+    /// assert_eq!(counts.recv(), Ok(1));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn on_change(
         &self,
         name: &str,
@@ -222,32 +402,81 @@ impl Discovery {
         self.directory()?.on_change(name, listener)
     }
 
-    /// Asks ZooKeeper for the names of all services, see [`discovery::services`](crate::discovery::services).
+    /// Asks ZooKeeper for the names of all services in the environment, in alphabetical order.
+    ///
+    /// See [`discovery::services`](crate::discovery::services).
     ///
     /// # Errors
-    /// As [`discovery::services`](crate::discovery::services).
+    /// The errors of [`discovery::services`](crate::discovery::services).
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::{Config, Discovery, Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-services").environment("dev").address("10.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # registration.register(Service::new("users", 8080))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// assert_eq!(discovery.services()?, ["users"]);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn services(&self) -> Result<Vec<String>> {
         self.directory()?.services()
     }
 
-    /// Asks ZooKeeper for the services of the environment, and returns whether they could be listed, see
-    /// [`discovery::healthy`](crate::discovery::healthy).
+    /// Asks ZooKeeper for the services of the environment, and returns whether it listed them.
+    ///
+    /// Use this for readiness probes, never for liveness, see [`discovery::healthy`](crate::discovery::healthy).
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::{Config, Discovery, Registration, Service};
+    /// # let config = Config::new().connection_string("memory:handle-healthy").environment("dev").address("10.0.0.1");
+    /// # let registration = Registration::connect(config.clone())?;
+    /// # registration.register(Service::new("users", 8080))?;
+    /// let discovery = Discovery::connect(config)?;
+    /// assert!(discovery.healthy());
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn healthy(&self) -> bool {
         let directory = self.inner.directory.get();
         directory.is_some_and(|directory| directory.healthy())
     }
 
-    /// Returns how this connection stands with ZooKeeper, without asking it.
+    /// Returns the state of this connection to ZooKeeper, without asking ZooKeeper.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ConnectionState, Discovery};
+    ///
+    /// let config = Config::new().connection_string("memory:handle-state").environment("dev");
+    /// let discovery = Discovery::connect(config)?;
+    /// assert_eq!(discovery.state(), ConnectionState::Connected);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn state(&self) -> ConnectionState {
         let directory = self.inner.directory.get();
         directory.map_or(ConnectionState::Unconnected, |directory| directory.state())
     }
 
-    /// Has `listener` called with each new state of this connection, see
-    /// [`discovery::on_state_change`](crate::discovery::on_state_change).
+    /// Calls `listener` with each new state of this connection, beginning with the current state.
+    ///
+    /// See [`discovery::on_state_change`](crate::discovery::on_state_change) for when the listener is called.
     ///
     /// # Errors
-    /// As [`discovery::on_state_change`](crate::discovery::on_state_change).
+    /// The errors of [`discovery::on_state_change`](crate::discovery::on_state_change).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ConnectionState, Discovery};
+    /// use std::sync::mpsc;
+    ///
+    /// let config = Config::new().connection_string("memory:handle-states").environment("dev");
+    /// let discovery = Discovery::connect(config)?;
+    /// let (sender, states) = mpsc::channel();
+    /// let _subscription = discovery.on_state_change(move |state| _ = sender.send(state))?;
+    /// assert_eq!(states.recv(), Ok(ConnectionState::Connected));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn on_state_change(
         &self,
         listener: impl FnMut(ConnectionState) + Send + 'static,
@@ -255,25 +484,64 @@ impl Discovery {
         self.directory()?.on_state_change(listener)
     }
 
-    /// Ends the session, for all clones. Does nothing once it has ended. Returns within about one second.
+    /// Ends the session, for all clones of this handle.
+    ///
+    /// Does nothing if the session has already ended. Returns within about one second.
     ///
     /// # Errors
-    /// As [`discovery::disconnect`](crate::discovery::disconnect).
+    /// The errors of [`discovery::disconnect`](crate::discovery::disconnect).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ConnectionState, Discovery};
+    ///
+    /// let config = Config::new().connection_string("memory:handle-ends").environment("dev");
+    /// let discovery = Discovery::connect(config)?;
+    /// let clone = discovery.clone();
+    /// discovery.disconnect()?;
+    /// assert_eq!(clone.state(), ConnectionState::Unconnected);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn disconnect(&self) -> Result<()> {
         let directory = self.inner.directory.take();
         directory.map_or(Ok(()), |directory| directory.disconnect(DISCONNECT_WITHIN))
     }
 
-    /// Has every lookup of the service through this handle answered with this URL, see
-    /// [`discovery::set_override`](crate::discovery::set_override).
+    /// Makes every lookup of the service through this handle return this URL.
+    ///
+    /// See [`discovery::set_override`](crate::discovery::set_override) for the form of the URL.
     ///
     /// # Errors
-    /// As [`discovery::set_override`](crate::discovery::set_override).
+    /// The errors of [`discovery::set_override`](crate::discovery::set_override).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Discovery};
+    ///
+    /// let config = Config::new().connection_string("memory:handle-override").environment("dev");
+    /// let discovery = Discovery::connect(config)?;
+    /// discovery.set_override("users", "http://localhost:9999/fake/{userid}")?;
+    /// assert_eq!(discovery.url("users", &[("userid", &42)])?, "http://localhost:9999/fake/42");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn set_override(&self, name: &str, url: &str) -> Result<()> {
         self.inner.overrides.set(name, url)
     }
 
-    /// Ends the override of the service through this handle, one from the environment too.
+    /// Removes the override of the service from this handle, including an override from the environment.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Discovery, ErrorKind};
+    ///
+    /// let config = Config::new().connection_string("memory:handle-cleared").environment("dev");
+    /// let discovery = Discovery::connect(config)?;
+    /// discovery.set_override("users", "http://localhost:9999")?;
+    /// discovery.clear_override("users");
+    /// let error = discovery.url("users", &[]).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NoInstance);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn clear_override(&self, name: &str) {
         self.inner.overrides.clear(name);
     }

@@ -1,10 +1,8 @@
-//! The discovery side: finds live instances of services and builds URLs to them.
+//! Finds live instances of services and builds URLs to them.
 //!
-//! All functions work on one connection that the whole process shares. It is made by [`connect`], replaced by
-//! connecting again, and ended by [`disconnect`]. Once a service has been seen, looking it up does no I/O and goes on
-//! working from the last snapshot while ZooKeeper is away.
-//!
-//! A URL is good for one call: instances come and go, and calls should be spread over all of them. Never keep one.
+//! The functions of this module share one connection for the whole process. [`connect`] makes it, connecting again
+//! replaces it, and [`disconnect`] ends it. [`Discovery`] has the same functions as methods, for programs that need
+//! several connections.
 //!
 //! ```
 //! use party::{Config, Service, discovery, registration};
@@ -20,6 +18,20 @@
 //! # registration::disconnect()?;
 //! # Ok::<(), party::Error>(())
 //! ```
+//!
+//! - To build a URL: [`url`], [`url_with_suffix`] and [`base_url`].
+//! - To make a call and retry it on another instance: [`call`], [`call_instance`], or [`begin`] if you cannot use a
+//!   closure.
+//! - To report that a call to a plain URL failed: [`report`].
+//! - To list instances, or to pick them in another way: [`service_provider`] and [`provider`].
+//! - To be notified of changes: [`on_change`] and [`on_state_change`].
+//! - To use a fixed URL in tests: [`set_override`].
+//!
+//! The first lookup of a service reads it from ZooKeeper and starts to watch it. Later lookups answer from memory and
+//! do no I/O. If ZooKeeper is down, they keep answering from the last snapshot.
+//!
+//! A URL is good for one call, because instances come and go and calls should be spread over all of them. Never keep a
+//! URL: ask for a new one each time.
 
 use crate::config::Config;
 use crate::error::Result;
@@ -64,24 +76,54 @@ pub use snapshot::RejectedInstance;
 /// The handle behind the functions of this module.
 static DEFAULT: Lazy<Discovery> = Lazy::new(Discovery::unconnected);
 
-/// Connects as the environment says.
+/// Connects with the settings of the environment.
 ///
-/// Reads `ZOOKEEPER_DISCOVERY_CONNECTIONSTRING`, else `ZOOKEEPER_CONNECTIONSTRING`, else
-/// `ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING`, and `ENVIRONMENT_NAME`. Returns once there is a session, at most after
-/// the connection timeout (15 s unless configured). An earlier connection is replaced once the new one is there.
+/// The ensemble is taken from the first of these variables that is set: `ZOOKEEPER_DISCOVERY_CONNECTIONSTRING`,
+/// `ZOOKEEPER_CONNECTIONSTRING`, `ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING`. The environment is taken from
+/// `ENVIRONMENT_NAME`. The [crate page](crate#environment-variables) lists the other variables.
+///
+/// Returns once there is a session, at most after the [connection timeout](Config::connection_timeout), which defaults
+/// to 15 s. If there is an earlier connection, it is replaced as soon as the new session is established.
 ///
 /// # Errors
-/// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) names the setting, its value and what was expected;
-/// [`Timeout`](crate::ErrorKind::Timeout) carries the last failure of each address. An earlier connection then stays.
+/// If connecting fails, an earlier connection stays in use.
+/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if a setting is missing or cannot be used. The
+///   message names the setting, its value, and what was expected.
+/// - [`Timeout`](crate::ErrorKind::Timeout) if there was no session in time. The message or its cause has the last
+///   failure of each address.
+/// - [`Refused`](crate::ErrorKind::Refused) if ZooKeeper refused the connection, and
+///   [`System`](crate::ErrorKind::System) if no thread can be started.
+///
+/// # Examples
+/// ```no_run
+/// use party::discovery;
+///
+/// discovery::connect()?;
+/// let url = discovery::url("users", &[("userid", &42)])?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn connect() -> Result<()> {
     connect_with(Config::new())
 }
 
-/// Connects to the given ensemble and environment, in the place of an earlier connection; everything else is as the
-/// environment says, see [`connect`].
+/// Connects to the given ensemble and environment.
+///
+/// Every other setting is taken from the environment. Otherwise this is the same as [`connect`].
 ///
 /// # Errors
-/// As [`connect`].
+/// The errors of [`connect`].
+///
+/// # Examples
+/// A connection string such as `memory:users` names a registry inside the process. For a real ensemble, write
+/// `zk1:2181,zk2:2181,zk3:2181`.
+///
+/// ```
+/// use party::{ConnectionState, discovery};
+///
+/// discovery::connect_to("memory:docs-connect-to", "dev")?;
+/// assert_eq!(discovery::state(), ConnectionState::Connected);
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()> {
     connect_with(
         Config::new()
@@ -90,40 +132,92 @@ pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()>
     )
 }
 
-/// Connects as `config` says, and where it is silent as the environment says, see [`connect`].
+/// Connects with the settings of `config`.
+///
+/// A setting that `config` does not have is taken from the environment. With
+/// [`connect_in_background`](Config::connect_in_background) this returns at once. Otherwise it is the same as
+/// [`connect`].
 ///
 /// # Errors
-/// As [`connect`].
+/// The errors of [`connect`].
+///
+/// # Examples
+/// ```
+/// use party::{Config, Strategy, discovery};
+///
+/// let config = Config::new()
+///     .connection_string("memory:docs-connect-with")
+///     .environment("dev")
+///     .strategy(Strategy::RoundRobin);
+/// discovery::connect_with(config)?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn connect_with(config: Config) -> Result<()> {
     DEFAULT.replace(config)
 }
 
 /// Builds a URL to one live instance of the service from its uri spec.
 ///
-/// `params` give values to the variables of the uri spec; they are percent-encoded for the part of the URL they stand
-/// in, where `/` stays, and in a path none may be empty. One that is missing is an error, unless the instance has a value
-/// of its own, as for `{id}`, `{name}` and `{port}`, see [`build_uri_spec`](ServiceInstance::build_uri_spec). One that the
-/// uri spec does not have is ignored. A service without a uri spec has an empty path.
+/// `params` gives values to the variables of the uri spec. Values are percent-encoded. In a path, `/` stays as it is,
+/// so that a value may have several segments. You need not pass a variable for which the instance has a value of its
+/// own, such as `{id}`, `{name}` or `{port}`, see [`build_uri_spec`](ServiceInstance::build_uri_spec). Values for
+/// variables that the uri spec does not have are ignored. If the service has no uri spec, the path is empty.
 ///
-/// The first call for a name reads the service, at most for the connection timeout; every later one answers from memory.
-/// When the last instance of a service goes it is still picked for a second, and for five seconds after a new connection:
-/// it may just be replaced.
+/// The first lookup of a name reads the service, which takes at most the connection timeout. Later lookups answer from
+/// memory.
+///
+/// If the last instance of a service goes, lookups still return it for one second, because its successor may be about
+/// to register. If it goes shortly after a reconnect, they return it until five seconds after the reconnect.
 ///
 /// # Errors
-/// [`NoInstance`](crate::ErrorKind::NoInstance) where none can be picked,
-/// [`MissingParameter`](crate::ErrorKind::MissingParameter) and
-/// [`InvalidParameter`](crate::ErrorKind::InvalidParameter) for values,
-/// [`NotConnected`](crate::ErrorKind::NotConnected), and [`Timeout`](crate::ErrorKind::Timeout) where the service was
-/// never seen and cannot be read.
+/// - [`NoInstance`](crate::ErrorKind::NoInstance) if no instance can be picked. The message says why.
+/// - [`MissingParameter`](crate::ErrorKind::MissingParameter) if a variable of the uri spec has no value.
+/// - [`InvalidParameter`](crate::ErrorKind::InvalidParameter) if a value has a control character, is empty in a path,
+///   or makes a path segment `.` or `..`.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService) if `name` cannot be the name of a service.
+/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if the variable `DISCOVERY_OVERRIDE_<NAME>` of
+///   the service cannot be used.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
+/// - [`Timeout`](crate::ErrorKind::Timeout) if the service has never been read and cannot be read in time.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// # use party::{Config, Service, registration};
+/// # let config = Config::new().connection_string("memory:docs-url").environment("dev").address("10.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # registration::register(Service::new("users", 8080).uri_spec("/1.x/users/{userid}"))?;
+/// # discovery::connect_with(config)?;
+/// let url = discovery::url("users", &[("userid", &42)])?;
+/// assert_eq!(url, "http://10.0.0.1:8080/1.x/users/42");
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn url(name: &str, params: &[(&str, &dyn std::fmt::Display)]) -> Result<String> {
     DEFAULT.url(name, params)
 }
 
-/// Builds a URL as [`url`] does and appends `suffix` as it is, after a `/` where it would change the host or port.
+/// Builds a URL as [`url`] does, and appends `suffix` to it.
+///
+/// The suffix is not encoded. If it would change the host or port of the URL, a `/` is put before it.
 ///
 /// # Errors
-/// As [`url`], and [`InvalidParameter`](crate::ErrorKind::InvalidParameter) for a suffix with spaces or control
-/// characters.
+/// The errors of [`url`], and [`InvalidParameter`](crate::ErrorKind::InvalidParameter) if the suffix has a space or a
+/// control character.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// # use party::{Config, Service, registration};
+/// # let config = Config::new().connection_string("memory:docs-suffix").environment("dev").address("10.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # registration::register(Service::new("users", 8080).uri_spec("/1.x/users/{userid}"))?;
+/// # discovery::connect_with(config)?;
+/// let url = discovery::url_with_suffix("users", &[("userid", &42)], "/sessions?limit=10")?;
+/// assert_eq!(url, "http://10.0.0.1:8080/1.x/users/42/sessions?limit=10");
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn url_with_suffix(
     name: &str,
     params: &[(&str, &dyn std::fmt::Display)],
@@ -132,35 +226,54 @@ pub fn url_with_suffix(
     DEFAULT.url_with_suffix(name, params, suffix)
 }
 
-/// Returns scheme, address and port of one live instance of the service, with `suffix` appended as it is, after a
-/// `/` where it would change the host or port. The uri spec plays no part.
+/// Returns scheme, address and port of one live instance of the service, with `suffix` appended.
+///
+/// The uri spec is not used. The suffix is not encoded. If it would change the host or port of the URL, a `/` is put
+/// before it.
 ///
 /// # Errors
-/// As [`url_with_suffix`].
+/// The errors of [`url_with_suffix`], except those about values of variables.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// # use party::{Config, Service, registration};
+/// # let config = Config::new().connection_string("memory:docs-base-url").environment("dev").address("10.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # registration::register(Service::new("users", 8080).uri_spec("/1.x/users/{userid}"))?;
+/// # discovery::connect_with(config)?;
+/// assert_eq!(discovery::base_url("users", "/any/path")?, "http://10.0.0.1:8080/any/path");
+/// assert_eq!(discovery::base_url("users", "")?, "http://10.0.0.1:8080");
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn base_url(name: &str, suffix: &str) -> Result<String> {
     DEFAULT.base_url(name, suffix)
 }
 
-/// Makes a call: picks an instance, builds a URL to it as [`url`] does, and hands that to `call`, on one instance after
-/// the other until one answers.
+/// Calls an instance of the service, and retries the call on another instance if `call` asks for it.
 ///
-/// An [`Attempt::Elsewhere`] has the call made again, on an instance that it has not tried, at most
-/// [`attempts_per_call`](crate::Config::attempts_per_call) times in all. An [`Attempt::Final`] does not, and `?` makes one
-/// of an error: nothing is repeated that the program does not say may be. A refused connection can go elsewhere always; a
-/// call that may have been carried out, such as one that timed out, only where it does no harm twice.
+/// The closure receives a URL, built as [`url`] builds it. Its result decides what happens next:
+/// - `Ok` ends the call.
+/// - [`Attempt::Elsewhere`] retries the call on an instance that it has not tried yet. There are at most
+///   [`attempts_per_call`](crate::Config::attempts_per_call) attempts in total, by default 3.
+/// - [`Attempt::Final`] ends the call with an error. The `?` operator turns an error into `Final`, so that a call is
+///   never repeated unless you ask for it.
 ///
-/// The [`zone`](crate::Config::zone) and the [`subset`](crate::Config::subset) are preferences: a call that has tried all of
-/// these goes on to the other instances, and at last to those that are out. A
-/// [`filter`](crate::ServiceProviderBuilder::filter) is none.
+/// Return `Elsewhere` only if the call is safe to repeat. If the connection was refused, it always is. If the call may
+/// have been carried out, for example because it timed out, it is safe only if it is idempotent.
 ///
-/// The library hears how each attempt went. An instance on which calls fail that succeed on others is not picked for a
-/// while; one that refuses connections is not until it accepts one, which this library tries by itself where it can.
-/// See [`Ejection`](crate::Ejection). The last instance of a service and an override are always picked; an override is
-/// tried as often.
+/// [`zone`](crate::Config::zone) and [`subset`](crate::Config::subset) are preferences. If a call has tried all the
+/// instances of its zone and subset, it goes on to the other instances, and in the end to the ejected ones. It never
+/// goes to an instance that the [`filter`](crate::ServiceProviderBuilder::filter) of a provider rejects.
+///
+/// The outcome of each attempt is recorded. Instances that refuse connections, or fail much more often than the others,
+/// are ejected: they are not picked for a while, see [`Ejection`](crate::Ejection). The last instance of a service is
+/// never ejected. If the service has an override, every attempt goes to it.
 ///
 /// # Errors
-/// [`CallError::Discovery`] where nobody could be called, for the reasons of [`url`], and [`CallError::Call`] with the
-/// error of the last attempt.
+/// - [`CallError::Discovery`] if no instance can be picked or no URL can be built, for the reasons of [`url`].
+/// - [`CallError::Call`] with the error of the last attempt.
 ///
 /// # Examples
 /// ```
@@ -171,8 +284,7 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
 /// # registration::connect_with(config.clone())?;
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
 /// registration::register(Service::new("users", listener.local_addr()?.port()))?;
-/// # let closed = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-/// registration::register(Service::new("users", closed))?; // nobody listens there
+/// registration::register(Service::new("users", 1))?; // nothing listens on port 1
 /// # discovery::connect_with(config)?;
 ///
 /// for _ in 0..100 {
@@ -191,12 +303,33 @@ pub fn call<T, E>(
     DEFAULT.call(name, params, call)
 }
 
-/// Makes a call as [`call`] does, for which a URL is not enough.
+/// Calls an instance as [`call`] does, for calls that need more than a URL.
 ///
-/// With an override, the instance has its host, and the port of its scheme where it names none.
+/// The closure receives the picked [`ServiceInstance`]. If the service has an override, this instance has the host of
+/// the override, and its port or the default port of its scheme.
 ///
 /// # Errors
-/// As [`call`].
+/// The errors of [`call`], except those about values of variables.
+///
+/// # Examples
+/// ```
+/// use party::{Attempt, discovery};
+/// use std::net::TcpStream;
+///
+/// # use party::{Config, Service, registration};
+/// # let config = Config::new().connection_string("memory:docs-call-instance").environment("dev").address("127.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # registration::register(Service::new("users", listener.local_addr()?.port()))?;
+/// # discovery::connect_with(config)?;
+/// let stream = discovery::call_instance("users", |instance| {
+///     let address = instance.address().unwrap_or_default();
+///     let port = instance.port().unwrap_or_default();
+///     TcpStream::connect((address, port)).map_err(Attempt::Elsewhere)
+/// })?;
+/// # drop(stream);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn call_instance<T, E>(
     name: &str,
     call: impl FnMut(&ServiceInstance) -> std::result::Result<T, Attempt<E>>,
@@ -204,30 +337,60 @@ pub fn call_instance<T, E>(
     DEFAULT.call_instance(name, call)
 }
 
-/// Begins a call as [`call`] does, for programs to which a closure does not come handy: the [`Call`] is the instance to
-/// call, and is told how that went.
+/// Begins a call as [`call`] does, for programs that cannot use a closure.
+///
+/// The returned [`Call`] dereferences to the instance to call. When the call is over, report its outcome with
+/// [`succeeded`](Call::succeeded) or [`failed`](Call::failed), or retry it with [`another`](Call::another).
 ///
 /// # Errors
-/// As [`url`], but for values.
+/// The errors of [`url`], except those about values of variables.
+///
+/// # Examples
+/// ```
+/// use party::{Outcome, discovery};
+/// use std::net::TcpStream;
+///
+/// # use party::{Config, Service, registration};
+/// # let config = Config::new().connection_string("memory:docs-begin").environment("dev").address("127.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # registration::register(Service::new("users", listener.local_addr()?.port()))?;
+/// # discovery::connect_with(config)?;
+/// let call = discovery::begin("users")?;
+/// let address = (call.address().unwrap_or_default(), call.port().unwrap_or_default());
+/// match TcpStream::connect(address) {
+///     Ok(_stream) => call.succeeded(),
+///     Err(error) => call.failed(Outcome::from(&error)),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn begin(name: &str) -> Result<Call> {
     DEFAULT.begin(name)
 }
 
-/// Reports how a call went to a URL that [`url`] or [`base_url`] built. Returns whether the service has an instance with
-/// its scheme, host and port.
+/// Reports the outcome of a call to a URL that [`url`] or [`base_url`] built.
 ///
-/// The consequences are as for [`call`]. Successes need not be reported, but with [`Sticky`](crate::Strategy::Sticky)
-/// they should be: there they make up for failures, and errors that all instances have may move a program on, through up
-/// to half of them. An override is never taken out.
+/// Returns whether the service has an instance with the scheme, host and port of the URL. A failure has the same
+/// consequences as a failed attempt of [`call`]. If the service has an override, the URL is compared with the override,
+/// and nothing is ejected.
+///
+/// You need not report successes, except with [`Sticky`](crate::Strategy::Sticky), because there they offset earlier
+/// failures. With that strategy, an error that every instance returns can eject one instance after the other, up to
+/// [`max_share`](crate::Ejection::max_share).
 ///
 /// # Examples
-/// ```no_run
+/// ```
 /// use party::{Outcome, discovery};
 /// use std::net::TcpStream;
 ///
+/// # use party::{Config, Service, registration};
+/// # let config = Config::new().connection_string("memory:docs-report").environment("dev").address("127.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # registration::register(Service::new("users", 1))?;
+/// # discovery::connect_with(config)?;
 /// let url = discovery::base_url("users", "")?;
 /// if let Err(error) = TcpStream::connect(url.trim_start_matches("http://")) {
-///     discovery::report("users", &url, Outcome::from(&error));
+///     assert!(discovery::report("users", &url, Outcome::from(&error)));
 /// }
 /// # Ok::<(), party::Error>(())
 /// ```
@@ -235,18 +398,35 @@ pub fn report(name: &str, url: &str, outcome: Outcome) -> bool {
     DEFAULT.report(name, url, outcome)
 }
 
-/// Follows a service, and returns a provider of its instances, which picks as [`url`] does.
+/// Follows a service, and returns a provider of its instances.
 ///
-/// Returns once the service has been read, at most after the connection timeout.
+/// The provider picks instances as [`url`] does. Returns once the service has been read, at most after the connection
+/// timeout.
 ///
 /// # Errors
-/// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService) for a name
-/// that cannot be one, and [`Timeout`](crate::ErrorKind::Timeout).
+/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService) if `name` cannot be the name of a service.
+/// - [`Timeout`](crate::ErrorKind::Timeout) if the service cannot be read in time.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// # use party::{Config, Service, registration};
+/// # let config = Config::new().connection_string("memory:docs-providing").environment("dev").address("10.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # registration::register(Service::new("users", 8080))?;
+/// # discovery::connect_with(config)?;
+/// let provider = discovery::service_provider("users")?;
+/// assert_eq!(provider.instances()?.len(), 1);
+/// assert_eq!(provider.url(&[])?, "http://10.0.0.1:8080");
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn service_provider(name: &str) -> Result<ServiceProvider> {
     DEFAULT.service_provider(name)
 }
 
-/// Returns a builder of a provider that picks in a way of its own.
+/// Returns the builder of a provider that picks instances in its own way.
 ///
 /// # Examples
 /// ```
@@ -268,15 +448,17 @@ pub fn provider(name: &str) -> ServiceProviderBuilder {
     DEFAULT.provider(name)
 }
 
-/// Has `listener` called with each change of a service, and first with all that is registered.
+/// Calls `listener` with each change of a service, beginning with all the instances that are registered now.
 ///
-/// Returns once the service has been read, at most after the connection timeout, and the service is followed until the
-/// subscription is dropped. The listener is called on a thread of its own, with no lock held; a slow one delays only
-/// itself: changes that come meanwhile are told as one. A service that was only read anew, after a lost connection for
-/// instance, has not changed. The listener is called no more once discovery is disconnected or connected anew.
+/// Returns once the service has been read, at most after the connection timeout. The service is followed until the
+/// returned [`Subscription`] is dropped.
+///
+/// The listener runs on its own thread, with no lock held. If it is slow, it delays only itself: changes that happen
+/// while it runs are passed on together as one. It is not called if the service was merely read again, for example
+/// after a reconnect. Once discovery is disconnected or connected again, it is no longer called.
 ///
 /// # Errors
-/// As [`service_provider`], and [`System`](crate::ErrorKind::System) where no thread can be started.
+/// The errors of [`service_provider`], and [`System`](crate::ErrorKind::System) if no thread can be started.
 ///
 /// # Examples
 /// ```
@@ -285,9 +467,9 @@ pub fn provider(name: &str) -> ServiceProviderBuilder {
 ///
 /// let config = Config::new().connection_string("memory:docs-changes").environment("dev");
 /// discovery::connect_with(config.clone())?;
-/// let (told, changes) = mpsc::channel();
+/// let (sender, changes) = mpsc::channel();
 /// let subscription = discovery::on_change("user-sessions", move |change| {
-///     let _ = told.send((change.added.len(), change.all.len()));
+///     let _ = sender.send((change.added.len(), change.all.len()));
 /// })?;
 /// assert_eq!(changes.recv(), Ok((0, 0)));
 ///
@@ -308,48 +490,89 @@ pub fn on_change(
 
 /// Asks ZooKeeper for the names of all services in the environment, in alphabetical order.
 ///
-/// A name may have no instance at the moment. Returns at most after the connection timeout.
+/// A service in the list may have no instance at the moment. Returns at most after the connection timeout.
 ///
 /// # Errors
-/// [`NotConnected`](crate::ErrorKind::NotConnected), [`Timeout`](crate::ErrorKind::Timeout), and
-/// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
+/// - [`Timeout`](crate::ErrorKind::Timeout) if ZooKeeper does not answer in time.
+/// - [`Refused`](crate::ErrorKind::Refused) if ZooKeeper refuses to list the services.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// # use party::{Config, Service, registration};
+/// # let config = Config::new().connection_string("memory:docs-services").environment("dev").address("10.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # registration::register(Service::new("users", 8080))?;
+/// # registration::register(Service::new("orders", 8081))?;
+/// # discovery::connect_with(config)?;
+/// assert_eq!(discovery::services()?, ["orders", "users"]);
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn services() -> Result<Vec<String>> {
     DEFAULT.services()
 }
 
-/// Asks ZooKeeper for the services of the environment, and returns whether they could be listed.
+/// Asks ZooKeeper for the services of the environment, and returns whether it listed them.
 ///
-/// Answers within one second. False while unconnected, and in an environment where nothing was ever registered.
+/// Answers within one second. Returns false if discovery is not connected, and if nothing was ever registered in the
+/// environment.
 ///
-/// For readiness, never for liveness: while ZooKeeper is away it is false in every program at once. A program that is
-/// left alone goes on answering lookups from memory; one that is restarted for it cannot.
+/// Use this for readiness probes, never for liveness. If ZooKeeper is down, it returns false in every program at once.
+/// A program that keeps running answers lookups from memory; a program that is restarted cannot.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// # use party::{Config, Service, registration};
+/// # let config = Config::new().connection_string("memory:docs-healthy").environment("dev").address("10.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # registration::register(Service::new("users", 8080))?;
+/// # discovery::connect_with(config)?;
+/// let status = if discovery::healthy() { 200 } else { 503 };
+/// assert_eq!(status, 200);
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn healthy() -> bool {
     DEFAULT.healthy()
 }
 
-/// Returns how this side stands with ZooKeeper, without asking it.
+/// Returns the state of the connection to ZooKeeper, without asking ZooKeeper.
+///
+/// # Examples
+/// ```
+/// use party::{ConnectionState, discovery};
+///
+/// assert_eq!(discovery::state(), ConnectionState::Unconnected);
+/// discovery::connect_to("memory:docs-state", "dev")?;
+/// assert_eq!(discovery::state(), ConnectionState::Connected);
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn state() -> ConnectionState {
     DEFAULT.state()
 }
 
-/// Has `listener` called with each new state of this side, and first with the present one.
+/// Calls `listener` with each new state of the connection, beginning with the current state.
 ///
-/// It is called on a thread of its own, with no lock held, until the subscription is dropped or the connection is ended
-/// or replaced: [`Unconnected`](ConnectionState::Unconnected) is the last state that it is told. A slow listener delays
-/// only itself: states that come and go meanwhile are not told.
+/// The listener runs on its own thread, with no lock held. It is called until the returned [`Subscription`] is dropped,
+/// or until the connection is ended or replaced. In that case [`Unconnected`](ConnectionState::Unconnected) is the last
+/// state that it receives. If the listener is slow, it delays only itself: states that come and go while it runs are
+/// skipped.
 ///
 /// # Errors
-/// [`NotConnected`](crate::ErrorKind::NotConnected), and [`System`](crate::ErrorKind::System) where no thread can be
-/// started.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
+/// - [`System`](crate::ErrorKind::System) if no thread can be started.
 ///
 /// # Examples
 /// ```
 /// use party::{Config, ConnectionState, discovery};
 /// use std::sync::mpsc;
 ///
-/// discovery::connect_with(Config::new().connection_string("memory:docs-states").environment("dev"))?;
-/// let (told, states) = mpsc::channel();
-/// let _subscription = discovery::on_state_change(move |state| _ = told.send(state))?;
+/// discovery::connect_with(Config::new().connection_string("memory:docs-discovery-state").environment("dev"))?;
+/// let (sender, states) = mpsc::channel();
+/// let _subscription = discovery::on_state_change(move |state| _ = sender.send(state))?;
 /// assert_eq!(states.recv(), Ok(ConnectionState::Connected));
 ///
 /// discovery::disconnect()?;
@@ -362,27 +585,61 @@ pub fn on_state_change(
     DEFAULT.on_state_change(listener)
 }
 
-/// Ends the session. Does nothing while unconnected. Returns within about one second.
+/// Ends the session.
+///
+/// Does nothing if discovery is not connected. Returns within about one second. Overrides stay in effect.
 ///
 /// # Errors
-/// [`Timeout`](crate::ErrorKind::Timeout) where ZooKeeper did not confirm in time; the session then times out there.
+/// [`Timeout`](crate::ErrorKind::Timeout) if ZooKeeper did not confirm the end of the session in time. ZooKeeper then
+/// ends it after the session timeout.
+///
+/// # Examples
+/// ```
+/// use party::{ErrorKind, discovery};
+///
+/// discovery::connect_to("memory:docs-disconnect", "dev")?;
+/// discovery::disconnect()?;
+/// let error = discovery::url("users", &[]).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NotConnected);
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn disconnect() -> Result<()> {
     DEFAULT.disconnect()
 }
 
-/// Has every lookup of the service answered with this URL, whether or not discovery is connected.
+/// Makes every lookup of the service return this URL, whether or not discovery is connected.
 ///
-/// The URL is `http://` or `https://`, a host, and optionally a port and a path, which may be a uri spec such as
-/// `http://localhost:8081/1.x/users/{userid}`. Names match with case, `-`, `_` and `.` folded. An override from the
-/// environment, `DISCOVERY_OVERRIDE_<NAME>`, is replaced.
+/// The URL is `http://` or `https://` and a host, with an optional port and an optional path. The path may be a uri
+/// spec, as in `http://localhost:8081/1.x/users/{userid}`. In names, case does not matter, and `-`, `_` and `.` are the
+/// same. An override that the environment variable `DISCOVERY_OVERRIDE_<NAME>` made is replaced.
 ///
 /// # Errors
-/// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) for a URL that cannot be used.
+/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if the URL cannot be used.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService) if `name` cannot be the name of a service.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// discovery::set_override("users", "http://localhost:9999/fake/{userid}")?;
+/// assert_eq!(discovery::url("users", &[("userid", &42)])?, "http://localhost:9999/fake/42");
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn set_override(name: &str, url: &str) -> Result<()> {
     DEFAULT.set_override(name, url)
 }
 
-/// Ends the override of the service, one from the environment too.
+/// Removes the override of the service, including an override from the environment.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// discovery::set_override("users", "http://localhost:9999")?;
+/// discovery::clear_override("users");
+/// assert!(discovery::url("users", &[]).is_err()); // not connected
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn clear_override(name: &str) {
     DEFAULT.clear_override(name);
 }

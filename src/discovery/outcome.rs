@@ -7,19 +7,29 @@ use std::io;
 
 /// The way a call to an instance ended.
 ///
-/// Made of an [`io::Error`] by `Outcome::from(&error)`.
+/// If a call failed with an [`io::Error`], `Outcome::from(&error)` converts it.
+///
+/// # Examples
+/// ```
+/// use party::Outcome;
+/// use std::io;
+///
+/// let error = io::Error::from(io::ErrorKind::ConnectionRefused);
+/// assert_eq!(Outcome::from(&error), Outcome::Refused);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The instance answered as it should.
     Succeeded,
-    /// Nothing listens where the instance should be, or no way leads there. One report is enough: the instance is not
-    /// picked until a connection that this library makes by itself succeeds, or where it cannot be tried from here, for
-    /// a time as one that failed.
+    /// Nothing listens at the address of the instance, or there is no route to it.
+    ///
+    /// A single report is enough to eject the instance. It is usually picked again when it accepts a probe, which is a
+    /// connection that this library makes. See [`Ejection`](crate::Ejection).
     Refused,
-    /// No answer came in the time that the program allows.
+    /// There was no answer in the time that your program allows.
     TimedOut,
-    /// The instance answered with a failure of its own, such as status 503, or broke the connection.
+    /// The instance answered with an error of its own, such as status 503, or it broke the connection.
     Failed,
 }
 
@@ -35,8 +45,10 @@ impl fmt::Display for Outcome {
 }
 
 impl From<&io::Error> for Outcome {
-    /// Sorts the usual kinds: a refused connection and an unreachable host are [`Refused`](Outcome::Refused), a timeout
-    /// of a socket is [`TimedOut`](Outcome::TimedOut), anything else is [`Failed`](Outcome::Failed).
+    /// Converts an error by its kind.
+    ///
+    /// A refused connection and an unreachable host or network are [`Refused`](Outcome::Refused). A socket timeout is
+    /// [`TimedOut`](Outcome::TimedOut). Every other kind is [`Failed`](Outcome::Failed).
     fn from(error: &io::Error) -> Outcome {
         use io::ErrorKind::{
             ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut, WouldBlock,
@@ -49,20 +61,62 @@ impl From<&io::Error> for Outcome {
     }
 }
 
-/// The error of one attempt at a call, and whether another instance may be asked instead.
+/// The error of one attempt at a call, which says whether to retry the call on another instance.
 ///
-/// `?` makes a [`Final`](Attempt::Final) of an error, so that nothing is repeated that the program did not say may be.
+/// The `?` operator turns an error into [`Final`](Attempt::Final), so that a call is never repeated unless you ask for
+/// it.
+///
+/// # Examples
+/// ```
+/// use party::{Attempt, CallError, discovery};
+/// use std::io::{self, Read};
+/// use std::net::TcpStream;
+///
+/// fn greeting() -> Result<String, CallError<io::Error>> {
+///     discovery::call("users", &[], |url| {
+///         let authority = url.trim_start_matches("http://");
+///         // If there is no connection, the call is safe to repeat.
+///         let mut stream = TcpStream::connect(authority).map_err(Attempt::Elsewhere)?;
+///         let mut greeting = String::new();
+///         // From here on it may have been carried out, and `?` makes the error final.
+///         stream.read_to_string(&mut greeting)?;
+///         Ok(greeting)
+///     })
+/// }
+/// # use party::{Config, Service, registration};
+/// # use std::{io::Write, net::TcpListener, thread};
+/// # let config = Config::new().connection_string("memory:docs-attempt").environment("dev").address("127.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # let listener = TcpListener::bind("127.0.0.1:0")?;
+/// # registration::register(Service::new("users", listener.local_addr()?.port()))?;
+/// # discovery::connect_with(config)?;
+/// # thread::spawn(move || listener.accept()?.0.write_all(b"hello"));
+///
+/// assert_eq!(greeting()?, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt<E> {
-    /// The call may be made again on another instance: it cannot have been carried out, or it does no harm twice. It
-    /// counts as a failure of this instance.
+    /// The call may be retried on another instance, because it was not carried out or is safe to repeat.
+    ///
+    /// The attempt counts as a failure of this instance.
     Elsewhere(E),
-    /// The call must not be made again. It says nothing against the instance.
+    /// The call must not be retried.
+    ///
+    /// The attempt does not count as a failure of this instance.
     Final(E),
 }
 
 impl<E> Attempt<E> {
     /// Returns the error.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::Attempt;
+    ///
+    /// assert_eq!(Attempt::Elsewhere("503").into_inner(), "503");
+    /// assert_eq!(Attempt::Final("404").into_inner(), "404");
+    /// ```
     pub fn into_inner(self) -> E {
         match self {
             Attempt::Elsewhere(error) | Attempt::Final(error) => error,
@@ -76,14 +130,30 @@ impl<E> From<E> for Attempt<E> {
     }
 }
 
-/// The error of [`call`](crate::discovery::call): there was nobody to call, or the last attempt at it failed.
+/// The error of [`call`](crate::discovery::call): no instance could be called, or the last attempt failed.
 ///
-/// `Display` names what failed and [`source`](StdError::source) returns why; `{:#}` prints both in one line.
+/// The `Display` form says which of the two happened. With `{:#}` the cause follows in the same line, and
+/// [`source`](StdError::source) returns it.
+///
+/// # Examples
+/// ```
+/// use party::{CallError, discovery};
+///
+/// # discovery::set_override("users", "http://127.0.0.1:1")?;
+/// let error = discovery::call("users", &[], |_url| -> Result<(), _> {
+///     Err("status 404")?;
+///     Ok(())
+/// }).unwrap_err();
+/// assert!(matches!(error, CallError::Call("status 404")));
+/// assert_eq!(error.to_string(), "the call failed");
+/// assert_eq!(format!("{error:#}"), "the call failed: status 404");
+/// # Ok::<(), party::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum CallError<E> {
-    /// No instance could be picked, or no URL to it be built. Nothing was called.
+    /// No instance could be picked, or no URL could be built. Nothing was called.
     Discovery(Error),
-    /// The error of the last attempt.
+    /// The last attempt failed with this error.
     Call(E),
 }
 

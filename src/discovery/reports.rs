@@ -33,9 +33,22 @@ pub(crate) struct Report<'a> {
     pub(crate) tally: Option<&'a Mutex<Tally<Key>>>,
 }
 
-/// An instance that is registered and not picked, since calls to it fail.
+/// An instance that is registered, but not picked at present because calls to it fail.
 ///
-/// Returned by [`ServiceProvider::ejected`](crate::ServiceProvider::ejected).
+/// [`ServiceProvider::ejected`](crate::ServiceProvider::ejected) returns the ejected instances of a service. The
+/// `Display` form shows its id, its base URL, and why it is not picked.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// # discovery::connect_to("memory:docs-ejected", "dev")?;
+/// let provider = discovery::service_provider("users")?;
+/// for ejected in provider.ejected() {
+///     println!("{ejected}, for {:?} already", ejected.since().elapsed());
+/// }
+/// # Ok::<(), party::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct EjectedInstance {
     instance: Arc<ServiceInstance>,
@@ -48,21 +61,92 @@ impl EjectedInstance {
     }
 
     /// Returns the instance.
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::{Config, Outcome, Service, discovery, registration};
+    /// # let config = Config::new().connection_string("memory:ejected-is").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 1))?;
+    /// # registration::register(Service::new("users", 2))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// provider.report("http://127.0.0.1:1", Outcome::Refused);
+    /// for ejected in provider.ejected() {
+    ///     assert_eq!(ejected.instance().port(), Some(1));
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn instance(&self) -> &Arc<ServiceInstance> {
         &self.instance
     }
 
-    /// Returns the outcome for which it is not picked: of a call, or of a connection that this library made.
+    /// Returns the outcome for which the instance is ejected.
+    ///
+    /// It is the outcome of a call, or of a probe, which is a connection that this library makes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::{Config, Outcome, Service, discovery, registration};
+    /// # let config = Config::new().connection_string("memory:ejected-reason").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 1))?;
+    /// # registration::register(Service::new("users", 2))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// provider.report("http://127.0.0.1:1", Outcome::Refused);
+    /// for ejected in provider.ejected() {
+    ///     assert_eq!(ejected.reason(), Outcome::Refused);
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn reason(&self) -> Outcome {
         self.out.why
     }
 
-    /// Returns since when it is not picked.
+    /// Returns when the instance was ejected.
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::{Config, Outcome, Service, discovery, registration};
+    /// # let config = Config::new().connection_string("memory:ejected-since").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 1))?;
+    /// # registration::register(Service::new("users", 2))?;
+    /// # discovery::connect_with(config)?;
+    /// # let provider = discovery::service_provider("users")?;
+    /// # provider.report("http://127.0.0.1:1", Outcome::Refused);
+    /// for ejected in provider.ejected() {
+    ///     println!("ejected {:.1?} ago", ejected.since().elapsed());
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn since(&self) -> Instant {
         self.out.since
     }
 
-    /// Returns when a call is to try it again, `None` where it first has to accept a connection of this library.
+    /// Returns when the instance is tried again, or `None` if it first has to accept a probe.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// # use party::{Config, Outcome, Service, discovery, registration};
+    /// # let config = Config::new().connection_string("memory:ejected-until").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 1))?;
+    /// # registration::register(Service::new("users", 2))?;
+    /// # discovery::connect_with(config)?;
+    /// # let provider = discovery::service_provider("users")?;
+    /// # provider.report("http://127.0.0.1:1", Outcome::Refused);
+    /// for ejected in provider.ejected() {
+    ///     match ejected.until() {
+    ///         Some(until) => println!("tried again in {:.1?}", until.saturating_duration_since(Instant::now())),
+    ///         None => println!("not picked until it accepts a connection"),
+    ///     }
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn until(&self) -> Option<Instant> {
         self.out.until()
     }

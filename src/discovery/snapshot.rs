@@ -37,9 +37,22 @@ pub(crate) struct Known {
     pub(crate) gone: Vec<Arc<ServiceInstance>>,
 }
 
-/// A node below a service whose data are not used, and why.
+/// A node of a service whose data cannot be used, and the reason.
 ///
-/// Returned by [`ServiceProvider::rejected`](crate::ServiceProvider::rejected).
+/// [`ServiceProvider::rejected`](crate::ServiceProvider::rejected) returns the rejected nodes of a service. The
+/// `Display` form shows the name of the node and the reason.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// # discovery::connect_to("memory:docs-rejected", "dev")?;
+/// let provider = discovery::service_provider("users")?;
+/// for rejected in provider.rejected()? {
+///     println!("{rejected}");
+/// }
+/// # Ok::<(), party::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedInstance {
     pub(crate) znode: String,
@@ -47,12 +60,34 @@ pub struct RejectedInstance {
 }
 
 impl RejectedInstance {
-    /// Returns the name of the node: the last segment of its path, which for most instances is their id.
+    /// Returns the name of the node, which is the last segment of its path. For most instances it is their id.
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::discovery;
+    /// # discovery::connect_to("memory:rejected-znode", "dev")?;
+    /// # let provider = discovery::service_provider("users")?;
+    /// for rejected in provider.rejected()? {
+    ///     println!("see the node {} of users", rejected.znode());
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn znode(&self) -> &str {
         &self.znode
     }
 
-    /// Returns what is wrong with the data, and what was expected. There is nothing of the payload in it.
+    /// Returns what is wrong with the data, and what was expected. It never contains data of the node.
+    ///
+    /// # Examples
+    /// ```
+    /// # use party::discovery;
+    /// # discovery::connect_to("memory:rejected-reason", "dev")?;
+    /// # let provider = discovery::service_provider("users")?;
+    /// for rejected in provider.rejected()? {
+    ///     println!("a node of users is not used: {}", rejected.reason());
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn reason(&self) -> &str {
         &self.reason
     }

@@ -13,31 +13,35 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-/// A call that is being made: the instance it goes to, and who hears how it went.
+/// A call in flight, and the instance that it goes to.
 ///
-/// Returned by [`begin`](crate::discovery::begin). It derefs to the [`ServiceInstance`] to call. Say
-/// [`succeeded`](Call::succeeded) or [`failed`](Call::failed) when it is over, or ask for
-/// [`another`](Call::another) instance. One that is dropped unsaid counts as succeeded, and in a panic as failed.
+/// [`begin`](crate::discovery::begin) returns one. It dereferences to the [`ServiceInstance`] to call. When the call is
+/// over, report its outcome with [`succeeded`](Call::succeeded) or [`failed`](Call::failed), or retry it with
+/// [`another`](Call::another). If you drop it without reporting an outcome, it counts as succeeded. If a panic drops
+/// it, it counts as failed.
 ///
-/// A call that is not over keeps the connection it was begun on, with its session and threads, also once the last clone
-/// of the handle is dropped. Disconnecting, or connecting anew, ends the session all the same; the call can still be told
-/// how it went.
+/// A call in flight keeps its connection open, with the session and the threads, even if the last clone of the
+/// [`Discovery`](crate::Discovery) handle is dropped. If you disconnect or connect again, the session ends all the
+/// same. You can still report the outcome afterwards.
 ///
 /// # Examples
 /// ```
-/// use party::{Config, Outcome, Service, discovery, registration};
+/// use party::{Outcome, discovery};
+/// use std::net::TcpStream;
 ///
+/// # use party::{Config, Service, registration};
 /// # let config = Config::new().connection_string("memory:docs-call").environment("dev").address("127.0.0.1");
 /// # registration::connect_with(config.clone())?;
 /// # registration::register(Service::new("users", 9))?;
 /// # discovery::connect_with(config)?;
 /// let mut call = discovery::begin("users")?;
 /// loop {
-///     match std::net::TcpStream::connect((call.address().unwrap(), call.port().unwrap())) {
+///     let address = (call.address().unwrap_or_default(), call.port().unwrap_or_default());
+///     match TcpStream::connect(address) {
 ///         Ok(_stream) => break call.succeeded(),
 ///         Err(error) => match call.another(Outcome::from(&error)) {
 ///             Ok(another) => call = another,
-///             Err(nobody) => break println!("{nobody}: {error}"),
+///             Err(none_left) => break println!("{none_left}: {error}"),
 ///         },
 ///     }
 /// }
@@ -101,27 +105,76 @@ impl Call {
         }
     }
 
-    /// Ends the call, which was answered as it should be.
+    /// Ends the call, and reports that it succeeded.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::discovery;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:call-succeeded").environment("dev").address("10.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 8080))?;
+    /// # discovery::connect_with(config)?;
+    /// let call = discovery::begin("users")?;
+    /// println!("calling {}", call.url(&[])?);
+    /// call.succeeded();
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn succeeded(mut self) {
         self.end(Some(Outcome::Succeeded));
     }
 
-    /// Ends the call, which failed.
+    /// Ends the call, and reports how it failed.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Outcome, discovery};
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:call-failed").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 1))?;
+    /// # discovery::connect_with(config)?;
+    /// let call = discovery::begin("users")?;
+    /// call.failed(Outcome::TimedOut);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn failed(mut self, outcome: Outcome) {
         self.end(Some(outcome));
     }
 
-    /// Ends the call, which failed, and begins it again on an instance that it has not tried.
+    /// Ends the call, reports how it failed, and begins it again on an instance that it has not tried.
     ///
-    /// It is one of the own zone and subset until all of these have been tried, then any other that passes the filter,
-    /// those that are out last.
+    /// It goes to the other instances of the zone and subset first, then to all others that pass the filter, and in the
+    /// end to ejected instances. [`attempts_per_call`](crate::Config::attempts_per_call) does not limit it.
     ///
-    /// With an override, it is that again, [`attempts_per_call`](crate::Config::attempts_per_call) times in
-    /// all.
+    /// If the service has an override, the call goes to the override again. Then it is begun at most
+    /// [`attempts_per_call`](crate::Config::attempts_per_call) times in total.
     ///
     /// # Errors
-    /// [`NoInstance`](crate::ErrorKind::NoInstance) where all have been tried, and
-    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
+    /// - [`NoInstance`](crate::ErrorKind::NoInstance) if the call has tried all instances.
+    /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{ErrorKind, Outcome, discovery};
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:call-another").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// registration::register(Service::new("users", 1))?;
+    /// registration::register(Service::new("users", 2))?;
+    /// # discovery::connect_with(config)?;
+    /// let first = discovery::begin("users")?;
+    /// let port = first.port();
+    /// let second = first.another(Outcome::Refused)?;
+    /// assert_ne!(second.port(), port);
+    ///
+    /// let error = second.another(Outcome::Refused).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NoInstance);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn another(mut self, outcome: Outcome) -> Result<Call> {
         self.end(Some(outcome));
         let mut tried = std::mem::take(&mut self.tried);

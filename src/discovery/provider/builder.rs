@@ -11,9 +11,19 @@ use crate::side::Side;
 use std::fmt;
 use std::sync::Arc;
 
-/// Makes a [`ServiceProvider`] that picks in a way of its own.
+/// Builds a [`ServiceProvider`] that picks instances in its own way.
 ///
-/// Returned by [`provider`](crate::discovery::provider). What is not set here is as the configuration of discovery says.
+/// [`provider`](crate::discovery::provider) returns one. A setting that you do not make here is taken from the
+/// configuration of the connection.
+///
+/// # Examples
+/// ```
+/// use party::{Strategy, discovery};
+///
+/// # discovery::connect_to("memory:docs-builder", "dev")?;
+/// let provider = discovery::provider("users").strategy(Strategy::LeastLoaded).subset(20).build()?;
+/// # Ok::<(), party::Error>(())
+/// ```
 #[must_use = "a builder does nothing until it is built"]
 pub struct ServiceProviderBuilder {
     directory: Option<Arc<Directory>>,
@@ -40,19 +50,52 @@ impl ServiceProviderBuilder {
         }
     }
 
-    /// Sets how one of several instances is picked. Defaults to [`Config::strategy`](crate::Config::strategy).
+    /// Sets the strategy for picking an instance. Defaults to [`Config::strategy`](crate::Config::strategy).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Strategy, discovery};
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:docs-strategy").environment("dev").address("10.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 8080))?;
+    /// # registration::register(Service::new("users", 8081))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::provider("users").strategy(Strategy::RoundRobin).build()?;
+    /// assert_ne!(provider.url(&[])?, provider.url(&[])?);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn strategy(mut self, strategy: Strategy) -> ServiceProviderBuilder {
         self.strategy = Some(strategy);
         self
     }
 
-    /// Has only instances picked that a filter passes, also by a call that has tried all of these. Another filter is asked
-    /// as well, after the first.
+    /// Picks only instances that pass `filter`. Defaults to no filter.
     ///
-    /// It is asked when the instances of the service have changed, on a thread that looks one up, and not for every
-    /// lookup; also about those that are never picked, since they are switched off or have no address or port. An
-    /// instance on which it panics does not pass. Where all that pass are out, because calls to them fail, all that
-    /// pass are picked. Defaults to none.
+    /// This holds for retries, too: if a call has tried all instances that pass, it fails. If you set a second filter,
+    /// an instance must pass both. If all instances that pass are ejected, they are picked nevertheless.
+    ///
+    /// The filter does not run for every lookup. It runs on the thread that makes the first lookup after a change of
+    /// the service. It also sees instances that are never picked, because they are switched off or have no address or
+    /// port. If it panics, the instance does not pass.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::discovery;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:docs-filter").environment("dev").address("10.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// registration::register(Service::new("users", 8080).metadata("version", "2"))?;
+    /// registration::register(Service::new("users", 8081).metadata("version", "1"))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::provider("users")
+    ///     .filter(|instance| instance.metadata("version").as_deref() == Some("2"))
+    ///     .build()?;
+    /// assert_eq!(provider.url(&[])?, "http://10.0.0.1:8080");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn filter(
         mut self,
         filter: impl Fn(&ServiceInstance) -> bool + Send + Sync + 'static,
@@ -64,8 +107,25 @@ impl ServiceProviderBuilder {
         self
     }
 
-    /// Sets how many of the instances are called. Defaults to [`Config::subset`](crate::Config::subset), and is a
-    /// preference as that is.
+    /// Sets how many of the instances are called.
+    ///
+    /// The number must be at least 1. Defaults to [`Config::subset`](crate::Config::subset). Like that setting, it is a
+    /// preference: if a call has tried its whole subset, it goes on to the other instances.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::discovery;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:docs-subset").environment("dev").address("10.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 8080))?;
+    /// # registration::register(Service::new("users", 8081))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::provider("users").subset(1).build()?;
+    /// assert_eq!(provider.url(&[])?, provider.url(&[])?);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn subset(mut self, instances: usize) -> ServiceProviderBuilder {
         self.subset = Some(instances);
         self
@@ -73,9 +133,24 @@ impl ServiceProviderBuilder {
 
     /// Follows the service, and returns the provider.
     ///
+    /// Returns once the service has been read, at most after the connection timeout.
+    ///
     /// # Errors
-    /// As [`service_provider`](crate::discovery::service_provider), and
-    /// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) for a subset of 0.
+    /// - The errors of [`service_provider`](crate::discovery::service_provider).
+    /// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if the subset is 0.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{ErrorKind, discovery};
+    ///
+    /// # discovery::connect_to("memory:docs-build", "dev")?;
+    /// let provider = discovery::provider("users").build()?;
+    /// assert_eq!(provider.name(), "users");
+    ///
+    /// let error = discovery::provider("users").subset(0).build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidConfiguration);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn build(self) -> Result<ServiceProvider> {
         let subset = self
             .subset

@@ -21,14 +21,29 @@ pub use builder::ServiceProviderBuilder;
 
 /// Picks instances of one service.
 ///
-/// Returned by [`service_provider`](crate::discovery::service_provider) and
-/// [`provider`](crate::discovery::provider). It follows what is registered for as long as it or a clone of it lives, and
-/// answers from memory: no call of it waits for ZooKeeper. Dropping the last ends that, unless the service was looked up
-/// by name.
+/// [`service_provider`](crate::discovery::service_provider) and [`provider`](crate::discovery::provider) return one. It
+/// follows the service for as long as it or a clone of it lives, and answers from memory: no method waits for
+/// ZooKeeper. When the last clone is dropped, the service is no longer followed, unless it was also looked up by name.
 ///
-/// What is called goes to the override of the service where there is one; [`instance`](ServiceProvider::instance),
+/// If the service has an override, URLs and calls go to the override. But [`instance`](ServiceProvider::instance),
 /// [`instances`](ServiceProvider::instances), [`rejected`](ServiceProvider::rejected) and
-/// [`ejected`](ServiceProvider::ejected) say what ZooKeeper holds.
+/// [`ejected`](ServiceProvider::ejected) always return what ZooKeeper holds.
+///
+/// # Examples
+/// ```
+/// use party::discovery;
+///
+/// # use party::{Config, Service, registration};
+/// # let config = Config::new().connection_string("memory:docs-provides").environment("dev").address("10.0.0.1");
+/// # registration::connect_with(config.clone())?;
+/// # registration::register(Service::new("users", 8080))?;
+/// # discovery::connect_with(config)?;
+/// let provider = discovery::service_provider("users")?;
+/// for instance in provider.instances()? {
+///     println!("{instance}");
+/// }
+/// # Ok::<(), party::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct ServiceProvider {
     source: Source,
@@ -47,14 +62,40 @@ impl ServiceProvider {
     }
 
     /// Returns the name of the service.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::discovery;
+    ///
+    /// # discovery::connect_to("memory:provider-name", "dev")?;
+    /// let provider = discovery::service_provider("users")?;
+    /// assert_eq!(provider.name(), "users");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn name(&self) -> &str {
         &self.source.name
     }
 
-    /// Returns one of the instances that can be picked, or `None` where there is none.
+    /// Picks an instance. Returns `None` if no instance can be picked.
     ///
     /// # Errors
-    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
+    /// [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::discovery;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-one").environment("dev").address("10.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 8080))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// if let Some(instance) = provider.instance()? {
+    ///     assert_eq!(instance.address(), Some("10.0.0.1"));
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn instance(&self) -> Result<Option<Arc<ServiceInstance>>> {
         // As short as it can be: this is what a program calls all the time.
         let source = &self.source;
@@ -69,11 +110,28 @@ impl ServiceProvider {
         }
     }
 
-    /// Returns all instances that are registered and pass the filter, those that are never picked among them: without an
-    /// address or port, or switched off.
+    /// Returns all registered instances that pass the filter.
+    ///
+    /// This includes instances that are ejected, and instances that are never picked because they are switched off or
+    /// have no address or no port.
     ///
     /// # Errors
-    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
+    /// [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::discovery;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-all").environment("dev").address("10.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 8080))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// let ports: Vec<_> = provider.instances()?.iter().map(|instance| instance.port()).collect();
+    /// assert_eq!(ports, [Some(8080)]);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn instances(&self) -> Result<Vec<Arc<ServiceInstance>>> {
         let mut listed = self.read(|snapshot| snapshot.known.listed.clone())?;
         if let Some(pool) = &self.source.pool {
@@ -82,20 +140,24 @@ impl ServiceProvider {
         Ok(listed)
     }
 
-    /// Returns the nodes below the service whose data are not used, each with the reason: no JSON, a port that is no
-    /// port, an address that is neither an IP nor a host name, a uri spec that would make a URL to somewhere else. Or
-    /// ZooKeeper does not let this program read the node; that is tried again when its data change, and on every new
-    /// connection.
+    /// Returns the nodes of the service whose data cannot be used, each with the reason.
     ///
-    /// One that held a usable instance before is listed and picked as that until it goes. Each is a warning in the log
-    /// when it is first seen.
+    /// For example, the data are not JSON, the port is not a valid port, the address is neither an IP nor a host name,
+    /// or the uri spec would build a URL to another host. A node is also rejected if ZooKeeper does not let this
+    /// program read it. It is then read again when its data change, and on every new connection.
+    ///
+    /// If a rejected node held a usable instance before, that instance is listed and picked until the node goes. A
+    /// warning in the log reports each rejected node when it is first seen.
     ///
     /// # Errors
-    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
+    /// [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
     ///
     /// # Examples
-    /// ```no_run
-    /// let provider = party::discovery::service_provider("user-sessions")?;
+    /// ```
+    /// use party::discovery;
+    ///
+    /// # discovery::connect_to("memory:provider-rejected", "dev")?;
+    /// let provider = discovery::service_provider("user-sessions")?;
     /// for rejected in provider.rejected()? {
     ///     println!("{} is not used: {}", rejected.znode(), rejected.reason());
     /// }
@@ -105,15 +167,26 @@ impl ServiceProvider {
         self.read(|snapshot| snapshot.known.rejected.clone())
     }
 
-    /// Returns the instances that are registered and not picked at present, since calls to them fail. Empty once
-    /// discovery is disconnected.
+    /// Returns the ejected instances: they are registered, but not picked at present because calls to them fail.
+    ///
+    /// The list is empty if discovery was disconnected.
     ///
     /// # Examples
-    /// ```no_run
-    /// let provider = party::discovery::service_provider("user-sessions")?;
+    /// ```
+    /// use party::{Outcome, discovery};
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-fails").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 1))?;
+    /// # registration::register(Service::new("users", 2))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// provider.report("http://127.0.0.1:1", Outcome::Refused);
     /// for ejected in provider.ejected() {
     ///     println!("{ejected}");
     /// }
+    /// assert_eq!(provider.ejected().len(), 1);
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn ejected(&self) -> Vec<EjectedInstance> {
@@ -126,10 +199,24 @@ impl ServiceProvider {
             .ejected(self.name(), &out)
     }
 
-    /// Builds a URL to one instance, as [`url`](crate::discovery::url) does.
+    /// Builds a URL to one instance, as [`discovery::url`](crate::discovery::url) does.
     ///
     /// # Errors
-    /// As [`url`](crate::discovery::url).
+    /// The errors of [`discovery::url`](crate::discovery::url).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::discovery;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-url").environment("dev").address("10.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 8080).uri_spec("/1.x/users/{userid}"))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// assert_eq!(provider.url(&[("userid", &42)])?, "http://10.0.0.1:8080/1.x/users/42");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn url(&self, params: Params<'_>) -> Result<String> {
         match self.source.overrides.find(self.name())? {
             Some(found) => found.url(self.name(), params),
@@ -137,11 +224,26 @@ impl ServiceProvider {
         }
     }
 
-    /// Returns scheme, address and port of one instance, with `suffix` appended, as
-    /// [`base_url`](crate::discovery::base_url) does.
+    /// Returns scheme, address and port of one instance, with `suffix` appended.
+    ///
+    /// See [`discovery::base_url`](crate::discovery::base_url).
     ///
     /// # Errors
-    /// As [`base_url`](crate::discovery::base_url).
+    /// The errors of [`discovery::base_url`](crate::discovery::base_url).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::discovery;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-base").environment("dev").address("10.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 8080))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// assert_eq!(provider.base_url("/any/path")?, "http://10.0.0.1:8080/any/path");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn base_url(&self, suffix: &str) -> Result<String> {
         suffix::check(suffix)?;
         match self.source.overrides.find(self.name())? {
@@ -154,10 +256,31 @@ impl ServiceProvider {
         }
     }
 
-    /// Makes a call, on one instance after the other, as [`call`](crate::discovery::call) does.
+    /// Calls an instance, and retries the call on another instance if `call` asks for it.
+    ///
+    /// See [`discovery::call`](crate::discovery::call) for when a call is retried, and where it goes next.
     ///
     /// # Errors
-    /// As [`call`](crate::discovery::call).
+    /// The errors of [`discovery::call`](crate::discovery::call).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Attempt, discovery};
+    /// use std::net::TcpStream;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-call").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # registration::register(Service::new("users", listener.local_addr()?.port()))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// let stream = provider.call(&[], |url| {
+    ///     TcpStream::connect(url.trim_start_matches("http://")).map_err(Attempt::Elsewhere)
+    /// })?;
+    /// # drop(stream);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call<T, E>(
         &self,
         params: Params<'_>,
@@ -169,10 +292,33 @@ impl ServiceProvider {
         })
     }
 
-    /// Makes a call for which a URL is not enough, as [`call_instance`](crate::discovery::call_instance) does.
+    /// Calls an instance, for calls that need more than a URL.
+    ///
+    /// See [`discovery::call_instance`](crate::discovery::call_instance).
     ///
     /// # Errors
-    /// As [`call_instance`](crate::discovery::call_instance).
+    /// The errors of [`discovery::call_instance`](crate::discovery::call_instance).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Attempt, discovery};
+    /// use std::net::TcpStream;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-calls").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # registration::register(Service::new("users", listener.local_addr()?.port()))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// let stream = provider.call_instance(|instance| {
+    ///     let address = instance.address().unwrap_or_default();
+    ///     let port = instance.port().unwrap_or_default();
+    ///     TcpStream::connect((address, port)).map_err(Attempt::Elsewhere)
+    /// })?;
+    /// # drop(stream);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call_instance<T, E>(
         &self,
         mut call: impl FnMut(&ServiceInstance) -> std::result::Result<T, Attempt<E>>,
@@ -183,10 +329,33 @@ impl ServiceProvider {
         })
     }
 
-    /// Begins a call, as [`begin`](crate::discovery::begin) does.
+    /// Begins a call, for programs that cannot use a closure.
+    ///
+    /// See [`discovery::begin`](crate::discovery::begin).
     ///
     /// # Errors
-    /// As [`begin`](crate::discovery::begin).
+    /// The errors of [`discovery::begin`](crate::discovery::begin).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Outcome, discovery};
+    /// use std::net::TcpStream;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-begin").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # registration::register(Service::new("users", listener.local_addr()?.port()))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// let call = provider.begin()?;
+    /// let address = (call.address().unwrap_or_default(), call.port().unwrap_or_default());
+    /// match TcpStream::connect(address) {
+    ///     Ok(_stream) => call.succeeded(),
+    ///     Err(error) => call.failed(Outcome::from(&error)),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn begin(&self) -> Result<Call> {
         match self.source.overrides.find(self.name())? {
             Some(found) => {
@@ -197,7 +366,28 @@ impl ServiceProvider {
         }
     }
 
-    /// Reports how a call went to a URL of this provider, as [`report`](crate::discovery::report) does.
+    /// Reports the outcome of a call to a URL that this provider built.
+    ///
+    /// Returns whether the service has an instance with the scheme, host and port of the URL.
+    /// [`discovery::report`](crate::discovery::report) says which outcomes to report.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Outcome, discovery};
+    /// use std::net::TcpStream;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-says").environment("dev").address("127.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 1))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// let url = provider.url(&[])?;
+    /// if let Err(error) = TcpStream::connect(url.trim_start_matches("http://")) {
+    ///     assert!(provider.report(&url, Outcome::from(&error)));
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn report(&self, url: &str, outcome: Outcome) -> bool {
         match self.source.overrides.find(self.name()) {
             Ok(Some(found)) => found.leads_to(url),
@@ -205,11 +395,31 @@ impl ServiceProvider {
         }
     }
 
-    /// Waits until at least so many instances can be picked, of those in the own zone and the subset.
+    /// Waits until at least this many instances can be picked.
+    ///
+    /// Only instances in the zone and subset of this provider that pass its filter are counted.
     ///
     /// # Errors
-    /// [`Timeout`](crate::ErrorKind::Timeout) where fewer can be when the time is over, and
-    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew.
+    /// - [`Timeout`](crate::ErrorKind::Timeout) if fewer instances can be picked when the timeout has passed.
+    /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
+    ///
+    /// # Examples
+    /// A test that starts two instances can wait until discovery sees both:
+    ///
+    /// ```
+    /// use party::discovery;
+    /// use std::time::Duration;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-waits").environment("dev").address("10.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// registration::register(Service::new("users", 8080))?;
+    /// registration::register(Service::new("users", 8081))?;
+    /// provider.wait_for(2, Duration::from_secs(5))?;
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn wait_for(&self, instances: usize, timeout: Duration) -> Result<()> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
@@ -243,11 +453,31 @@ impl ServiceProvider {
         picked.unwrap_or_else(|| Err(directory.no_instance(name, &Snapshot::default())))
     }
 
-    /// Has `listener` called with each change of the service, see [`discovery::on_change`](crate::discovery::on_change).
+    /// Calls `listener` with each change of the service, beginning with all the instances that are registered now.
+    ///
+    /// The listener receives all instances, whether or not they pass the filter. See
+    /// [`discovery::on_change`](crate::discovery::on_change) for when it is called.
     ///
     /// # Errors
-    /// [`NotConnected`](crate::ErrorKind::NotConnected) once discovery is disconnected or connected anew, and
-    /// [`System`](crate::ErrorKind::System) where no thread can be started.
+    /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
+    /// - [`System`](crate::ErrorKind::System) if no thread can be started.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::discovery;
+    /// use std::sync::mpsc;
+    ///
+    /// # use party::{Config, Service, registration};
+    /// # let config = Config::new().connection_string("memory:provider-change").environment("dev").address("10.0.0.1");
+    /// # registration::connect_with(config.clone())?;
+    /// # registration::register(Service::new("users", 8080))?;
+    /// # discovery::connect_with(config)?;
+    /// let provider = discovery::service_provider("users")?;
+    /// let (sender, counts) = mpsc::channel();
+    /// let _subscription = provider.on_change(move |change| _ = sender.send(change.all.len()))?;
+    /// assert_eq!(counts.recv(), Ok(1));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn on_change(
         &self,
         listener: impl FnMut(&Change) + Send + 'static,
