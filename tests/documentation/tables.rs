@@ -4,6 +4,7 @@ use crate::pages::{page, parse, root};
 use party_testing::pages::replace_table;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 const WRITTEN: [(&str, &str); 3] = [
     ("docs/calls.md", "scripts/calls"),
@@ -98,47 +99,70 @@ fn every_kind_of_error_is_explained_on_the_crate_page() {
     assert_eq!(explained, variants);
 }
 
-#[test]
-fn every_module_of_the_root_is_named_in_the_architecture() {
-    let source = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let modules = source.lines().filter_map(|line| {
+/// Returns the modules that a file declares.
+fn modules(source: &str) -> impl Iterator<Item = &str> {
+    source.lines().filter_map(|line| {
         let rest = line.trim_start_matches("pub ").strip_prefix("mod ")?;
         rest.strip_suffix(';')
-    });
-    let modules: BTreeSet<&str> = modules.collect();
-    assert!(modules.contains("registration"));
-    let spans = page("ARCHITECTURE.md").spans;
-    let named: BTreeSet<&str> = spans
-        .iter()
-        .filter_map(|span| span.split('/').next())
-        .collect();
-    let unnamed: Vec<_> = modules.difference(&named).collect();
-    assert_eq!(unnamed, [&""; 0]);
+    })
 }
 
-#[test]
-fn every_file_of_the_library_says_first_what_it_is_for() {
-    let mut folders = vec![root().join("src")];
+/// Returns the path and the text of every file of the library.
+fn files_of_the_library() -> Vec<(PathBuf, String)> {
+    let (mut files, mut folders) = (Vec::new(), vec![root().join("src")]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-                continue;
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                files.push((path, text));
             }
-            if path.ends_with("tests.rs") {
-                continue;
-            }
-            let source = fs::read_to_string(&path).unwrap();
-            let first = source
-                .lines()
-                .next()
-                .and_then(|line| line.strip_prefix("//! "));
-            let word = first.and_then(|line| line.split_whitespace().next());
-            let says = word.is_some_and(|word| !HANGING.contains(&word));
-            assert!(says, "{}: {first:?}", path.display());
         }
     }
+    files
+}
+
+#[test]
+fn every_file_of_the_library_says_first_what_it_is_for() {
+    for (path, source) in files_of_the_library() {
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        let first = source
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("//! "));
+        let word = first.and_then(|line| line.split_whitespace().next());
+        let says = word.is_some_and(|word| !HANGING.contains(&word));
+        assert!(says, "{}: {first:?}", path.display());
+    }
+}
+
+#[test]
+fn every_thread_is_in_the_table_of_the_architecture() {
+    let mut started = BTreeSet::new();
+    for (_, source) in files_of_the_library() {
+        let named = source.split(".name(\"").skip(1);
+        let names = named.filter_map(|rest| rest.split('"').next());
+        started.extend(names.map(str::to_owned));
+    }
+    assert!(started.contains("party-zk"));
+    let listed = first_cells(&page("ARCHITECTURE.md").tables, "thread");
+    let listed = listed.iter().flat_map(|cell| cell.split(", "));
+    assert_eq!(listed.map(str::to_owned).collect::<BTreeSet<_>>(), started);
+}
+
+#[test]
+fn every_module_of_the_root_is_on_the_map_of_the_architecture() {
+    let page = page("ARCHITECTURE.md");
+    let map = page.code.iter().find(|(language, _)| language == "text");
+    let words = map.unwrap().1.split([' ', ',', ';', ':', '\n']);
+    let on_map: BTreeSet<&str> = words.collect();
+    let source = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let missing = modules(&source).filter(|module| !on_map.contains(module));
+    assert_eq!(missing.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]
