@@ -46,8 +46,8 @@ impl Library {
                 docs.push(doc.trim());
                 continue;
             }
-            // Attributes are between an item and its documentation.
-            if code.starts_with("#[") {
+            // Attributes and comments may come between an item and its documentation.
+            if code.starts_with("#[") || code.starts_with("// ") {
                 continue;
             }
             let example = example(&docs);
