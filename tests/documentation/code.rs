@@ -1,6 +1,7 @@
-//! Rust on a page is code of `snippets.rs`, which compiles and runs.
+//! Rust on a page is code of `snippets.rs`, which compiles and runs, or of an example, which compiles.
 
-use crate::pages::all;
+use crate::pages::{all, root};
+use std::fs;
 
 /// Returns whether `block` stands in `source`, line by line, however far it is indented there.
 fn contains(source: &str, block: &str) -> bool {
@@ -18,7 +19,10 @@ fn contains(source: &str, block: &str) -> bool {
 
 #[test]
 fn the_code_of_every_page_is_compiled() {
-    let source = include_str!("snippets.rs");
+    let examples = fs::read_dir(root().join("examples")).unwrap();
+    let examples = examples.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+    let mut sources = vec![include_str!("snippets.rs").to_owned()];
+    sources.extend(examples);
     let mut blocks = 0;
     for page in all() {
         let rust = page
@@ -33,8 +37,8 @@ fn the_code_of_every_page_is_compiled() {
                 "{path}: nothing to be seen by doctests alone"
             );
             assert!(
-                contains(source, block),
-                "{path}: not in snippets.rs:\n{block}"
+                sources.iter().any(|source| contains(source, block)),
+                "{path}: neither in snippets.rs nor in an example:\n{block}"
             );
         }
     }
