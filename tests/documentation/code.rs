@@ -1,14 +1,8 @@
-//! Rust on a page is code of `snippets.rs` or of an example, and Java on a page is an example. All of it is compiled and run
-//! by tests.
+//! Rust on a page is code of `snippets.rs` or of an example, and Java on a page is an example. All of it is compiled, and
+//! tests run it.
 
 use crate::pages::{all, root};
 use std::fs;
-
-/// The Rust that a page may show: `snippets.rs`, and the program that `tests/curator` runs beside a Java program.
-const RUST: [&str; 2] = [
-    include_str!("snippets.rs"),
-    include_str!("../../examples/curator.rs"),
-];
 
 /// Returns whether `block` stands in `source`, line by line, however far it is indented there.
 fn contains(source: &str, block: &str) -> bool {
@@ -26,6 +20,12 @@ fn contains(source: &str, block: &str) -> bool {
 
 #[test]
 fn the_code_of_every_page_is_compiled() {
+    let examples = fs::read_dir(root().join("examples")).unwrap();
+    let examples = examples.map(|entry| entry.unwrap().path());
+    let examples = examples.filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    let examples = examples.map(|path| fs::read_to_string(path).unwrap());
+    let mut sources = vec![include_str!("snippets.rs").to_owned()];
+    sources.extend(examples);
     let mut blocks = 0;
     for page in all() {
         let rust = page
@@ -40,8 +40,8 @@ fn the_code_of_every_page_is_compiled() {
                 "{path}: nothing to be seen by doctests alone"
             );
             assert!(
-                RUST.iter().any(|source| contains(source, block)),
-                "{path}: not in snippets.rs:\n{block}"
+                sources.iter().any(|source| contains(source, block)),
+                "{path}: neither in snippets.rs nor in an example:\n{block}"
             );
         }
     }
