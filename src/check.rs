@@ -1,9 +1,11 @@
-//! Health checks that programs often need, for
-//! [`register_while_healthy`](crate::registration::register_while_healthy) and its siblings.
+//! Ready-made health checks for [`register_while_healthy`](crate::registration::register_while_healthy) and its
+//! siblings.
 //!
-//! Any closure that returns a `bool` is a check. These ask the program's own server, over the network as a caller would:
-//! what does not accept or answer any more fails, however well the rest of the program is.
+//! Any closure that returns a `bool` is a check. The checks of this module ask the program's own server over the
+//! network, as a caller would. They fail when the server no longer accepts or answers, even if the rest of the program
+//! is fine.
 //!
+//! # Examples
 //! ```
 //! use party::{Config, Service, check, registration};
 //! # use std::time::Duration;
@@ -28,9 +30,8 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// More of an answer is not read: its first line is far shorter.
 const LONGEST_STATUS: usize = 1024;
 
-/// Returns a check that says yes while something on this machine accepts connections on a TCP port.
-///
-/// It connects to `127.0.0.1`, then to `::1`, and hangs up. It takes at most 2 s for each.
+/// Returns a check that passes while a TCP port of this machine accepts connections. It connects to `127.0.0.1`, or
+/// else to `::1`, and hangs up. It takes at most 2 s for each.
 ///
 /// # Examples
 /// ```
@@ -52,19 +53,31 @@ pub fn tcp(port: u16) -> impl FnMut() -> bool + Send + 'static {
     }
 }
 
-/// Returns a check that says yes while a GET of a URL is answered with a status from 200 to 299.
+/// Returns a check that passes while a GET of `url` is answered with a status from 200 to 299.
 ///
-/// The URL is `http://host:port/path?query`, with port 80 unless it names one. It is asked over a new connection each
-/// time; redirects are not followed, and nothing but the status is read. It takes at most 2 s for all of it, and says
-/// no from then on; the 2 s are shared between the addresses of the host. Resolving its name takes as long as the system
-/// takes: prefer `localhost` or an IP.
+/// The URL has the form `http://host:port/path?query`. The port defaults to 80. Every check opens a new connection and
+/// reads nothing but the status. It does not follow redirects.
 ///
-/// A URL of another form, such as one of `https`, is warned of once, and the check always says no.
+/// The check fails if there is no answer within 2 s. Several addresses of the host share this time. A DNS lookup of the
+/// host comes on top and takes as long as the system takes, so prefer `localhost` or an IP address.
+///
+/// For a URL of another form, such as `https`, one warning says so and the check always fails.
 ///
 /// # Examples
-/// ```no_run
-/// let mut is_healthy = party::check::http("http://localhost:8080/health");
-/// println!("{}", is_healthy());
+/// ```
+/// # use std::io::{Read, Write};
+/// # let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let port = server.local_addr()?.port();
+/// # let serving = std::thread::spawn(move || -> std::io::Result<()> {
+/// #     let (mut stream, _) = server.accept()?;
+/// #     let _ = stream.read(&mut [0; 1024])?;
+/// #     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+/// # });
+/// // `port` is the port of your own server.
+/// let mut is_healthy = party::check::http(format!("http://127.0.0.1:{port}/health"));
+/// assert!(is_healthy());
+/// # serving.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn http(url: impl Into<String>) -> impl FnMut() -> bool + Send + 'static {
     let url = url.into();

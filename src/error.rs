@@ -14,9 +14,22 @@ type Cause = Box<dyn StdError + Send + Sync + 'static>;
 
 /// An error of this library.
 ///
-/// [`kind`](Error::kind) says what happened in a form to match on, the `Display` form says it in one phrase that
-/// names its subject, and [`source`](StdError::source) returns the underlying failure where there is one. With `{:#}`
-/// the causes follow in the same line; the `Debug` form, which a failing `main` prints, has each in a line of its own.
+/// Match on its [`kind`](Error::kind). There are three ways to show it:
+///
+/// - `{error}` is one phrase that names its subject, such as the service or the variable.
+/// - `{error:#}` adds all causes in the same line.
+/// - `{error:?}` has a line for each cause. It is what a failing `main` prints.
+///
+/// [`source`](StdError::source) returns the cause, if there is one.
+///
+/// # Examples
+/// ```
+/// use party::{ErrorKind, Service, registration};
+///
+/// let error = registration::register(Service::new("users", 8080)).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NotConnected);
+/// assert!(error.to_string().starts_with("registration is not connected"));
+/// ```
 #[derive(Clone)]
 pub struct Error {
     inner: Arc<Inner>,
@@ -28,37 +41,41 @@ struct Inner {
     cause: Option<Cause>,
 }
 
-/// The kind of failure that an [`Error`] is.
+/// The kind of an [`Error`].
+///
+/// More kinds may be added, so a `match` needs an arm for the rest. A table of all kinds, with what to do about each,
+/// is on the [page of the crate](crate#errors).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// This side was never connected, or has been disconnected since, or this process was forked from one that uses
-    /// this library.
+    /// This side was never connected, it was disconnected, or this process was forked from a process that uses this
+    /// library.
     NotConnected,
-    /// ZooKeeper did not answer in time. The message carries the last failure that was seen.
+    /// ZooKeeper did not answer in time. The message or the cause has the last failure.
     Timeout,
     /// No instance of the service can be picked.
     NoInstance,
-    /// The uri spec of a service names a variable for which no value was given.
+    /// The uri spec of a service has a variable that got no value.
     MissingParameter,
-    /// A value that was given for a URL cannot stand in one.
+    /// A value given for a URL cannot be part of a URL.
     InvalidParameter,
-    /// A service to register, or the name of a service to look up, is not valid.
+    /// A service to register is not valid, or the name of a service to look up is not.
     InvalidService,
-    /// A setting, from the environment or from the program, cannot be used.
+    /// A setting is missing or cannot be used. It may come from the environment or from the program.
     InvalidConfiguration,
-    /// All health-gated attempts to register were used up.
+    /// All attempts of a registration that waits for its health check failed.
     Unhealthy,
-    /// The registration was cancelled, unregistered or replaced while it was waited for.
+    /// The registration was cancelled, unregistered or replaced before it was there.
     Cancelled,
-    /// ZooKeeper answered, and refused: an access control list, a quota, a node that is in the way.
+    /// ZooKeeper answered and refused, or another live program keeps the id. Reasons are an access control list, a
+    /// quota, or a node in the way.
     Refused,
     /// The operating system refused a resource, such as a thread.
     System,
 }
 
 impl Error {
-    /// Returns what kind of failure this is.
+    /// Returns the kind of this error.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }

@@ -1,4 +1,4 @@
-//! Takes this program out of discovery before it stops.
+//! The guard that disconnects this program before it stops.
 
 use crate::{discovery, log, process, registration};
 use parking_lot::{Condvar, Mutex};
@@ -33,23 +33,38 @@ static LAST: Last = Mutex::new(None);
 
 /// Returns a guard that disconnects both sides when it is dropped.
 ///
-/// It disconnects registration, so that no new caller finds this program; waits the configured drain time
-/// (`SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS` or [`Config::drain`](crate::Config::drain), 0 by default), so that
-/// those who found it just now are still served; then disconnects discovery. All of it ends within the drain time
-/// plus 2 s, even if ZooKeeper does not answer. Where another guard is at it, this one lets that finish first.
+/// The guard acts in this order:
 ///
-/// Keep it in `main`: `let _party = …`, not `let _ = …`, which drops it at once. A panic in `main` drops it too.
+/// 1. It disconnects registration, so that no new caller finds this program.
+/// 2. It waits for the drain time while your server keeps answering. Callers that found this program a moment ago are
+///    still served.
+/// 3. It disconnects discovery.
 ///
+/// This happens once and takes at most the drain time plus 2 s, even if ZooKeeper does not answer. The drain time is
+/// [`Config::drain`](crate::Config::drain) or `SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS`. It defaults to 0, so set it.
+/// When another guard is acting already, this one lets it finish first.
+///
+/// Keep the guard in `main` and bind it to a name: `let _party = …`. With `let _ = …` it is dropped at once. A panic in
+/// `main` drops it too.
+///
+/// The guard covers the functions of [`registration`](crate::registration) and [`discovery`](crate::discovery). It does
+/// not know [`Registration`](crate::Registration) and [`Discovery`](crate::Discovery) handles.
+///
+/// # Limitations
+/// Nothing runs after `SIGKILL`, after `abort`, or after a panic in a program built with `panic = "abort"`. The
+/// instances then stay until the session times out. The same can happen if ZooKeeper is away while the guard acts, for
+/// example on a `SIGTERM`.
+///
+/// After `fork`, the guard belongs to the parent. In the child it does nothing, not even at exit, and the signals that
+/// it watches have their default action.
+///
+/// # Examples
 /// ```
+/// // In `main`, right after connecting:
 /// let _party = party::disconnect_on_drop().on_signals().at_exit();
 /// ```
 ///
-/// # Limitations
-/// Nothing runs after `SIGKILL`, `abort`, or a panic in a program built with `panic = "abort"`: the instances then stay
-/// until the session times out. The same may happen if ZooKeeper is away while the guard acts, on a `SIGTERM` for instance.
-///
-/// After `fork` the guard is the parent's alone: in the child it does nothing, at exit too, and a signal that it watches
-/// has its default action.
+/// A whole program is shown at [`DisconnectGuard`].
 pub fn disconnect_on_drop() -> DisconnectGuard {
     process::watch_forks();
     DisconnectGuard {
@@ -57,19 +72,62 @@ pub fn disconnect_on_drop() -> DisconnectGuard {
     }
 }
 
-/// Disconnects both sides when it is dropped, see [`disconnect_on_drop`].
+/// Disconnects both sides when it is dropped, as [`disconnect_on_drop`] explains.
+///
+/// # Examples
+/// A whole `main`: connect, register, serve, and drop the guard before the server stops.
+/// ```
+/// use party::{Config, Service, registration};
+/// use std::error::Error;
+/// use std::sync::Arc;
+/// use std::thread;
+/// use std::time::Duration;
+/// use tiny_http::{Response, Server};
+///
+/// fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+///     // Start the server first: callers may come as soon as the service is registered.
+///     let server = Arc::new(Server::http("127.0.0.1:0")?);
+///     let port = server.server_addr().to_ip().ok_or("no port")?.port();
+///     let listening = server.clone();
+///     let serving = thread::spawn(move || {
+///         for request in listening.incoming_requests() {
+///             let _ = request.respond(Response::from_string("hello"));
+///         }
+///     });
+///
+///     let config = Config::new().connection_string("memory:docs-guard").environment("dev");
+///     registration::connect_with(config.drain(Duration::from_millis(200)))?;
+///     let guard = party::disconnect_on_drop().on_signals().at_exit();
+///     registration::register(Service::new("users", port))?;
+///
+///     // … until it is time to stop …
+///
+///     drop(guard); // unregisters, then waits 200 ms while the server still answers
+///     server.unblock();
+///     serving.join().map_err(|_| "the server panicked")?;
+///     Ok(())
+/// }
+/// ```
 #[must_use = "dropped at once, the guard disconnects at once: bind it to a name, as in `let _party = …`"]
 pub struct DisconnectGuard {
     shutdown: Arc<Shutdown>,
 }
 
 impl DisconnectGuard {
-    /// Does the same on `SIGTERM` and `SIGINT`, then lets things go on as they would have without this library.
+    /// Makes the guard act on `SIGTERM` and `SIGINT` too.
     ///
-    /// Where the program had a handler of its own, or ignored the signal, when this was called, that is where it ends:
-    /// the program stops when it sees fit. Otherwise the signal's default action follows, and the process ends by that
-    /// signal: its status in a shell is 143 after `SIGTERM`, 130 after `SIGINT`. So install handlers of your own before
-    /// this.
+    /// Afterwards the signal has its default action: the process ends by that signal, with the status 143 for `SIGTERM`
+    /// and 130 for `SIGINT` in a shell.
+    ///
+    /// If your program handles these signals itself, install your handlers before you call this. The guard then
+    /// disconnects and leaves ending the program to your handler. A signal that the program ignores stays ignored.
+    ///
+    /// If the signals cannot be watched, a warning in the log says so.
+    ///
+    /// # Examples
+    /// ```
+    /// let _party = party::disconnect_on_drop().on_signals();
+    /// ```
     pub fn on_signals(self) -> DisconnectGuard {
         if process::is_forked() {
             return self;
@@ -83,30 +141,40 @@ impl DisconnectGuard {
         self
     }
 
-    /// Ends the drain before its time, once the program has had no request under way for a moment.
+    /// Ends the drain early, as soon as no request is in flight.
     ///
-    /// `count` returns how many the program is serving now. After registration is disconnected it is asked every 10 ms;
-    /// when it has said 0 for 200 ms, in which those arrive who found this program just before, the rest of the drain
-    /// time is not waited for. So the drain time can be as long as the longest request may take
-    /// ([`Config::drain`](crate::Config::drain), 0 by default), and shutting down takes as long as the last one does.
+    /// `count` returns the number of requests that the program is serving now. After registration is disconnected, the
+    /// guard calls it every 10 ms. Once it has returned 0 for 200 ms, the guard skips the rest of the drain time. It
+    /// waits these 200 ms because callers that found this program just before may still send a request.
     ///
-    /// It runs on a thread of the library. If it panics, or does not return, all of the drain time is waited for. Given
-    /// more than one, all of them have to say 0. See the example `drain`.
+    /// Set the drain time ([`Config::drain`](crate::Config::drain), 0 by default) to the time of your longest request.
+    /// For example, with a drain time of 30 s and a last request that takes 1 s, shutting down takes about 1.2 s.
     ///
+    /// `count` runs on a thread of the library. If it panics or hangs, the guard waits for the whole drain time. With
+    /// several counts, all of them have to return 0. The example `drain` in the repository is a whole program.
+    ///
+    /// # Examples
     /// ```
     /// use std::sync::Arc;
     /// use std::sync::atomic::{AtomicUsize, Ordering};
     ///
     /// let requests = Arc::new(AtomicUsize::new(0)); // counted by the server
-    /// let under_way = requests.clone();
-    /// let _party = party::disconnect_on_drop().in_flight(move || under_way.load(Ordering::Relaxed));
+    /// let counted = requests.clone();
+    /// let _party = party::disconnect_on_drop().in_flight(move || counted.load(Ordering::Relaxed));
     /// ```
     pub fn in_flight(self, count: impl FnMut() -> usize + Send + 'static) -> DisconnectGuard {
         self.shutdown.counts.lock().push(Box::new(count));
         self
     }
 
-    /// Does the same when the process ends through [`std::process::exit`].
+    /// Makes the guard act on [`std::process::exit`] too.
+    ///
+    /// If the exit handler cannot be installed, a warning in the log says so.
+    ///
+    /// # Examples
+    /// ```
+    /// let _party = party::disconnect_on_drop().at_exit();
+    /// ```
     pub fn at_exit(self) -> DisconnectGuard {
         if process::is_forked() {
             return self;

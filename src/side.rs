@@ -31,17 +31,19 @@ impl Side {
     }
 }
 
-/// The state of the connection of one side of the library.
+/// The connection state of one side of the library.
+///
+/// [`registration::state`](crate::registration::state) and [`discovery::state`](crate::discovery::state) return it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// This side was never connected, or has been disconnected.
+    /// This side was never connected, or it was disconnected.
     Unconnected,
     /// There is a session, and its server answers.
     Connected,
-    /// The connection is lost for less than a session timeout: the session, and what it owns, may still be there.
+    /// The connection has been lost for less than a session timeout. The session and its nodes may still exist.
     Suspended,
-    /// There is no session, or there has been no connection for longer than the session timeout.
+    /// There is no session, or the connection has been lost for longer than the session timeout.
     Lost,
 }
 

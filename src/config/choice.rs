@@ -77,22 +77,35 @@ pub(crate) fn checked_count<T: Default + PartialEq + fmt::Debug>(
     }
 }
 
-/// The way to pick one of several instances of a service.
+/// The way to pick an instance of a service.
+///
+/// It is set by [`Config::strategy`](crate::Config::strategy), and for one service by
+/// [`ServiceProviderBuilder::strategy`](crate::ServiceProviderBuilder::strategy). `PARTY_STRATEGY` uses the names of
+/// the `Display` form, and [`FromStr`] reads them.
+///
+/// # Examples
+/// ```
+/// use party::Strategy;
+///
+/// let strategy: Strategy = "least_loaded".parse()?;
+/// assert_eq!(strategy, Strategy::LeastLoaded);
+/// # Ok::<(), party::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// Any of them, each as often as its weight says. The default.
+    /// Picks at random, in proportion to the weights. This is the default.
     #[default]
     Random,
-    /// One after the other, each as often as its weight says and spread over the round. Every thread makes its own way
-    /// round, so that threads do not wait for each other.
+    /// Picks one instance after the other, in proportion to the weights and spread over the round. Each thread has a
+    /// round of its own, so threads do not wait for each other.
     RoundRobin,
-    /// The same as before for as long as it can be picked, then another. Programs differ in which one they begin with.
-    /// Weights play no part.
+    /// Picks the same instance as before while it can be picked, then another. Programs start with different instances.
+    /// Weights are ignored.
     Sticky,
-    /// The better of two random ones, by the time that calls to them took lately and by how many are under way. What is
-    /// measured are calls made by [`call`](crate::discovery::call) and [`begin`](crate::discovery::begin); a URL alone is
-    /// picked by what those found.
+    /// Picks the better of two random instances, by the duration of recent calls and the number of calls in flight.
+    /// Only calls made by [`call`](crate::discovery::call) and [`begin`](crate::discovery::begin) are measured. A plain
+    /// URL is picked by these measurements too.
     LeastLoaded,
 }
 
@@ -119,9 +132,10 @@ impl fmt::Display for Strategy {
 impl FromStr for Strategy {
     type Err = Error;
 
-    /// Reads a name as it is displayed; case does not count, and `-` is as good as `_`.
+    /// Reads the name of a strategy, without case. `-` counts as `_`.
     ///
-    /// The error is an [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration).
+    /// # Errors
+    /// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if there is no strategy of that name.
     fn from_str(text: &str) -> Result<Strategy> {
         let folded = text.trim().to_ascii_lowercase().replace('-', "_");
         let mut all = Strategy::ALL.into_iter();
@@ -130,15 +144,19 @@ impl FromStr for Strategy {
     }
 }
 
-/// Settings for taking instances out that calls fail on.
+/// Settings that eject instances when calls to them fail.
 ///
-/// Calls report how they went: [`call`](crate::discovery::call), [`begin`](crate::discovery::begin) and
-/// [`report`](crate::discovery::report). An instance that refuses connections is picked no more until a connection that
-/// this library makes by itself, about once a second, succeeds; where it cannot be tried from here, it is out for a
-/// time as one that failed. Instances are connected to in turn, and each that does not answer takes up to a second. One
-/// that fails or times out much more often than its siblings is picked no more for 5 s, twice as long each time it
-/// happens again soon.
+/// An ejected instance is not picked for a while. The library learns of failures from [`call`](crate::discovery::call),
+/// [`begin`](crate::discovery::begin) and [`report`](crate::discovery::report). There are two reasons to eject an
+/// instance:
 ///
+/// - **It refuses connections.** The library then probes it about once a second with a connection of its own, until a
+///   probe succeeds. Instances are probed one at a time, and a probe may take up to a second. If it cannot be probed
+///   from here, it is ejected for a time like an instance that fails.
+/// - **It fails or times out much more often than its siblings.** It is ejected for 5 s. The time doubles each time it
+///   happens again soon.
+///
+/// # Examples
 /// ```
 /// use party::{Config, Ejection};
 /// use std::time::Duration;
@@ -164,7 +182,14 @@ impl Default for Ejection {
 }
 
 impl Ejection {
-    /// Returns settings with which every instance that is registered is picked, whatever is reported of it.
+    /// Returns settings that eject nothing. Every registered instance is picked, even if calls to it fail.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Ejection};
+    ///
+    /// let config = Config::new().ejection(Ejection::off());
+    /// ```
     pub fn off() -> Ejection {
         Ejection {
             is_on: false,
@@ -172,19 +197,35 @@ impl Ejection {
         }
     }
 
-    /// Sets the largest part of the instances of a service that may be out at the same time.
+    /// Sets the largest share of the instances of a service that may be ejected at the same time.
     ///
-    /// From 0 to 1; the last instance is never ejected. Defaults to 0.5.
+    /// From 0 to 1. The last instance is never ejected. Defaults to 0.5.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::Ejection;
+    ///
+    /// // Of 10 instances, at most 3 are ejected at the same time.
+    /// let ejection = Ejection::default().max_share(0.3);
+    /// ```
     #[must_use]
     pub fn max_share(mut self, share: f64) -> Ejection {
         self.max_share = share;
         self
     }
 
-    /// Sets the longest time for which an instance is out that fails or times out.
+    /// Sets the longest time for which an instance that fails or times out is ejected.
     ///
-    /// From 1 s to 1 h. Defaults to 60 s. One that refuses connections is out for as long as it does, where it can be
-    /// tried from here.
+    /// An instance that refuses connections and can be probed from here stays ejected as long as it refuses them. From
+    /// 1 s to 1 h. Defaults to 60 s.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::Ejection;
+    /// use std::time::Duration;
+    ///
+    /// let ejection = Ejection::default().longest(Duration::from_secs(30));
+    /// ```
     #[must_use]
     pub fn longest(mut self, longest: Duration) -> Ejection {
         self.longest = longest;

@@ -16,22 +16,28 @@ pub(crate) use settings::{Health, Settings};
 /// Longest wait for the end of a session.
 pub(crate) const DISCONNECT_WITHIN: Duration = Duration::from_secs(1);
 
-/// The fate of an instance while its health check fails, see
-/// [`register_while_healthy`](crate::registration::register_while_healthy).
+/// Says what happens to an instance while its health check fails.
+///
+/// It is set by [`Config::when_sick`] for [`register_while_healthy`](crate::registration::register_while_healthy).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenSick {
-    /// It leaves ZooKeeper, and is registered again once it is healthy. Nobody finds it, whatever they read with.
+    /// The instance leaves ZooKeeper and is registered again when it is healthy. No caller finds it in the meantime.
+    /// This is the default.
     #[default]
     Leave,
-    /// It stays in ZooKeeper, switched off: it is listed but not picked. Readers that do not know the field `enabled`,
-    /// such as Curator 2.7, cannot read it then.
+    /// The instance stays in ZooKeeper, switched off: it is listed but not picked. Readers that do not know the field
+    /// `enabled`, such as Curator 2.7, cannot read it in the meantime.
     SwitchOff,
 }
 
-/// Settings of a connection. What is not set here comes from the environment, and what is not set there either has a
-/// default.
+/// Settings of a connection.
 ///
+/// If you leave something out, the environment variable counts, and then the default. Values are checked when you
+/// connect: for a value that cannot be used, connecting fails with
+/// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration).
+///
+/// # Examples
 /// ```
 /// use party::Config;
 /// use std::time::Duration;
@@ -59,34 +65,75 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns settings that are all left to the environment and to defaults.
+    /// Returns settings that leave everything to environment variables and defaults.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use party::{Config, registration};
+    ///
+    /// registration::connect_with(Config::new())?; // the same as `connect()`
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn new() -> Config {
         Config::default()
     }
 
-    /// Sets the ensemble: `host:port,host:port/chroot`, or `memory:NAME` for a registry inside this process.
+    /// Sets the ensemble, as `host:port,host:port/chroot`.
     ///
-    /// IPv6 addresses stand in brackets, the port is 2181 where it is left out. Defaults to
-    /// `ZOOKEEPER_REGISTRATION_CONNECTIONSTRING` or `ZOOKEEPER_DISCOVERY_CONNECTIONSTRING` for the side that is
-    /// connected, else `ZOOKEEPER_CONNECTIONSTRING`, else `ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING`; one of them is
-    /// needed.
+    /// The port defaults to 2181. An IPv6 address is written in brackets, as in `[fd00::1]:2181`. `memory:NAME` is a
+    /// registry inside this process, for tests.
+    ///
+    /// Defaults to `ZOOKEEPER_REGISTRATION_CONNECTIONSTRING` or `ZOOKEEPER_DISCOVERY_CONNECTIONSTRING`, depending on
+    /// the side that connects, then to `ZOOKEEPER_CONNECTIONSTRING`, and then to
+    /// `ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING`. Without any of them, connecting fails.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration};
+    ///
+    /// let ensemble = Config::new().connection_string("zk1:2181,zk2:2181,zk3:2181/apps");
+    ///
+    /// let inside = Config::new().connection_string("memory:docs-connection-string").environment("dev");
+    /// let registration = Registration::connect(inside)?;
+    /// # let _ = ensemble;
+    /// # Ok::<(), party::Error>(())
+    /// ```
     #[must_use]
     pub fn connection_string(mut self, connection_string: impl Into<String>) -> Config {
         self.connection_string = Some(connection_string.into());
         self
     }
 
-    /// Sets the environment, which is folded to lower case. Defaults to `ENVIRONMENT_NAME`; one of them is needed.
+    /// Sets the environment, such as `live`. It is folded to lower case.
+    ///
+    /// Programs find each other only inside one environment. Defaults to `ENVIRONMENT_NAME`. If both are missing,
+    /// connecting fails.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-environment").environment("live");
+    /// let registration = Registration::connect(config)?;
+    /// # Ok::<(), party::Error>(())
+    /// ```
     #[must_use]
     pub fn environment(mut self, environment: impl Into<String>) -> Config {
         self.environment = Some(environment.into());
         self
     }
 
-    /// Sets how long ZooKeeper keeps the session, and with it the registrations, of a program it does not hear from.
+    /// Sets how long ZooKeeper keeps the session of a program that it no longer hears from.
     ///
-    /// From 1 s to 10 min; the server has bounds of its own, by default 2 and 20 of its ticks. Defaults to
-    /// `PARTY_SESSION_TIMEOUT_MILLIS`, else 15 s.
+    /// The registrations go with the session. From 1 s to 10 min. The server has bounds of its own, by default 2 and 20
+    /// of its ticks. Defaults to `PARTY_SESSION_TIMEOUT_MILLIS`, and then to 15 s.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let config = party::Config::new().session_timeout(Duration::from_secs(10));
+    /// ```
     #[must_use]
     pub fn session_timeout(mut self, session_timeout: Duration) -> Config {
         self.session_timeout = Some(session_timeout);
@@ -95,95 +142,166 @@ impl Config {
 
     /// Sets how long a call waits for ZooKeeper before it returns an error.
     ///
-    /// From 100 ms to 10 min. Defaults to `PARTY_CONNECTION_TIMEOUT_MILLIS`, else 15 s.
+    /// From 100 ms to 10 min. Defaults to `PARTY_CONNECTION_TIMEOUT_MILLIS`, and then to 15 s.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let config = party::Config::new().connection_timeout(Duration::from_secs(5));
+    /// ```
     #[must_use]
     pub fn connection_timeout(mut self, connection_timeout: Duration) -> Config {
         self.connection_timeout = Some(connection_timeout);
         self
     }
 
-    /// Sets how many attempts a health-gated registration has. Defaults to `PARTY_REGISTRATION_ATTEMPTS`, else 10.
+    /// Sets the number of attempts of a registration that waits for its health check.
+    ///
+    /// The attempts are one second apart. Defaults to `PARTY_REGISTRATION_ATTEMPTS`, and then to 10. See
+    /// [`register_when_healthy`](crate::registration::register_when_healthy).
+    ///
+    /// # Examples
+    /// ```
+    /// let config = party::Config::new().registration_attempts(60);
+    /// ```
     #[must_use]
     pub fn registration_attempts(mut self, attempts: u32) -> Config {
         self.registration_attempts = Some(attempts);
         self
     }
 
-    /// Sets how often the check of
-    /// [`register_while_healthy`](crate::registration::register_while_healthy) is asked, and how long it may take.
+    /// Sets the time between two checks of [`register_while_healthy`](crate::registration::register_while_healthy), and
+    /// the longest time that a check may take.
     ///
-    /// Each pause is up to a fifth shorter, so that many programs do not ask at the same time. From 100 ms to 10 min.
-    /// Defaults to 5 s.
+    /// Each pause is shortened at random by up to a fifth, because many programs should not ask at the same time. From
+    /// 100 ms to 10 min. Defaults to 5 s.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let config = party::Config::new().health_interval(Duration::from_secs(2));
+    /// ```
     #[must_use]
     pub fn health_interval(mut self, interval: Duration) -> Config {
         self.health_interval = Some(interval);
         self
     }
 
-    /// Sets after how many failures in a row of its check a registration is out, and after how many successes in a row
-    /// it is back, see [`register_while_healthy`](crate::registration::register_while_healthy).
+    /// Sets how many failures in a row take an instance out, and how many successes in a row bring it back.
     ///
-    /// Each from 1 on. Defaults to 3 and 2.
+    /// This is for [`register_while_healthy`](crate::registration::register_while_healthy). Each number is at least 1.
+    /// Defaults to 3 and 2.
+    ///
+    /// # Examples
+    /// ```
+    /// // Out after 5 failures in a row, back after 1 success.
+    /// let config = party::Config::new().health_thresholds(5, 1);
+    /// ```
     #[must_use]
     pub fn health_thresholds(mut self, out: u32, back: u32) -> Config {
         self.health_thresholds = Some((out, back));
         self
     }
 
-    /// Sets what becomes of a registration while its check fails, see
+    /// Sets what happens to an instance while its health check fails, see
     /// [`register_while_healthy`](crate::registration::register_while_healthy).
     ///
-    /// With [`WhenSick::SwitchOff`] the instance is off for as long as the check fails, whatever the program or an
-    /// operator says meanwhile: that holds once the check passes. An operator who then saves a node that says off already
-    /// has changed nothing, and it is switched on again with the check.
+    /// With [`WhenSick::SwitchOff`], the instance is off while the check fails. The program or an operator may switch
+    /// it in the meantime, and that counts as soon as the check passes. There is one exception: an operator who saves a
+    /// node that already says off changes nothing that the library can see, so the passing check switches the instance
+    /// on.
     ///
-    /// Defaults to [`WhenSick::Leave`], since old readers cannot read an instance that is switched off.
+    /// Defaults to [`WhenSick::Leave`], because old readers cannot read an instance that is switched off.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, WhenSick};
+    ///
+    /// let config = Config::new().when_sick(WhenSick::SwitchOff);
+    /// ```
     #[must_use]
     pub fn when_sick(mut self, when_sick: WhenSick) -> Config {
         self.when_sick = when_sick;
         self
     }
 
-    /// Sets how long the guard waits between disconnecting registration and disconnecting discovery, so that callers
-    /// who found this program just before are still served.
+    /// Sets how long the guard waits after it has disconnected registration, before it disconnects discovery.
     ///
-    /// At most 1 h. Defaults to `SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS`, else 0. The value of the registration
-    /// side counts.
+    /// In this time your server still answers callers that found it a moment ago, see
+    /// [`disconnect_on_drop`](crate::disconnect_on_drop). The setting of the registration side counts. At most 1 h.
+    /// Defaults to `SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS`, and then to 0.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let config = party::Config::new().drain(Duration::from_millis(200));
+    /// ```
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Config {
         self.drain = Some(drain);
         self
     }
 
-    /// Sets the address that is registered for services which have none of their own: an IP address or a host name.
+    /// Sets the address to register for services that have no address of their own.
     ///
-    /// Defaults to `PARTY_ADDRESS`, else the address from which this machine reaches ZooKeeper; where that is a
-    /// loopback one, the first global IPv4 address of its interfaces, then IPv6, then loopback with a warning.
+    /// It is an IP address or a host name. Defaults to `PARTY_ADDRESS`, and then to the address from which this machine
+    /// reaches ZooKeeper. If that is a loopback address, the library takes the first global IPv4 address of the
+    /// machine's interfaces, then the first global IPv6 address. Without any of these, it registers `127.0.0.1` with a
+    /// warning.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Service, discovery, registration};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-address").environment("dev");
+    /// registration::connect_with(config.clone().address("10.0.0.1"))?;
+    /// registration::register(Service::new("users", 8080))?;
+    /// discovery::connect_with(config)?;
+    /// assert_eq!(discovery::base_url("users", "/")?, "http://10.0.0.1:8080/");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     #[must_use]
     pub fn address(mut self, address: impl Into<String>) -> Config {
         self.address = Some(address.into());
         self
     }
 
-    /// Adds credentials that every session authenticates with, such as `auth("digest", "user:password")`.
+    /// Adds credentials that every session authenticates with.
     ///
-    /// Nodes are then created so that only these credentials may change them, and everybody may read them: what this
-    /// program registers, and what is missing above it, so that only these credentials may register and delete there.
-    /// Defaults to none, with nodes open to everybody. Credentials are never logged.
+    /// The library then creates nodes that only these credentials may change and everybody may read. This covers what
+    /// the program registers and the missing nodes above it, so only these credentials may register and delete there.
+    /// Without credentials, nodes are open to everybody. Credentials are never logged. Defaults to none.
     ///
-    /// Not protected is a node below one that others made open to everybody: the right to delete a node belongs to its
-    /// parent, so whoever may change `/<environment>/instances/<service>` can delete what is below it. A registration
-    /// that is deleted is restored, after a moment in which it was gone. Where that can happen to a node of ours, one
-    /// warning says so.
+    /// ZooKeeper checks the right to delete a node at its parent. A node is therefore not protected if its parent is
+    /// open to everybody: every program that may change `/<environment>/instances/<service>` can delete the instances
+    /// below it. A deleted registration is restored, but for a moment it is gone. One warning says so if that can
+    /// happen to a node of this program.
+    ///
+    /// # Examples
+    /// ```
+    /// let config = party::Config::new().auth("digest", "user:password");
+    /// ```
     #[must_use]
     pub fn auth(mut self, scheme: impl Into<String>, credentials: impl Into<Vec<u8>>) -> Config {
         self.auth.push((scheme.into(), credentials.into()));
         self
     }
 
-    /// Has connecting return at once, and the session established in the background.
+    /// Makes connecting return at once and open the session in the background.
     ///
-    /// Calls that need a session then wait for it, each within its bound. Defaults to waiting for the session.
+    /// Calls that need a session then wait for it, each within its bound. By default, connecting waits for the session.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, registration};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-connect-in-background").environment("dev");
+    /// registration::connect_with(config.connect_in_background())?; // does not wait for ZooKeeper
+    /// # Ok::<(), party::Error>(())
+    /// ```
     #[must_use]
     pub fn connect_in_background(mut self) -> Config {
         self.in_background = true;

@@ -7,52 +7,86 @@ use crate::environment::{EJECTION, STRATEGY, Variables, ZONE};
 use crate::error::Result;
 
 impl Config {
-    /// Sets on how many instances [`call`](crate::discovery::call) tries a call at most, the first one included.
+    /// Sets how many attempts a [`call`](crate::discovery::call) makes at most, the first one included.
     ///
-    /// From 1 on; defaults to 3. An override, of which there is but one, is tried as often.
+    /// Each attempt goes to another instance. An override has only one URL, which is tried that many times. At least 1.
+    /// Defaults to 3.
+    ///
+    /// # Examples
+    /// ```
+    /// let config = party::Config::new().attempts_per_call(2);
+    /// ```
     #[must_use]
     pub fn attempts_per_call(mut self, attempts: u32) -> Config {
         self.choice.attempts = Some(attempts);
         self
     }
 
-    /// Sets what becomes of instances that calls fail on.
+    /// Sets how instances are ejected when calls to them fail.
     ///
-    /// Defaults to `PARTY_EJECTION`, `on` or `off`, else [`Ejection::default`].
+    /// Defaults to `PARTY_EJECTION`, which is `on` or `off`, and then to [`Ejection::default`].
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Ejection};
+    ///
+    /// let config = Config::new().ejection(Ejection::off());
+    /// ```
     #[must_use]
     pub fn ejection(mut self, ejection: Ejection) -> Config {
         self.choice.ejection = Some(ejection);
         self
     }
 
-    /// Sets the way in which one of several instances is picked.
+    /// Sets how an instance of a service is picked.
     ///
-    /// Defaults to `PARTY_STRATEGY`, one of `random`, `round_robin`, `sticky` and `least_loaded`, else
-    /// [`Strategy::Random`]. [`provider`](crate::discovery::provider) has another for one service.
+    /// Defaults to `PARTY_STRATEGY`, which is `random`, `round_robin`, `sticky` or `least_loaded`, and then to
+    /// [`Strategy::Random`]. A [`provider`](crate::discovery::provider) can have a strategy of its own for one service.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Strategy};
+    ///
+    /// let config = Config::new().strategy(Strategy::LeastLoaded);
+    /// ```
     #[must_use]
     pub fn strategy(mut self, strategy: Strategy) -> Config {
         self.choice.strategy = Some(strategy);
         self
     }
 
-    /// Sets the zone this program is in: of a service with instances in the same zone, only those are picked, for as
-    /// long as at least half of them can be.
+    /// Sets the zone of this program. Instances in the same zone are preferred.
     ///
-    /// It is a preference: a [`call`](crate::discovery::call) that has tried all of them goes on to the other zones.
-    /// Case does not count. Defaults to `PARTY_ZONE`, else none, with which all are picked alike. It is not registered:
-    /// see [`Service::zone`](crate::Service::zone).
+    /// If a service has instances in this zone, only they are picked, as long as at least half of them can be picked. A
+    /// [`call`](crate::discovery::call) that has tried all of them goes on to the other zones. Zones are compared
+    /// without case.
+    ///
+    /// The zone is not registered: for that, use [`Service::zone`](crate::Service::zone). Defaults to `PARTY_ZONE`, and
+    /// then to none, which prefers no instance.
+    ///
+    /// # Examples
+    /// ```
+    /// let config = party::Config::new().zone("eu-west-1a");
+    /// ```
     #[must_use]
     pub fn zone(mut self, zone: impl Into<String>) -> Config {
         self.choice.zone = Some(zone.into());
         self
     }
 
-    /// Sets how many instances of a service this program calls, so that not every program has connections to all of a
-    /// very large one.
+    /// Sets how many instances of each service this program calls.
     ///
-    /// Each program has a part of its own, spread evenly over the instances; one that goes is replaced. It is a
-    /// preference: a [`call`](crate::discovery::call) that has tried all of its part goes on to the others. From 1 on;
-    /// defaults to all.
+    /// Use it for a very large service, because otherwise every program has connections to all of its instances. Each
+    /// program has a subset of its own, and the subsets are spread evenly over the instances. An instance of the subset
+    /// that goes away is replaced. A [`call`](crate::discovery::call) that has tried the whole subset goes on to the
+    /// other instances.
+    ///
+    /// At least 1. Defaults to all instances.
+    ///
+    /// # Examples
+    /// ```
+    /// let config = party::Config::new().subset(20);
+    /// ```
     #[must_use]
     pub fn subset(mut self, instances: usize) -> Config {
         self.choice.subset = Some(instances);

@@ -127,14 +127,28 @@ impl Listeners {
     }
 }
 
-/// A listener of the program, which is called until this is dropped.
+/// Keeps a listener subscribed until it is dropped.
 ///
-/// Returned by [`discovery::on_change`](crate::discovery::on_change) and its like. Each has a thread of its own, named
-/// `party-listen`, on which it is called with no lock held. Nothing is called after its drop has returned. So dropping it
-/// waits for a call that is under way, however long that takes: do not drop it while holding a lock that the listener
-/// takes. The listener itself may drop it, which waits for nothing; that call is then the last.
+/// It is returned by [`discovery::on_change`](crate::discovery::on_change) and the `on_state_change` functions. Each
+/// listener has a thread of its own, named `party-listen`, and is called with no lock held.
 ///
-/// A listener that panics is called again with the next change; see [`panics`](Subscription::panics).
+/// Dropping the subscription waits for a call that is running, however long that takes. After that the listener is not
+/// called again. Do not drop it while you hold a lock that the listener takes. The listener may drop its own
+/// subscription: that waits for nothing, and the call is the last one.
+///
+/// A listener that panics is called again with the next change. [`panics`](Subscription::panics) counts its panics.
+///
+/// # Examples
+/// ```
+/// use party::registration;
+///
+/// registration::connect_to("memory:docs-subscription", "dev")?;
+/// let subscription = registration::on_state_change(|state| println!("now {state:?}"))?;
+/// assert_eq!(subscription.panics(), 0);
+/// drop(subscription); // the listener is not called any more
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
 #[must_use = "a listener is called until its subscription is dropped"]
 pub struct Subscription {
     listener: Arc<Listener>,
@@ -163,8 +177,9 @@ impl Subscription {
         Ok(subscription)
     }
 
-    /// Returns the number of calls that panicked. The first of them, and then at most one in ten seconds, is a warning
-    /// in the log.
+    /// Returns how many calls of the listener have panicked.
+    ///
+    /// The first panic is a warning in the log. After that there is at most one warning in ten seconds.
     pub fn panics(&self) -> u64 {
         self.listener.panics.load(Ordering::Relaxed)
     }

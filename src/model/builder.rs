@@ -5,9 +5,9 @@ use super::service::Service;
 use crate::error::{Error, Result};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Makes a [`ServiceInstance`] without a registry, for unit tests.
+/// Builds a [`ServiceInstance`] without a registry, for unit tests.
 ///
-/// Returned by [`ServiceInstance::builder`].
+/// It is returned by [`ServiceInstance::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder makes nothing until `build` is called"]
 pub struct ServiceInstanceBuilder {
@@ -16,12 +16,11 @@ pub struct ServiceInstanceBuilder {
 }
 
 impl ServiceInstance {
-    /// Begins the instance that would be registered for a service.
+    /// Returns a builder for the instance that would be registered for `service`.
     ///
     /// The id defaults to `1`, the address to `127.0.0.1`, and the time of registration to the beginning of 1970.
     ///
     /// # Examples
-    ///
     /// ```
     /// use party::{Service, ServiceInstance};
     ///
@@ -39,17 +38,40 @@ impl ServiceInstance {
 }
 
 impl ServiceInstanceBuilder {
-    /// Sets the time at which the instance was registered, from 1970 on, in milliseconds.
+    /// Sets the time at which the instance was registered.
+    ///
+    /// It has a precision of milliseconds and is 1970 or later. Defaults to the beginning of 1970.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    /// use std::time::{Duration, UNIX_EPOCH};
+    ///
+    /// let at = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    /// let instance = ServiceInstance::builder(Service::new("users", 8080)).registered_at(at).build()?;
+    /// assert_eq!(instance.registered_at(), Some(at));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn registered_at(mut self, at: SystemTime) -> ServiceInstanceBuilder {
         self.registered_at = at;
         self
     }
 
-    /// Makes the instance.
+    /// Returns the instance.
     ///
     /// # Errors
-    /// [`InvalidService`](crate::ErrorKind::InvalidService) where the service could not be registered, and for a time
+    /// [`InvalidService`](crate::ErrorKind::InvalidService) if the service could not be registered, or if the time is
     /// before 1970.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let instance = ServiceInstance::builder(Service::new("users", 8080)).build()?;
+    /// assert_eq!(instance.name(), "users");
+    /// assert!(ServiceInstance::builder(Service::new("users", 0)).build().is_err());
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn build(self) -> Result<ServiceInstance> {
         let since = self.registered_at.duration_since(UNIX_EPOCH);
         let since = since.map_err(|_| {

@@ -9,14 +9,14 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-/// Written as the bytes of its node are.
+/// Writes the instance in the form of its node in ZooKeeper.
 impl Serialize for ServiceInstance {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Wire::of(self).serialize(serializer)
     }
 }
 
-/// Read as the bytes of its node are, as leniently as Curator does, but for the name and the id, which have to be there.
+/// Reads the form of a node in ZooKeeper, as leniently as Curator does. The name and the id are required.
 impl<'de> Deserialize<'de> for ServiceInstance {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ServiceInstance, D::Error> {
         let value = Value::deserialize(deserializer)?;
@@ -46,8 +46,8 @@ struct WireService<'a> {
     enabled: Option<bool>,
 }
 
-/// Written as its instance would be, without what is found when it is registered. One that could not be registered is
-/// an error.
+/// Writes the service in the form of its node in ZooKeeper, without the fields that are only known when it is
+/// registered. A service that could not be registered is an error.
 impl Serialize for Service {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (id, address) = (self.id_or_none(), self.address_or_none());
@@ -67,7 +67,7 @@ impl Serialize for Service {
     }
 }
 
-/// Read from what is written of a service or of an instance. The name has to be there, and a port.
+/// Reads a service from the written form of a service or of an instance. The name and a port are required.
 impl<'de> Deserialize<'de> for Service {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Service, D::Error> {
         let value = Value::deserialize(deserializer)?;

@@ -15,10 +15,31 @@ use super::traits::Traits;
 use super::uri_spec::UriSpec;
 use crate::error::{Error, Result};
 
-/// One running copy of a service, as it stands in ZooKeeper.
+/// One running instance of a service, as it is registered in ZooKeeper.
 ///
-/// Discovery hands these out; they do not change. An address is good for the call at hand: ask for an instance again
+/// Discovery returns instances, and they do not change. An address is good for one call: ask for an instance again
 /// before the next one.
+///
+/// # Examples
+/// ```
+/// use party::{Service, ServiceInstance, ServiceType};
+/// use std::time::UNIX_EPOCH;
+///
+/// let service = Service::new("users", 8080).id("a").uri_spec("/users/{userid}").weight(3).zone("eu");
+/// let instance = ServiceInstance::builder(service).build()?;
+///
+/// assert_eq!((instance.name(), instance.id()), ("users", "a"));
+/// assert_eq!(instance.address(), Some("127.0.0.1"));
+/// assert_eq!((instance.port(), instance.ssl_port()), (Some(8080), None));
+/// assert_eq!((instance.scheme(), instance.base_url()), ("http", Some("http://127.0.0.1:8080")));
+/// assert_eq!(instance.uri_spec().map(ToString::to_string).as_deref(), Some("/users/{userid}"));
+/// assert_eq!(instance.registration_time_utc(), Some(0));
+/// assert_eq!(instance.registered_at(), Some(UNIX_EPOCH));
+/// assert_eq!(instance.service_type(), ServiceType::Dynamic);
+/// assert_eq!((instance.weight(), instance.zone()), (3, Some("eu")));
+/// assert!(instance.is_enabled() && instance.can_be_picked());
+/// # Ok::<(), party::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ServiceInstance {
     fields: Fields,
@@ -124,42 +145,54 @@ impl ServiceInstance {
         &self.fields.name
     }
 
-    /// Returns the id the instance was registered with, which tells it from the other instances of its service.
+    /// Returns the id, which distinguishes this instance from the others of its service.
     pub fn id(&self) -> &str {
         &self.fields.id
     }
 
-    /// Returns the address as it was registered: an IP or a host name, without a port.
+    /// Returns the address as it was registered: an IP address or a host name, without a port.
     pub fn address(&self) -> Option<&str> {
         self.fields.address.as_deref()
     }
 
-    /// Returns the port for plain connections.
+    /// Returns the port for plain connections, if there is one.
     pub fn port(&self) -> Option<u16> {
         self.fields.port
     }
 
-    /// Returns the port for encrypted connections.
+    /// Returns the port for encrypted connections, if there is one.
     pub fn ssl_port(&self) -> Option<u16> {
         self.fields.ssl_port
     }
 
-    /// Returns what the service registered beside its address.
+    /// Returns the data that the service registered beside its address.
     ///
-    /// It is kept as text and parsed on each call, since as a [`Value`] it can weigh a hundred times as much: keep what
-    /// is returned where it is asked for often. The names of Java classes that Curator writes around a payload are not
-    /// part of it.
+    /// The payload is kept as text and parsed on every call, because a parsed [`Value`] can need a hundred times the
+    /// memory. Keep the result when you need it often. The names of Java classes that Curator writes around a payload
+    /// are left out.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    /// use serde_json::json;
+    ///
+    /// let service = Service::new("users", 8080).payload(json!({ "version": 7 }));
+    /// let instance = ServiceInstance::builder(service).build()?;
+    /// assert_eq!(instance.payload(), Some(json!({ "version": 7 })));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn payload(&self) -> Option<Value> {
         self.fields.payload.as_ref().map(Payload::value)
     }
 
-    /// Returns when the instance was registered, in milliseconds since 1970, by the clock of who registered it.
+    /// Returns the time of registration in milliseconds since 1970, by the clock of the program that registered it.
     pub fn registration_time_utc(&self) -> Option<i64> {
         self.fields.registration_time_utc
     }
 
-    /// Returns when the instance was registered, by the clock of who registered it. `None` where nothing is known, or no
-    /// time that this machine can express.
+    /// Returns the time of registration, by the clock of the program that registered it.
+    ///
+    /// It is `None` if the time is unknown, or if this machine cannot express it.
     pub fn registered_at(&self) -> Option<SystemTime> {
         let millis = self.registration_time_utc()?;
         let since = Duration::from_millis(millis.unsigned_abs());
@@ -174,49 +207,61 @@ impl ServiceInstance {
         self.fields.service_type
     }
 
-    /// Returns the template of the path below the base URL.
+    /// Returns the template of the path below the base URL, if there is one.
     pub fn uri_spec(&self) -> Option<&UriSpec> {
         self.fields.uri_spec.as_ref()
     }
 
-    /// Returns whether the instance is switched on. One that is switched off is listed but never picked.
+    /// Returns true if the instance is switched on. An instance that is off is listed but never picked.
     pub fn is_enabled(&self) -> bool {
         self.fields.enabled
     }
 
-    /// Returns `https` where there is an [`ssl_port`](ServiceInstance::ssl_port), else `http`.
+    /// Returns `https` if there is an [`ssl_port`](ServiceInstance::ssl_port), else `http`.
     pub fn scheme(&self) -> &'static str {
         scheme(self.ssl_port())
     }
 
-    /// Returns `scheme://address:port`, with the [`ssl_port`](ServiceInstance::ssl_port) where there is one.
+    /// Returns `scheme://address:port`, with the [`ssl_port`](ServiceInstance::ssl_port) if there is one.
     ///
-    /// An IPv6 address is in brackets and has no scope id. There is no base URL without a port or without an address.
+    /// An IPv6 address is in brackets and has no scope id. Without a port or an address, the result is `None`.
     pub fn base_url(&self) -> Option<&str> {
         self.base_url.as_deref()
     }
 
-    /// Returns whether the instance can be called: it is switched on, by Curator's field and by the `instance_status` of
-    /// Spring Cloud ZooKeeper, which is empty or `UP` then, and it has a base URL.
+    /// Returns true if the instance can be called.
+    ///
+    /// It is switched on and has a base URL. Two fields can switch it off: Curator's `enabled`, and an
+    /// `instance_status` of Spring Cloud ZooKeeper other than `UP` or an empty text.
     pub fn can_be_picked(&self) -> bool {
         self.is_on() && self.base_url.is_some()
     }
 
-    /// Returns the uri spec with the values of its variables, or an empty text where there is no uri spec.
+    /// Returns the uri spec with the values of its variables, or an empty text without a uri spec.
     ///
-    /// `params` are pairs of a name and a value; of two pairs with one name the first counts. These variables need no
-    /// pair: `scheme`, `name`, `id`, `address`, `port`, `ssl-port`, `registration-time-utc`, `service-type`, `[` for
-    /// an opening brace and `]` for a closing one.
+    /// `params` are pairs of a name and a value. Of two pairs with the same name, the first one counts. These variables
+    /// need no pair: `scheme`, `name`, `id`, `address`, `port`, `ssl-port`, `registration-time-utc`, `service-type`,
+    /// `[` for an opening brace and `]` for a closing one.
     ///
-    /// Values are percent-encoded for the part of the URL they stand in. In a path, `/` stays: a value may be several
-    /// segments. Where the uri spec is a whole URL, `scheme`, `address`, `port` and `ssl-port` are those of the instance,
-    /// whatever `params` say.
+    /// Values are percent-encoded for their part of the URL. In a path, `/` is kept, so a value may be several
+    /// segments. In a uri spec that is a whole URL, `scheme`, `address`, `port` and `ssl-port` always come from the
+    /// instance and never from `params`.
     ///
     /// # Errors
+    /// - [`MissingParameter`](crate::ErrorKind::MissingParameter): a variable has no value.
+    /// - [`InvalidParameter`](crate::ErrorKind::InvalidParameter): a value contains a control character, is empty in a
+    ///   path, or makes a path segment `.` or `..`, with or without a `;` and more behind it.
     ///
-    /// [`MissingParameter`](crate::ErrorKind::MissingParameter) where a variable has no value.
-    /// [`InvalidParameter`](crate::ErrorKind::InvalidParameter) where a value contains a control character, is empty in a
-    /// path, or makes a path segment `.` or `..`, with or without a `;` and more behind it.
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let service = Service::new("users", 8080).uri_spec("/users/{userid}?q={query}");
+    /// let instance = ServiceInstance::builder(service).build()?;
+    /// let path = instance.build_uri_spec(&[("userid", &42), ("query", &"a b")])?;
+    /// assert_eq!(path, "/users/42?q=a%20b");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn build_uri_spec(&self, params: &[(&str, &dyn Display)]) -> Result<String> {
         let Some(spec) = self.uri_spec() else {
             return Ok(String::new());
@@ -228,14 +273,23 @@ impl ServiceInstance {
 
     /// Returns the base URL followed by the uri spec, with the values of its variables.
     ///
-    /// `params` are as for [`build_uri_spec`](ServiceInstance::build_uri_spec). A uri spec that begins with `{scheme}://`
-    /// is a whole URL, as Spring Cloud writes it, and is used alone. A path that begins without a `/` gets one, or it
-    /// would change the port.
+    /// `params` are the same as for [`build_uri_spec`](ServiceInstance::build_uri_spec). A uri spec that begins with
+    /// `{scheme}://`, as Spring Cloud writes it, is a whole URL and used alone. A path that does not begin with `/`
+    /// gets one, because it would change the port otherwise.
     ///
     /// # Errors
+    /// The same as for [`build_uri_spec`](ServiceInstance::build_uri_spec), and
+    /// [`NoInstance`](crate::ErrorKind::NoInstance) if a base URL is needed and there is none.
     ///
-    /// Those of [`build_uri_spec`](ServiceInstance::build_uri_spec), and
-    /// [`NoInstance`](crate::ErrorKind::NoInstance) where a base URL is needed and there is none.
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let service = Service::new("users", 8080).uri_spec("/users/{userid}");
+    /// let instance = ServiceInstance::builder(service).build()?;
+    /// assert_eq!(instance.url(&[("userid", &42)])?, "http://127.0.0.1:8080/users/42");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     #[inline]
     pub fn url(&self, params: &[(&str, &dyn Display)]) -> Result<String> {
         let spec = match self.uri_spec() {

@@ -3,23 +3,35 @@
 use super::instance::ServiceInstance;
 use super::traits::{find, text};
 
-/// Reads what was registered as metadata: in `payload.metadata`, where Spring Cloud ZooKeeper writes it, else in the
-/// payload itself.
+/// Metadata of an instance.
+///
+/// A key is read from `payload.metadata`, as Spring Cloud ZooKeeper writes it, and otherwise from the payload itself.
 impl ServiceInstance {
-    /// Returns the text that was registered under a key, `None` where there is none or it is no text.
+    /// Returns the text under a key, or `None` if there is none or it is not a text.
     ///
-    /// It is read from the text of the payload each time: keep what is asked for often.
+    /// The payload is parsed on every call, so keep a text that you need often.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let instance = ServiceInstance::builder(Service::new("users", 8080).metadata("team", "blue")).build()?;
+    /// assert_eq!(instance.metadata("team").as_deref(), Some("blue"));
+    /// assert_eq!(instance.metadata("cost"), None);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn metadata(&self, key: &str) -> Option<String> {
         text(find(self.payload_text()?, [key])[0]?)
     }
 
-    /// Returns how many times as often as one of weight 1 the instance is picked: the metadata `weight`, a positive
-    /// whole number. 1 where it is anything else.
+    /// Returns how often the instance is picked, compared with an instance of weight 1.
+    ///
+    /// It is the metadata `weight`, or 1 if that is not a positive whole number.
     pub fn weight(&self) -> u32 {
         self.traits().map_or(1, |traits| traits.weight)
     }
 
-    /// Returns the zone the instance is in: the metadata `zone`. Case does not count where zones are compared.
+    /// Returns the zone of the instance: the metadata `zone`. Zones are compared without case.
     pub fn zone(&self) -> Option<&str> {
         self.traits()?.zone.as_deref()
     }

@@ -1,9 +1,10 @@
 //! Parameters of a uri spec, written down where they are needed.
 
-/// Writes down the parameters of a uri spec, as [`discovery::url`](crate::discovery::url) takes them.
+/// Writes the parameters of a uri spec, as [`discovery::url`](crate::discovery::url) takes them.
 ///
-/// Each has a name and a value of any type that implements [`Display`](std::fmt::Display). Without it the same is
-/// `&[("userid", &42 as &dyn Display)]`, or a binding of the type `&[(&str, &dyn Display)]`.
+/// Each parameter has a name and a value of any type that implements [`Display`](std::fmt::Display). Use it to keep
+/// parameters in a variable. Without it you would write `&[("userid", &42 as &dyn Display)]`, or give the variable the
+/// type `&[(&str, &dyn Display)]`.
 ///
 /// # Examples
 /// ```

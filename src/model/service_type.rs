@@ -2,17 +2,17 @@
 
 use std::fmt::{self, Display};
 
-/// The time an instance stays in ZooKeeper, and its name there.
+/// Says how long an instance stays in ZooKeeper, and how its node is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServiceType {
-    /// It goes with the session that registered it. This is what this library registers.
+    /// It goes with the session that registered it. This library registers all services like this.
     Dynamic,
-    /// It stays until somebody removes it.
+    /// It stays until it is removed.
     Static,
-    /// It stays until somebody removes it, like [`Static`](ServiceType::Static).
+    /// It stays until it is removed, like [`Static`](ServiceType::Static).
     Permanent,
-    /// It goes with the session that registered it, and ZooKeeper adds ten digits to its name.
+    /// It goes with the session that registered it, and ZooKeeper adds ten digits to the name of its node.
     DynamicSequential,
 }
 

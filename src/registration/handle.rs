@@ -16,18 +16,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A connection of the registration side, with everything registered through it, that belongs to whoever holds it.
+/// A connection of the registration side that belongs to your code and not to the process.
 ///
-/// The functions of [`registration`](crate::registration) work on one such handle that the whole process shares. A
-/// program that registers in several environments, or a test that is not to share anything with others, makes its own.
-/// A clone is the same connection and costs next to nothing. When the last clone is dropped, and the last pending
-/// registration made by it, everything that was registered through it goes, and the session ends.
+/// The functions of [`registration`](crate::registration) share one connection per process. Use handles to register in
+/// several environments, or in tests that must not share anything. The methods do the same as the functions of the same
+/// name.
 ///
-/// [`disconnect_on_drop`](crate::disconnect_on_drop) knows nothing of these handles: drop or
-/// [`disconnect`](Registration::disconnect) them.
+/// A clone is the same connection and costs next to nothing. When the last clone is dropped, and the last
+/// [`PendingRegistration`] made by it, everything registered through it is removed and the session ends.
+///
+/// [`disconnect_on_drop`](crate::disconnect_on_drop) does not know these handles: drop them, or call
+/// [`disconnect`](Registration::disconnect).
 ///
 /// # Examples
-/// Tests on registries of different names share nothing, and run side by side:
+/// Tests with registries of different names share nothing, so they can run in parallel:
 /// ```
 /// use party::{Config, Discovery, Registration, Service};
 ///
@@ -38,22 +40,22 @@ use std::time::Duration;
 /// # /*
 /// #[test]
 /// # */
-/// fn a_service_is_found() {
-///     let registration = Registration::connect(config("is-found")).unwrap();
+/// fn finds_a_registered_service() {
+///     let registration = Registration::connect(config("registered")).unwrap();
 ///     registration.register(Service::new("users", 8080)).unwrap();
-///     let discovery = Discovery::connect(config("is-found")).unwrap();
+///     let discovery = Discovery::connect(config("registered")).unwrap();
 ///     assert_eq!(discovery.base_url("users", "/ping").unwrap(), "http://10.0.0.1:8080/ping");
 /// }
 ///
 /// # /*
 /// #[test]
 /// # */
-/// fn a_service_that_nobody_registers_is_not_found() {
-///     let discovery = Discovery::connect(config("is-not-found")).unwrap();
+/// fn does_not_find_an_unregistered_service() {
+///     let discovery = Discovery::connect(config("unregistered")).unwrap();
 ///     assert!(discovery.base_url("users", "/ping").is_err());
 /// }
-/// # let other = std::thread::spawn(a_service_that_nobody_registers_is_not_found);
-/// # a_service_is_found();
+/// # let other = std::thread::spawn(does_not_find_an_unregistered_service);
+/// # finds_a_registered_service();
 /// # other.join().unwrap();
 /// ```
 #[derive(Clone)]
@@ -62,11 +64,23 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Connects as `config` says, and where it is silent as the environment says, see
-    /// [`registration::connect`](crate::registration::connect).
+    /// Connects with the given settings.
+    ///
+    /// If `config` leaves something out, the environment variable counts, and then the default. This blocks for at most
+    /// the connection timeout, see [`registration::connect`](crate::registration::connect).
     ///
     /// # Errors
-    /// As [`registration::connect`](crate::registration::connect).
+    /// The same as for [`registration::connect`](crate::registration::connect).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ConnectionState, Registration};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// assert_eq!(registration.state(), ConnectionState::Connected);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn connect(config: Config) -> Result<Registration> {
         let registration = Registration::unconnected();
         registration.replace(config)?;
@@ -91,11 +105,22 @@ impl Registration {
         Ok(())
     }
 
-    /// Registers a service and returns the id of this instance, see
-    /// [`registration::register`](crate::registration::register).
+    /// Registers a service and returns the id of this instance.
+    ///
+    /// This blocks for at most the connection timeout, see [`registration::register`](crate::registration::register).
     ///
     /// # Errors
-    /// As [`registration::register`](crate::registration::register).
+    /// The same as for [`registration::register`](crate::registration::register).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration, Service};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle-register").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// assert_eq!(registration.register(Service::new("users", 8080).id("a"))?, "a");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn register(&self, service: Service) -> Result<String> {
         let registrar = self.registrar()?;
         let id = id_of(&service);
@@ -103,11 +128,23 @@ impl Registration {
         Ok(id)
     }
 
-    /// Registers many services at once, all or none, see
-    /// [`registration::register_all`](crate::registration::register_all).
+    /// Registers many services at once, all or none, and returns their ids in the same order.
+    ///
+    /// See [`registration::register_all`](crate::registration::register_all).
     ///
     /// # Errors
-    /// As [`registration::register_all`](crate::registration::register_all).
+    /// The same as for [`registration::register_all`](crate::registration::register_all).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration, Service};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle-all").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// let ids = registration.register_all([Service::new("users", 8080), Service::new("orders", 8081)])?;
+    /// assert_eq!(ids.len(), 2);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn register_all(&self, services: impl IntoIterator<Item = Service>) -> Result<Vec<String>> {
         let registrar = self.registrar()?;
         let with_id = |service| {
@@ -119,11 +156,22 @@ impl Registration {
         Ok(services.into_iter().map(|(_, id)| id).collect())
     }
 
-    /// Registers a service as soon as `healthy` says yes, see
-    /// [`registration::register_when_healthy`](crate::registration::register_when_healthy).
+    /// Registers a service as soon as its health check passes, and returns the id of this instance.
+    ///
+    /// See [`registration::register_when_healthy`](crate::registration::register_when_healthy).
     ///
     /// # Errors
-    /// As [`registration::register_when_healthy`](crate::registration::register_when_healthy).
+    /// The same as for [`registration::register_with_attempts`](crate::registration::register_with_attempts).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration, Service};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle-when").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// registration.register_when_healthy(Service::new("users", 8080), || true)?;
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn register_when_healthy(
         &self,
         service: Service,
@@ -134,11 +182,23 @@ impl Registration {
         gate_and_wait(&registrar, service, Box::new(healthy), attempts)
     }
 
-    /// Registers a service as soon as `healthy` says yes, in at most `attempts` attempts, see
-    /// [`registration::register_with_attempts`](crate::registration::register_with_attempts).
+    /// Registers a service as soon as its health check passes, in at most `attempts` attempts.
+    ///
+    /// See [`registration::register_with_attempts`](crate::registration::register_with_attempts).
     ///
     /// # Errors
-    /// As [`registration::register_with_attempts`](crate::registration::register_with_attempts).
+    /// The same as for [`registration::register_with_attempts`](crate::registration::register_with_attempts).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ErrorKind, Registration, Service};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle-attempts").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// let failed = registration.register_with_attempts(Service::new("users", 8080), || false, 1);
+    /// assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unhealthy);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn register_with_attempts(
         &self,
         service: Service,
@@ -148,11 +208,24 @@ impl Registration {
         gate_and_wait(&self.registrar()?, service, Box::new(healthy), attempts)
     }
 
-    /// Registers a service as soon as `healthy` says yes, and returns at once, see
-    /// [`registration::register_in_background`](crate::registration::register_in_background).
+    /// Registers a service in the background as soon as its health check passes, and returns at once.
+    ///
+    /// See [`registration::register_in_background`](crate::registration::register_in_background).
     ///
     /// # Errors
-    /// As [`registration::register_in_background`](crate::registration::register_in_background).
+    /// The same as for [`registration::register_in_background`](crate::registration::register_in_background).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration, Service};
+    /// use std::time::Duration;
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle-boot").environment("dev");
+    /// let registration = Registration::connect(config.connect_in_background())?;
+    /// let pending = registration.register_in_background(Service::new("users", 8080), || true)?;
+    /// pending.wait(Duration::from_secs(30))?;
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn register_in_background(
         &self,
         service: Service,
@@ -167,11 +240,25 @@ impl Registration {
         gate(&registrar, service, Box::new(healthy), plan)
     }
 
-    /// Registers a service as soon as `check` says yes, takes it out while that says no, and returns at once, see
-    /// [`registration::register_while_healthy`](crate::registration::register_while_healthy).
+    /// Registers a service in the background while its health check passes, and returns at once.
+    ///
+    /// See [`registration::register_while_healthy`](crate::registration::register_while_healthy).
     ///
     /// # Errors
-    /// As [`registration::register_while_healthy`](crate::registration::register_while_healthy).
+    /// The same as for [`registration::register_while_healthy`](crate::registration::register_while_healthy).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration, Service};
+    /// use std::time::Duration;
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle-while").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// let users = registration.register_while_healthy(Service::new("users", 8080), || true)?;
+    /// users.wait(Duration::from_secs(30))?;
+    /// assert!(users.is_enabled());
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn register_while_healthy(
         &self,
         service: Service,
@@ -187,51 +274,126 @@ impl Registration {
         gate(&registrar, service, Box::new(check), plan)
     }
 
-    /// Has what was registered under the service's id hold what `service` says now, see
-    /// [`registration::update`](crate::registration::update).
+    /// Replaces the content of a registration, such as its payload, port or uri spec.
+    ///
+    /// See [`registration::update`](crate::registration::update).
     ///
     /// # Errors
-    /// As [`registration::update`](crate::registration::update).
+    /// The same as for [`registration::update`](crate::registration::update).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration, Service};
+    ///
+    /// # let config = Config::new().connection_string("memory:docs-handle-update").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// let service = Service::new("users", 8080).id("a");
+    /// registration.register(service.clone())?;
+    /// registration.update(&service.weight(2))?;
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn update(&self, service: &Service) -> Result<()> {
         self.registrar()?.update(service)
     }
 
-    /// Switches a service off, or on again, and returns whether there is any to switch, see
+    /// Switches a service off or on again without removing it from ZooKeeper.
+    ///
+    /// The return value is false if there is no such instance, see
     /// [`registration::set_enabled`](crate::registration::set_enabled).
     ///
     /// # Errors
-    /// As [`registration::set_enabled`](crate::registration::set_enabled).
+    /// The same as for [`registration::set_enabled`](crate::registration::set_enabled).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration, Service};
+    ///
+    /// # let config = Config::new().connection_string("memory:docs-handle-enabled").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// let service = Service::new("users", 8080);
+    /// registration.register(service.clone())?;
+    /// assert!(registration.set_enabled(&service, false)?);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn set_enabled(&self, service: &Service, enabled: bool) -> Result<bool> {
         self.registrar()?.set_enabled(service, enabled)
     }
 
-    /// Takes a service out of ZooKeeper, and returns whether anything was removed, see
-    /// [`registration::unregister`](crate::registration::unregister).
+    /// Removes a service from ZooKeeper and returns true if something was removed.
+    ///
+    /// See [`registration::unregister`](crate::registration::unregister).
     ///
     /// # Errors
-    /// As [`registration::unregister`](crate::registration::unregister).
+    /// The same as for [`registration::unregister`](crate::registration::unregister).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration, Service};
+    ///
+    /// # let config = Config::new().connection_string("memory:docs-handle-unregister").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// let service = Service::new("users", 8080);
+    /// registration.register(service.clone())?;
+    /// assert!(registration.unregister(&service)?);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn unregister(&self, service: &Service) -> Result<bool> {
         self.registrar()?.unregister(service)
     }
 
-    /// Asks ZooKeeper for the services of the environment, and returns whether they could be listed, see
-    /// [`registration::healthy`](crate::registration::healthy).
+    /// Returns true if ZooKeeper answers a question within one second.
+    ///
+    /// Use it for readiness, never for liveness, see [`registration::healthy`](crate::registration::healthy).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Registration};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle-healthy").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// assert!(registration.healthy());
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn healthy(&self) -> bool {
         let registrar = self.registrar.get();
         registrar.is_some_and(|registrar| registrar.healthy())
     }
 
-    /// Returns how this connection stands with ZooKeeper, without asking it.
+    /// Returns the state of this connection, without asking ZooKeeper.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ConnectionState, Registration};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle-state").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// assert_eq!(registration.state(), ConnectionState::Connected);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn state(&self) -> ConnectionState {
         let registrar = self.registrar.get();
         registrar.map_or(ConnectionState::Unconnected, |registrar| registrar.state())
     }
 
-    /// Has `listener` called with each new state of this connection, see
-    /// [`registration::on_state_change`](crate::registration::on_state_change).
+    /// Calls `listener` with the present state of this connection, and again with each new one.
+    ///
+    /// See [`registration::on_state_change`](crate::registration::on_state_change).
     ///
     /// # Errors
-    /// As [`registration::on_state_change`](crate::registration::on_state_change).
+    /// The same as for [`registration::on_state_change`](crate::registration::on_state_change).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ConnectionState, Registration};
+    /// use std::sync::mpsc;
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle-states").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// let (sender, states) = mpsc::channel();
+    /// let _subscription = registration.on_state_change(move |state| _ = sender.send(state))?;
+    /// assert_eq!(states.recv(), Ok(ConnectionState::Connected));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn on_state_change(
         &self,
         listener: impl FnMut(ConnectionState) + Send + 'static,
@@ -239,11 +401,23 @@ impl Registration {
         self.registrar()?.on_state_change(listener)
     }
 
-    /// Takes everything that is registered through this handle out of ZooKeeper and ends the session, for all clones.
-    /// Does nothing once it has ended. Returns within about one second.
+    /// Removes everything registered through this handle from ZooKeeper and ends the session, for all clones.
+    ///
+    /// This returns within about one second. On a closed connection, it does nothing.
     ///
     /// # Errors
-    /// As [`registration::disconnect`](crate::registration::disconnect).
+    /// The same as for [`registration::disconnect`](crate::registration::disconnect).
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ConnectionState, Registration};
+    ///
+    /// let config = Config::new().connection_string("memory:docs-handle-disconnect").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// registration.disconnect()?;
+    /// assert_eq!(registration.state(), ConnectionState::Unconnected);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn disconnect(&self) -> Result<()> {
         let registrar = self.registrar.take();
         registrar.map_or(Ok(()), |registrar| registrar.disconnect(DISCONNECT_WITHIN))

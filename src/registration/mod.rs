@@ -1,13 +1,22 @@
-//! The registration side: puts services into ZooKeeper and keeps them there.
+//! Registers services in ZooKeeper and keeps them registered.
 //!
-//! All functions work on one connection that the whole process shares. It is made by [`connect`], replaced by
-//! connecting again, and ended by [`disconnect`]. No function panics, and each ends within the bound it states.
+//! The functions of this module share one connection per process. [`connect`] opens it, a second `connect` replaces it,
+//! and [`disconnect`] closes it. For several connections, use [`Registration`] handles.
 //!
+//! A registered instance is an ephemeral node. The library restores it after reconnects, after expired sessions, and
+//! after it was deleted by hand. It is removed when you unregister it or disconnect; a
+//! [guard](crate::disconnect_on_drop) does this for you. If `main` just returns without a guard, nothing removes the
+//! node: it stays until the session times out (15 s by default), and callers meet refused connections until then.
+//!
+//! No function panics, and every function returns within a bound that its documentation states.
+//!
+//! # Examples
 //! ```
 //! use party::{Config, Service, registration};
 //!
 //! registration::connect_with(Config::new().connection_string("memory:docs-registration").environment("dev"))?;
 //! let id = registration::register(Service::new("user-sessions", 8080).uri_spec("/1.x/users/{userid}"))?;
+//! println!("registered as {id}");
 //! assert!(registration::healthy());
 //! registration::disconnect()?;
 //! # Ok::<(), party::Error>(())
@@ -45,25 +54,56 @@ pub use pending::PendingRegistration;
 /// The handle behind the functions of this module.
 static DEFAULT: Lazy<Registration> = Lazy::new(Registration::unconnected);
 
-/// Connects as the environment says.
+/// Connects with the settings of the environment variables.
 ///
-/// Reads `ZOOKEEPER_REGISTRATION_CONNECTIONSTRING`, else `ZOOKEEPER_CONNECTIONSTRING`, else
-/// `ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING`, and `ENVIRONMENT_NAME`. Returns once there is a session, at most after
-/// the connection timeout (15 s unless configured). An earlier connection is replaced, and its registrations go, once
-/// the new one is there.
+/// The ensemble is the first of `ZOOKEEPER_REGISTRATION_CONNECTIONSTRING`, `ZOOKEEPER_CONNECTIONSTRING` and
+/// `ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING` that is set. The environment comes from `ENVIRONMENT_NAME`.
+///
+/// This returns once there is a session, and blocks for at most the connection timeout (15 s by default). An earlier
+/// connection is closed with all its registrations as soon as the new one is there, which can take one second more.
 ///
 /// # Errors
-/// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) names the setting, its value and what was expected;
-/// [`Timeout`](crate::ErrorKind::Timeout) carries the last failure of each address. An earlier connection then stays.
+/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): a setting is missing or cannot be used. The
+///   message names the setting, its value and what was expected.
+/// - [`Timeout`](crate::ErrorKind::Timeout): there is no session in time. The cause has the last failure of each
+///   address.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses the credentials.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): this process was forked from a process that uses this library.
+/// - [`System`](crate::ErrorKind::System): no thread can be started.
+///
+/// After an error, an earlier connection stays as it was.
+///
+/// # Examples
+/// ```no_run
+/// use party::{Service, registration};
+///
+/// // ZOOKEEPER_CONNECTIONSTRING=zk1:2181,zk2:2181,zk3:2181 ENVIRONMENT_NAME=live
+/// registration::connect()?;
+/// registration::register(Service::new("user-sessions", 8080))?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn connect() -> Result<()> {
     connect_with(Config::new())
 }
 
-/// Connects to the given ensemble and environment, in the place of an earlier connection and its registrations; everything
-/// else is as the environment says, see [`connect`].
+/// Connects to the given ensemble and environment.
+///
+/// Everything else is as for [`connect`]: the other settings come from environment variables, and an earlier connection
+/// is replaced.
 ///
 /// # Errors
-/// As [`connect`].
+/// The same as for [`connect`].
+///
+/// # Examples
+/// ```
+/// use party::{Service, registration};
+///
+/// // For a real ensemble: "zk1:2181,zk2:2181,zk3:2181"
+/// registration::connect_to("memory:docs-connect-to", "dev")?;
+/// registration::register(Service::new("user-sessions", 8080))?;
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()> {
     connect_with(
         Config::new()
@@ -72,41 +112,76 @@ pub fn connect_to(connection_string: &str, environment_name: &str) -> Result<()>
     )
 }
 
-/// Connects as `config` says, and where it is silent as the environment says, see [`connect`].
+/// Connects with the given settings.
+///
+/// If `config` leaves something out, the environment variable counts, and then the default. Everything else is as for
+/// [`connect`].
 ///
 /// # Errors
-/// As [`connect`].
+/// The same as for [`connect`].
+///
+/// # Examples
+/// ```
+/// use party::{Config, registration};
+/// use std::time::Duration;
+///
+/// let config = Config::new()
+///     .connection_string("memory:docs-connect-with")
+///     .environment("dev")
+///     .drain(Duration::from_millis(200));
+/// registration::connect_with(config)?;
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn connect_with(config: Config) -> Result<()> {
     DEFAULT.replace(config)
 }
 
 /// Registers a service and returns the id of this instance.
 ///
-/// Returns once ZooKeeper has the instance, at most after the connection timeout. From then on it is kept there, over
-/// reconnects, expired sessions and nodes deleted by hand, until it is unregistered or disconnected. Registering the
-/// same id again replaces the instance, and so does another program that registers it: ids have to differ. Where two
-/// live programs keep taking one from each other, the first to have lost it three times gives way until the other is
-/// gone.
+/// This returns once ZooKeeper has the instance, and blocks for at most the connection timeout (15 s by default). From
+/// then on the library keeps it there until you unregister it or disconnect. It restores the node after reconnects,
+/// after expired sessions, and after it was deleted by hand.
+///
+/// Give every instance an id of its own, or leave the id out and get a random one. If an id is registered again, by
+/// this program or another one, the new instance replaces the old one. When two live programs keep taking an id from
+/// each other, the first one to lose it three times gives way until the other is gone.
 ///
 /// # Errors
-/// [`InvalidService`](crate::ErrorKind::InvalidService) before anything is written,
-/// [`NotConnected`](crate::ErrorKind::NotConnected), [`Timeout`](crate::ErrorKind::Timeout), or
-/// [`Refused`](crate::ErrorKind::Refused) where ZooKeeper says no, or another live program keeps the id;
-/// [`Cancelled`](crate::ErrorKind::Cancelled) where it is unregistered or registered anew meanwhile. After an error the
-/// service is not registered by this call, and will not appear later; where the same id was registered before, that
-/// stays.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): the service is not valid. Nothing is written.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): this side is not connected.
+/// - [`Timeout`](crate::ErrorKind::Timeout): ZooKeeper does not answer in time.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses, or another live program keeps the id.
+/// - [`Cancelled`](crate::ErrorKind::Cancelled): the id is unregistered or registered again during this call.
+///
+/// After an error, this call has registered nothing, and the service does not appear later. An earlier registration of
+/// the same id stays.
+///
+/// # Examples
+/// ```
+/// use party::{Config, Service, registration};
+///
+/// let config = Config::new().connection_string("memory:docs-register").environment("dev");
+/// registration::connect_with(config)?;
+/// let service = Service::new("user-sessions", 8080)
+///     .uri_spec("/1.x/users/{userid}")
+///     .id("a");
+/// assert_eq!(registration::register(service)?, "a");
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn register(service: Service) -> Result<String> {
     DEFAULT.register(service)
 }
 
 /// Registers many services at once, all or none, and returns their ids in the same order.
 ///
-/// As [`register`] for each, but several at a time on their way: ten thousand take about a second. Returns at most after
-/// the connection timeout, for all of them together.
+/// Each one is registered as by [`register`], but many requests are in flight at the same time: ten thousand services
+/// take about a second. The call blocks for at most the connection timeout, for all of them together.
 ///
 /// # Errors
-/// As [`register`]. [`InvalidService`](crate::ErrorKind::InvalidService) also where two have the same name and id. After
-/// an error none of them is registered.
+/// The same as for [`register`]. Two services with the same name and id are
+/// [`InvalidService`](crate::ErrorKind::InvalidService) too. After an error, none of them is registered.
 ///
 /// # Examples
 /// ```
@@ -123,13 +198,28 @@ pub fn register_all(services: impl IntoIterator<Item = Service>) -> Result<Vec<S
     DEFAULT.register_all(services)
 }
 
-/// Registers a service as soon as `healthy` says yes, and returns the id of this instance.
+/// Registers a service as soon as its health check passes, and returns the id of this instance.
 ///
-/// Makes as many attempts as `PARTY_REGISTRATION_ATTEMPTS` or [`Config::registration_attempts`] says, 10 by default,
-/// see [`register_with_attempts`].
+/// This is [`register_with_attempts`] with the number of attempts from the settings: `PARTY_REGISTRATION_ATTEMPTS` or
+/// [`Config::registration_attempts`], 10 by default. Use it because a program that registers before it can answer sends
+/// its first callers into errors.
 ///
 /// # Errors
-/// As [`register_with_attempts`].
+/// The same as for [`register_with_attempts`].
+///
+/// # Examples
+/// ```
+/// use party::{Config, Service, check, registration};
+/// use std::net::TcpListener;
+///
+/// let config = Config::new().connection_string("memory:docs-when-healthy").environment("dev");
+/// registration::connect_with(config)?;
+/// let server = TcpListener::bind("127.0.0.1:0")?;
+/// let port = server.local_addr()?.port();
+/// registration::register_when_healthy(Service::new("user-sessions", port), check::tcp(port))?;
+/// # registration::disconnect()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn register_when_healthy(
     service: Service,
     healthy: impl FnMut() -> bool + Send + 'static,
@@ -137,14 +227,31 @@ pub fn register_when_healthy(
     DEFAULT.register_when_healthy(service, healthy)
 }
 
-/// Registers a service as soon as `healthy` says yes, in at most `attempts` attempts one second apart.
+/// Registers a service as soon as its health check passes, in at most `attempts` attempts.
 ///
-/// The check runs on a background thread of this library. An attempt fails where the check says no or panics, and
-/// where ZooKeeper cannot be written. There is no pause after the last. With 0 attempts it fails at once. Returns
-/// within `attempts` × (connection timeout + 1 s), however long the check takes.
+/// Each attempt runs the check and then registers. It fails if the check returns false or panics, or ZooKeeper cannot
+/// be written. Attempts are one second apart, with no pause after the last. With 0 attempts, the call fails at once.
+///
+/// The check runs on a background thread of this library. The call returns within `attempts` × (connection timeout + 1
+/// s), even if the check hangs.
 ///
 /// # Errors
-/// [`Unhealthy`](crate::ErrorKind::Unhealthy) tells the attempts made and the last failure; otherwise as [`register`].
+/// - [`Unhealthy`](crate::ErrorKind::Unhealthy): all attempts failed. The message has their number, and the cause is
+///   the last failure.
+/// - [`Timeout`](crate::ErrorKind::Timeout): the check still hangs at the end.
+/// - Otherwise the same as for [`register`].
+///
+/// # Examples
+/// ```
+/// use party::{Config, ErrorKind, Service, registration};
+///
+/// let config = Config::new().connection_string("memory:docs-attempts").environment("dev");
+/// registration::connect_with(config)?;
+/// let error = registration::register_with_attempts(Service::new("user-sessions", 8080), || false, 1).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Unhealthy);
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn register_with_attempts(
     service: Service,
     healthy: impl FnMut() -> bool + Send + 'static,
@@ -153,16 +260,19 @@ pub fn register_with_attempts(
     DEFAULT.register_with_attempts(service, healthy, attempts)
 }
 
-/// Registers a service as soon as `healthy` says yes, and returns at once.
+/// Registers a service in the background as soon as its health check passes, and returns at once.
 ///
-/// The returned value waits for it, tells how it stands and cancels it. Attempts are made one second apart, as many as
-/// for [`register_when_healthy`], and only a check that says no or panics uses one up: a ZooKeeper that is away is
-/// waited for without end, and so is a check that hangs. So this, after connecting with
-/// [`Config::connect_in_background`], is how a program boots that is not to depend on ZooKeeper being there first.
+/// The returned [`PendingRegistration`] can be waited for, asked and cancelled. There are as many attempts as for
+/// [`register_when_healthy`], one second apart. Only a check that returns false or panics uses one up. The library
+/// waits without end for a ZooKeeper that is away, and for a check that hangs.
+///
+/// This way a program can start while ZooKeeper is away: connect with [`Config::connect_in_background`] and register
+/// with this function.
 ///
 /// # Errors
-/// [`InvalidService`](crate::ErrorKind::InvalidService), [`NotConnected`](crate::ErrorKind::NotConnected), or
-/// [`System`](crate::ErrorKind::System) where no thread can be started.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): the service is not valid.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): this side is not connected.
+/// - [`System`](crate::ErrorKind::System): no thread can be started.
 ///
 /// # Examples
 /// ```
@@ -172,7 +282,7 @@ pub fn register_with_attempts(
 /// # let config = Config::new().connection_string("memory:docs-boot").environment("dev");
 /// registration::connect_with(config.connect_in_background())?;
 /// let pending = registration::register_in_background(Service::new("user-sessions", 8080), || true)?;
-/// // … the program goes on, and need not wait …
+/// // … the program goes on; if it needs to, it can wait …
 /// pending.wait(Duration::from_secs(30))?;
 /// # registration::disconnect()?;
 /// # Ok::<(), party::Error>(())
@@ -184,24 +294,29 @@ pub fn register_in_background(
     DEFAULT.register_in_background(service, healthy)
 }
 
-/// Registers a service as soon as `check` says yes, takes it out while that says no, and returns at once.
+/// Registers a service in the background while its health check passes, and returns at once.
 ///
-/// Until it is registered, this is [`register_in_background`], but that a check that hangs uses up an attempt too. From
-/// then on the check is asked every 5 s ([`Config::health_interval`]). After 3 failures in a row the instance leaves
-/// ZooKeeper, and nobody finds it; after 2 successes in a row it is back ([`Config::health_thresholds`]).
-/// [`Config::when_sick`] has it switched off instead. A check that panics has failed. So has one that has not answered
-/// within the interval; it is not asked again until it has, its late answer is no success, and it delays nobody else.
-/// One that answers late each time takes up to twice the interval for each failure after the first. Each turn is one
-/// line in the log, a warning and an info.
+/// The service is registered as by [`register_in_background`], with one difference: a check that does not answer within
+/// the health interval uses up an attempt too. From then on the check runs every 5 s ([`Config::health_interval`]):
 ///
-/// While it is out it can be updated, switched off and unregistered as ever. The checks end when it is unregistered,
-/// cancelled, registered anew or disconnected.
+/// - After 3 failures in a row the instance leaves ZooKeeper, so nothing finds it. With [`Config::when_sick`] it can be
+///   switched off instead.
+/// - After 2 successes in a row it is back. [`Config::health_thresholds`] sets both numbers.
 ///
-/// Have the check look at what this instance alone can be sick of. One that asks a database which all instances share
-/// takes all of them out at once.
+/// Each turn is one line in the log: a warning when the instance leaves, an info when it is back.
+///
+/// A check fails if it returns false or panics, or does not answer within the interval. A hanging check is not asked
+/// again until it answers, and its late answer is no success. It delays no other registration. When a check answers
+/// late each time, every failure after the first can take twice the interval.
+///
+/// While the instance is out, you can still update it, switch it and unregister it. The checks end when it is
+/// unregistered, cancelled, registered again or disconnected.
+///
+/// Check only what can be wrong with this instance alone, because a check of a shared database takes all instances out
+/// at once when the database fails.
 ///
 /// # Errors
-/// As [`register_in_background`].
+/// The same as for [`register_in_background`].
 ///
 /// # Examples
 /// ```no_run
@@ -220,18 +335,26 @@ pub fn register_while_healthy(
     DEFAULT.register_while_healthy(service, check)
 }
 
-/// Has what was registered under the service's id hold what `service` says now: another payload, port or uri spec.
+/// Replaces the content of a registration, such as its payload, port or uri spec.
 ///
-/// The node is written in place: whoever looks the service up sees the one or the other, and never neither. Returns once
-/// ZooKeeper has it, at most after the connection timeout; from then on this is what is kept there, as after
-/// [`register`]. Updates of one instance follow one another. The instance keeps the time at which it was registered, an
-/// address unless the service names one, and whether it was switched off, by [`set_enabled`] or in ZooKeeper.
+/// The registration is found by the id of the service. Its node is overwritten in place, so callers see the old content
+/// or the new, and never neither. Updates of one instance follow one another.
+///
+/// The call blocks for at most the connection timeout and returns once ZooKeeper has the new content. From then on that
+/// is what the library restores, as after [`register`].
+///
+/// Some things stay as they were: the time of the registration, the address if the service names none, and whether the
+/// instance was switched off, by [`set_enabled`] or in ZooKeeper.
 ///
 /// # Errors
-/// [`InvalidService`](crate::ErrorKind::InvalidService) where the service is not valid, has no id, or no such instance is
-/// registered by this program; [`NotConnected`](crate::ErrorKind::NotConnected); [`Timeout`](crate::ErrorKind::Timeout);
-/// [`Refused`](crate::ErrorKind::Refused); [`Cancelled`](crate::ErrorKind::Cancelled) where it is unregistered or
-/// registered anew meanwhile. After an error what was registered before stays.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): the service is not valid, it has no id, or this program has
+///   registered no such instance.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): this side is not connected.
+/// - [`Timeout`](crate::ErrorKind::Timeout): ZooKeeper does not answer in time.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses.
+/// - [`Cancelled`](crate::ErrorKind::Cancelled): the id is unregistered or registered again during this call.
+///
+/// After an error, the content from before stays.
 ///
 /// # Examples
 /// ```
@@ -250,24 +373,28 @@ pub fn update(service: &Service) -> Result<()> {
     DEFAULT.update(service)
 }
 
-/// Switches a service off, or on again, without taking it out of ZooKeeper, and returns whether there is any to switch.
+/// Switches a service off or on again without removing it from ZooKeeper.
 ///
-/// What is switched off is listed by discovery but never picked. With an id, that instance; without one, every instance
-/// of that name that was registered here, on the service's port. Returns once ZooKeeper has it, at most after the
-/// connection timeout. It is kept over reconnects, expired sessions and [`update`]s, until it is switched back or
-/// registered anew.
+/// An instance that is switched off is listed by discovery but never picked. With an id, this switches one instance.
+/// Without an id, it switches every instance of that name and port that this program has registered. The return value
+/// is false if there is none.
 ///
-/// One that is off since its check fails, see [`Config::when_sick`], stays off until the check passes, and is then as it
-/// was last switched.
+/// The call blocks for at most the connection timeout and returns once ZooKeeper has the change. The switch survives
+/// reconnects, expired sessions and [`update`]s. It ends when you switch again or register again.
 ///
-/// Off is the field `enabled` of Curator, which Curator 2.7 cannot read; and where the payload has a map `metadata`, as
-/// Spring Cloud ZooKeeper writes it, also its text `instance_status`.
+/// An instance that is off because its check fails ([`Config::when_sick`]) stays off until the check passes. Then it is
+/// as you switched it last.
+///
+/// In ZooKeeper, off is the field `enabled` of Curator, which Curator 2.7 cannot read. If the payload has a map
+/// `metadata`, as Spring Cloud ZooKeeper writes it, its text `instance_status` is set too.
 ///
 /// # Errors
-/// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService),
-/// [`Refused`](crate::ErrorKind::Refused), [`Cancelled`](crate::ErrorKind::Cancelled) where it is unregistered or
-/// registered anew meanwhile, or [`Timeout`](crate::ErrorKind::Timeout): then it is switched as soon as ZooKeeper
-/// answers.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): the name is not valid.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): this side is not connected.
+/// - [`Timeout`](crate::ErrorKind::Timeout): ZooKeeper does not answer in time. The instance is then switched as soon
+///   as ZooKeeper answers.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses.
+/// - [`Cancelled`](crate::ErrorKind::Cancelled): the id is unregistered or registered again during this call.
 ///
 /// # Examples
 /// ```
@@ -278,7 +405,7 @@ pub fn update(service: &Service) -> Result<()> {
 /// let service = Service::new("user-sessions", 8080).id("a");
 /// registration::register(service.clone())?;
 /// assert!(registration::set_enabled(&service, false)?);
-/// // … callers use the others, this one can be looked at in peace …
+/// // … callers use the other instances, and you can look at this one in peace …
 /// assert!(registration::set_enabled(&service, true)?);
 /// # registration::disconnect()?;
 /// # Ok::<(), party::Error>(())
@@ -287,45 +414,86 @@ pub fn set_enabled(service: &Service, enabled: bool) -> Result<bool> {
     DEFAULT.set_enabled(service, enabled)
 }
 
-/// Takes a service out of ZooKeeper, and returns whether anything was removed.
+/// Removes a service from ZooKeeper and returns true if something was removed.
 ///
-/// With an id, that instance; without one, every instance of that name that was registered here, on the service's
-/// port. Returns at most after the connection timeout.
+/// With an id, this removes one instance. Without an id, it removes every instance of that name and port that this
+/// program has registered. The call blocks for at most the connection timeout.
+///
+/// With an id, you can also remove an instance that this program has not registered. Its node is then deleted once.
 ///
 /// # Errors
-/// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService), or
-/// [`Timeout`](crate::ErrorKind::Timeout): then it is not restored, and removed as soon as ZooKeeper answers. An id that
-/// was not registered here is deleted once at most: after a [`Timeout`](crate::ErrorKind::Timeout) that is not tried
-/// again, and it can be [`Refused`](crate::ErrorKind::Refused).
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): the name is not valid.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): this side is not connected.
+/// - [`Timeout`](crate::ErrorKind::Timeout): ZooKeeper does not answer in time. The instance is not restored, and it is
+///   removed as soon as ZooKeeper answers. An instance that this program has not registered is an exception: its
+///   deletion is not retried.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses to delete an instance that this program has not
+///   registered.
+///
+/// # Examples
+/// ```
+/// use party::{Config, Service, registration};
+///
+/// # let config = Config::new().connection_string("memory:docs-unregister").environment("dev");
+/// # registration::connect_with(config)?;
+/// let service = Service::new("user-sessions", 8080).id("a");
+/// registration::register(service.clone())?;
+/// assert!(registration::unregister(&service)?);
+/// assert!(!registration::unregister(&service)?);
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn unregister(service: &Service) -> Result<bool> {
     DEFAULT.unregister(service)
 }
 
-/// Returns whether ZooKeeper answers when it is asked for the services of the environment.
+/// Returns true if ZooKeeper answers a question within one second.
 ///
-/// Answers within one second. True also where nothing is registered in the environment yet, so that the health page of
-/// its first service can ask this. False while unconnected.
+/// The question is for the services of the environment. The answer may be that there are none, so the first service of
+/// an environment can ask this on its own health page. Without a connection, the result is false.
 ///
-/// For readiness, never for liveness: while ZooKeeper is away it is false in every program at once. A program that is
-/// left alone keeps its session and its registrations; one that is restarted for it gives them up.
+/// Use it for readiness, never for liveness. While ZooKeeper is away, the result is false in every program at once. Do
+/// not restart a program for that, because it would lose its session and its registrations. Left alone, it keeps them.
+///
+/// # Examples
+/// ```
+/// use party::registration;
+///
+/// assert!(!registration::healthy());
+/// registration::connect_to("memory:docs-healthy", "dev")?;
+/// assert!(registration::healthy());
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn healthy() -> bool {
     DEFAULT.healthy()
 }
 
-/// Returns how this side stands with ZooKeeper, without asking it.
+/// Returns the connection state of this side, without asking ZooKeeper.
+///
+/// # Examples
+/// ```
+/// use party::{ConnectionState, registration};
+///
+/// assert_eq!(registration::state(), ConnectionState::Unconnected);
+/// registration::connect_to("memory:docs-state", "dev")?;
+/// assert_eq!(registration::state(), ConnectionState::Connected);
+/// # registration::disconnect()?;
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn state() -> ConnectionState {
     DEFAULT.state()
 }
 
-/// Has `listener` called with each new state of this side, and first with the present one.
+/// Calls `listener` with the present state of this side, and again with each new one.
 ///
-/// It is called on a thread of its own, with no lock held, until the subscription is dropped or the connection is ended
-/// or replaced: [`Unconnected`](ConnectionState::Unconnected) is the last state that it is told. A slow listener delays
-/// only itself: states that come and go meanwhile are not told.
+/// The calls come from a thread of their own, and no lock is held. They end when you drop the subscription, or when the
+/// connection is closed or replaced: [`Unconnected`](ConnectionState::Unconnected) is then the last state. A slow
+/// listener delays only itself, because it skips the states that came and went in the meantime.
 ///
 /// # Errors
-/// [`NotConnected`](crate::ErrorKind::NotConnected), and [`System`](crate::ErrorKind::System) where no thread can be
-/// started.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): this side is not connected.
+/// - [`System`](crate::ErrorKind::System): no thread can be started.
 ///
 /// # Examples
 /// ```
@@ -333,8 +501,8 @@ pub fn state() -> ConnectionState {
 /// use std::sync::mpsc;
 ///
 /// registration::connect_with(Config::new().connection_string("memory:docs-states").environment("dev"))?;
-/// let (told, states) = mpsc::channel();
-/// let _subscription = registration::on_state_change(move |state| _ = told.send(state))?;
+/// let (sender, states) = mpsc::channel();
+/// let _subscription = registration::on_state_change(move |state| _ = sender.send(state))?;
 /// assert_eq!(states.recv(), Ok(ConnectionState::Connected));
 ///
 /// registration::disconnect()?;
@@ -347,13 +515,24 @@ pub fn on_state_change(
     DEFAULT.on_state_change(listener)
 }
 
-/// Takes everything that is registered out of ZooKeeper and ends the session. Does nothing while unconnected.
+/// Removes all registrations from ZooKeeper and ends the session.
 ///
-/// Returns within about one second.
+/// This returns within about one second. Without a connection, it does nothing.
 ///
 /// # Errors
-/// [`Timeout`](crate::ErrorKind::Timeout) where ZooKeeper did not confirm in time. Nothing is registered again even
-/// then, and what is left goes when the session times out.
+/// [`Timeout`](crate::ErrorKind::Timeout) if ZooKeeper does not confirm in time. Nothing is registered again even then,
+/// and the nodes go when the session times out.
+///
+/// # Examples
+/// ```
+/// use party::{ConnectionState, Service, registration};
+///
+/// registration::connect_to("memory:docs-disconnect", "dev")?;
+/// registration::register(Service::new("user-sessions", 8080))?;
+/// registration::disconnect()?;
+/// assert_eq!(registration::state(), ConnectionState::Unconnected);
+/// # Ok::<(), party::Error>(())
+/// ```
 pub fn disconnect() -> Result<()> {
     DEFAULT.disconnect()
 }

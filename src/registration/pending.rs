@@ -13,11 +13,26 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// A registration that waits in the background for its health check, and may go on being checked.
+/// A registration in the background, which a health check decides about.
 ///
-/// Returned by [`register_in_background`](crate::registration::register_in_background) and
-/// [`register_while_healthy`](crate::registration::register_while_healthy). Dropping it changes nothing: the attempts go
-/// on, and a registration that was made stays, and is checked.
+/// It is returned by [`register_in_background`](crate::registration::register_in_background) and
+/// [`register_while_healthy`](crate::registration::register_while_healthy). Dropping it changes nothing: the attempts
+/// continue, and a registered service stays registered and checked.
+///
+/// # Examples
+/// ```
+/// use party::{Config, Registration, Service};
+/// use std::time::Duration;
+///
+/// let config = Config::new().connection_string("memory:docs-pending").environment("dev");
+/// let registration = Registration::connect(config)?;
+/// let pending = registration.register_while_healthy(Service::new("users", 8080).id("a"), || true)?;
+/// assert_eq!(pending.id(), "a");
+/// assert_eq!(pending.wait(Duration::from_secs(30))?, "a");
+/// assert!(pending.is_registered());
+/// assert!(pending.is_enabled());
+/// # Ok::<(), party::Error>(())
+/// ```
 pub struct PendingRegistration {
     id: String,
     service: Service,
@@ -26,19 +41,39 @@ pub struct PendingRegistration {
 }
 
 impl PendingRegistration {
-    /// Returns the id under which the service is going to be registered.
+    /// Returns the id of the instance, even before it is registered.
     pub fn id(&self) -> &str {
         &self.id
     }
 
     /// Waits until the service is registered and returns its id.
     ///
+    /// When the outcome is known already, this returns at once.
+    ///
     /// # Errors
-    /// [`Timeout`](crate::ErrorKind::Timeout) when neither success nor failure is known after `timeout`; the attempts go
-    /// on. [`Unhealthy`](crate::ErrorKind::Unhealthy) when all attempts were used up, [`Refused`](crate::ErrorKind::Refused)
-    /// when ZooKeeper said no, also to the credentials, [`Cancelled`](crate::ErrorKind::Cancelled) after
-    /// [`cancel`](PendingRegistration::cancel) or where it is unregistered or registered anew meanwhile,
-    /// [`NotConnected`](crate::ErrorKind::NotConnected) when registration was disconnected.
+    /// - [`Timeout`](crate::ErrorKind::Timeout): the outcome is not known after `timeout`. The attempts continue, and
+    ///   the cause is the last failure.
+    /// - [`Unhealthy`](crate::ErrorKind::Unhealthy): all attempts failed.
+    /// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses the registration or the credentials.
+    /// - [`Cancelled`](crate::ErrorKind::Cancelled): before the service was registered, you called
+    ///   [`cancel`](PendingRegistration::cancel), or the id was unregistered or registered again.
+    /// - [`NotConnected`](crate::ErrorKind::NotConnected): registration was disconnected.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ErrorKind, Registration, Service};
+    /// use std::time::Duration;
+    ///
+    /// let config = Config::new().connection_string("memory:docs-wait").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// let pending = registration.register_in_background(Service::new("users", 8080), || false)?;
+    /// match pending.wait(Duration::from_millis(10)) {
+    ///     Ok(id) => println!("registered as {id}"),
+    ///     Err(error) if error.kind() == ErrorKind::Timeout => println!("not yet: {error:#}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn wait(&self, timeout: Duration) -> Result<String> {
         Side::Registration.check_process()?;
         let what = format!("{} is not yet registered", excerpt(self.service.name()));
@@ -46,20 +81,37 @@ impl PendingRegistration {
         Ok(self.id.clone())
     }
 
-    /// Returns whether the service is registered now. One that its check has taken out is not.
+    /// Returns true if the service is in ZooKeeper now. While its check has taken it out, this is false.
     pub fn is_registered(&self) -> bool {
         self.registrar.is_registered(&self.service, &self.id)
     }
 
-    /// Returns whether the service is registered now and switched on: not switched off by
-    /// [`set_enabled`](crate::registration::set_enabled), by an edit of its node or by its health check.
+    /// Returns true if the service is in ZooKeeper now and switched on.
+    ///
+    /// It can be switched off by [`set_enabled`](crate::registration::set_enabled), by an edit of its node, or by its
+    /// health check.
     pub fn is_enabled(&self) -> bool {
         self.registrar.is_enabled(&self.service, &self.id)
     }
 
-    /// Ends the attempts and the checks, and takes the registration out of ZooKeeper if it was already made. Returns at
-    /// once; whatever was under way, this registration does not stay. One of the same id that was made before or after
-    /// it does.
+    /// Ends the attempts and the checks, and removes the instance if it was already registered.
+    ///
+    /// This returns at once. This registration does not stay, even if a request is in flight. Other registrations of
+    /// the same id, made before or after it, do stay.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, ErrorKind, Registration, Service};
+    /// use std::time::Duration;
+    ///
+    /// let config = Config::new().connection_string("memory:docs-cancel").environment("dev");
+    /// let registration = Registration::connect(config)?;
+    /// let pending = registration.register_in_background(Service::new("users", 8080), || false)?;
+    /// pending.cancel();
+    /// let error = pending.wait(Duration::from_secs(30)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Cancelled);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn cancel(&self) {
         if Side::Registration.check_process().is_ok() {
             let begun = self.progress.cancel(self.service.name());

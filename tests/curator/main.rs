@@ -7,6 +7,7 @@
 )]
 
 mod described;
+mod example;
 mod golden;
 mod living;
 mod peer;

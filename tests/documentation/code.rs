@@ -1,6 +1,8 @@
-//! Rust on a page is code of `snippets.rs`, which compiles and runs.
+//! Rust on a page is code of `snippets.rs` or of an example, and Java on a page is an example. All of it is compiled, and
+//! tests run it.
 
-use crate::pages::all;
+use crate::pages::{all, root};
+use std::fs;
 
 /// Returns whether `block` stands in `source`, line by line, however far it is indented there.
 fn contains(source: &str, block: &str) -> bool {
@@ -18,7 +20,12 @@ fn contains(source: &str, block: &str) -> bool {
 
 #[test]
 fn the_code_of_every_page_is_compiled() {
-    let source = include_str!("snippets.rs");
+    let examples = fs::read_dir(root().join("examples")).unwrap();
+    let examples = examples.map(|entry| entry.unwrap().path());
+    let examples = examples.filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    let examples = examples.map(|path| fs::read_to_string(path).unwrap());
+    let mut sources = vec![include_str!("snippets.rs").to_owned()];
+    sources.extend(examples);
     let mut blocks = 0;
     for page in all() {
         let rust = page
@@ -33,12 +40,34 @@ fn the_code_of_every_page_is_compiled() {
                 "{path}: nothing to be seen by doctests alone"
             );
             assert!(
-                contains(source, block),
-                "{path}: not in snippets.rs:\n{block}"
+                sources.iter().any(|source| contains(source, block)),
+                "{path}: neither in snippets.rs nor in an example:\n{block}"
             );
         }
     }
     assert!(blocks >= 5, "{blocks}");
+}
+
+/// `tests/curator` compiles and runs the Java programs of this folder.
+#[test]
+fn the_java_of_every_page_is_a_whole_program_that_runs() {
+    let folder = fs::read_dir(root().join("examples/curator")).unwrap();
+    let paths = folder.map(|entry| entry.unwrap().path());
+    let programs: Vec<String> = paths
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let mut shown = Vec::new();
+    for page in all() {
+        let java = page.code.iter().filter(|(language, _)| language == "java");
+        for (_, block) in java {
+            let path = page.path.display();
+            assert!(programs.contains(block), "{path}: not a program:\n{block}");
+            shown.push(block.clone());
+        }
+    }
+    shown.sort_unstable();
+    shown.dedup();
+    assert_eq!(shown.len(), programs.len(), "each program is on a page");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_link_that_leads_nowhere_is_found() {
     let right = [
         "docs/faq.md",
         "docs/faq.md#questions",
-        "#quickstart",
+        "#try-it",
         "LICENSE",
         "src",
     ];

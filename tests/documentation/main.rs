@@ -1,4 +1,5 @@
-//! The Markdown of the project: its links lead somewhere, its code compiles and runs, its tables are explained.
+//! The Markdown of the project: its links lead somewhere, its code compiles and runs, its tables are explained. Every
+//! public function has an example.
 //!
 //! Nothing here needs a network or a server.
 #![allow(
@@ -10,6 +11,7 @@
 )]
 
 mod code;
+mod examples;
 mod links;
 mod pages;
 mod snippets;

@@ -101,9 +101,21 @@ mod readme {
 
         let in_discovery = party::disconnect_on_drop().on_signals().at_exit();
         // … serve …
-        drop(in_discovery); // leaves discovery, then waits for the drain time
+        drop(in_discovery); // unregisters, then waits for the drain time
         // … only now stop the server …
         assert_eq!(registration::state(), party::ConnectionState::Unconnected);
+        Ok(())
+    }
+}
+
+mod readme_configuration {
+    #[expect(dead_code, reason = "there is no server, and no environment")]
+    fn drained() -> party::Result<()> {
+        use party::{Config, registration};
+        use std::time::Duration;
+
+        let config = Config::new().drain(Duration::from_millis(200));
+        registration::connect_with(config)?;
         Ok(())
     }
 }
@@ -236,6 +248,24 @@ mod faq {
     }
 
     #[test]
+    fn a_test_has_handles_of_its_own() -> party::Result<()> {
+        use party::{Config, Discovery, Registration, Service};
+        use std::time::Duration;
+
+        let config = Config::new()
+            .connection_string("memory:orders-test")
+            .environment("test")
+            .address("10.0.0.1");
+        let registration = Registration::connect(config.clone())?;
+        let discovery = Discovery::connect(config)?;
+        let users = discovery.service_provider("users")?;
+        registration.register(Service::new("users", 8080))?;
+        users.wait_for(1, Duration::from_secs(5))?;
+        assert_eq!(discovery.base_url("users", "")?, "http://10.0.0.1:8080");
+        Ok(())
+    }
+
+    #[test]
     fn a_payload_is_changed_in_place() -> party::Result<()> {
         let _alone = alone();
         let config = Config::new()
@@ -259,70 +289,6 @@ mod faq {
         registration::register(service.clone().payload(json!({ "load": "low" })))?;
         registration::update(&service.payload(json!({ "load": "high" })))?;
         Ok(())
-    }
-
-    /// Stands in for tokio, as far as types go.
-    mod tokio {
-        pub(super) mod runtime {
-            pub(in super::super) struct Runtime;
-
-            impl Runtime {
-                pub(in super::super) fn new() -> std::io::Result<Runtime> {
-                    Ok(Runtime)
-                }
-
-                pub(in super::super) fn block_on<F: Future>(&self, future: F) -> F::Output {
-                    drop(future);
-                    unreachable!()
-                }
-            }
-        }
-
-        pub(super) mod task {
-            pub(in super::super) async fn spawn_blocking<T, F>(work: F) -> std::io::Result<T>
-            where
-                T: Send + 'static,
-                F: FnOnce() -> T + Send + 'static,
-            {
-                Ok(work())
-            }
-        }
-    }
-
-    #[expect(dead_code, reason = "compiled, not run")]
-    mod with_tokio {
-        use super::tokio;
-
-        struct Server;
-
-        impl Server {
-            async fn stop(self) {}
-        }
-
-        async fn serve(_port: u16) -> std::io::Result<Server> {
-            Ok(Server)
-        }
-
-        async fn shutdown_signal() {}
-
-        use party::{Service, discovery, registration};
-
-        fn main() -> Result<(), Box<dyn std::error::Error>> {
-            registration::connect()?;
-            discovery::connect()?;
-            let in_discovery = party::disconnect_on_drop();
-            let _users = discovery::service_provider("users")?; // read before it is needed
-            tokio::runtime::Runtime::new()?.block_on(async {
-                let server = serve(8080).await?;
-                let service = Service::new("orders", 8080);
-                tokio::task::spawn_blocking(move || registration::register(service)).await??;
-                shutdown_signal().await;
-                // Takes as long as the drain time, while the server still answers.
-                tokio::task::spawn_blocking(move || drop(in_discovery)).await?;
-                server.stop().await;
-                Ok(())
-            })
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::pages::{page, parse, root};
 use party_testing::pages::replace_table;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 const WRITTEN: [(&str, &str); 3] = [
     ("docs/calls.md", "scripts/calls"),
@@ -45,18 +46,24 @@ fn every_column_of_a_written_table_is_explained() {
     }
 }
 
-/// Returns the Markdown of the crate page.
+/// Returns the Markdown of the crate page, with the page that it includes.
 fn crate_page() -> String {
     let source = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));
-    lines
-        .map(|line| line.strip_prefix(' ').unwrap_or(line))
-        .collect::<Vec<_>>()
-        .join("\n")
+    let mut page = String::new();
+    for line in source.lines() {
+        let included = line.strip_prefix("#![doc = include_str!(\"../");
+        if let Some(path) = included.and_then(|rest| rest.strip_suffix("\")]")) {
+            page.push_str(&fs::read_to_string(root().join(path)).unwrap());
+        } else if let Some(line) = line.strip_prefix("//!") {
+            page.push_str(line.strip_prefix(' ').unwrap_or(line));
+        }
+        page.push('\n');
+    }
+    page
 }
 
 #[test]
-fn every_variable_of_the_environment_is_in_each_table_of_them() {
+fn every_variable_of_the_environment_is_in_the_table_of_them() {
     let source = fs::read_to_string(root().join("src/environment.rs")).unwrap();
     let is_name =
         |text: &&str| text.len() > 8 && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
@@ -69,16 +76,12 @@ fn every_variable_of_the_environment_is_in_each_table_of_them() {
         })
         .collect();
     assert!(read.contains("PARTY_ADDRESS"));
-    for (path, tables) in [
-        ("README.md", page("README.md").tables),
-        (
-            "docs/configuration.md",
-            page("docs/configuration.md").tables,
-        ),
-        ("src/lib.rs", parse(&crate_page()).tables),
-    ] {
-        assert_eq!(first_cells(&tables, "variable"), read, "{path}");
-    }
+    let table = page("docs/environment.md").tables;
+    assert_eq!(first_cells(&table, "variable"), read);
+    assert!(
+        parse(&crate_page()).tables.contains(&table[0]),
+        "the crate page includes it"
+    );
 }
 
 #[test]
@@ -96,45 +99,70 @@ fn every_kind_of_error_is_explained_on_the_crate_page() {
     assert_eq!(explained, variants);
 }
 
-#[test]
-fn every_module_of_the_root_is_named_in_the_anatomy() {
-    let source = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let modules = source.lines().filter_map(|line| {
+/// Returns the modules that a file declares.
+fn modules(source: &str) -> impl Iterator<Item = &str> {
+    source.lines().filter_map(|line| {
         let rest = line.trim_start_matches("pub ").strip_prefix("mod ")?;
-        rest.strip_suffix(';').map(str::to_owned)
-    });
-    let modules: BTreeSet<String> = modules.collect();
-    assert!(modules.contains("registration"));
-    let named = first_cells(&parse(&crate_page()).tables, "module of src");
-    let named = named.iter().flat_map(|cell| cell.split(", "));
-    // Public modules are links for rustdoc.
-    let named = named.map(|name| name.trim_matches(['[', ']']).to_owned());
-    assert_eq!(named.collect::<BTreeSet<_>>(), modules);
+        rest.strip_suffix(';')
+    })
 }
 
-#[test]
-fn every_file_of_the_library_says_first_what_it_is_for() {
-    let mut folders = vec![root().join("src")];
+/// Returns the path and the text of every file of the library.
+fn files_of_the_library() -> Vec<(PathBuf, String)> {
+    let (mut files, mut folders) = (Vec::new(), vec![root().join("src")]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-                continue;
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                files.push((path, text));
             }
-            if path.ends_with("tests.rs") {
-                continue;
-            }
-            let source = fs::read_to_string(&path).unwrap();
-            let first = source
-                .lines()
-                .next()
-                .and_then(|line| line.strip_prefix("//! "));
-            let word = first.and_then(|line| line.split_whitespace().next());
-            let says = word.is_some_and(|word| !HANGING.contains(&word));
-            assert!(says, "{}: {first:?}", path.display());
         }
     }
+    files
+}
+
+#[test]
+fn every_file_of_the_library_says_first_what_it_is_for() {
+    for (path, source) in files_of_the_library() {
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        let first = source
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("//! "));
+        let word = first.and_then(|line| line.split_whitespace().next());
+        let says = word.is_some_and(|word| !HANGING.contains(&word));
+        assert!(says, "{}: {first:?}", path.display());
+    }
+}
+
+#[test]
+fn every_thread_is_in_the_table_of_the_architecture() {
+    let mut started = BTreeSet::new();
+    for (_, source) in files_of_the_library() {
+        let named = source.split(".name(\"").skip(1);
+        let names = named.filter_map(|rest| rest.split('"').next());
+        started.extend(names.map(str::to_owned));
+    }
+    assert!(started.contains("party-zk"));
+    let listed = first_cells(&page("ARCHITECTURE.md").tables, "thread");
+    let listed = listed.iter().flat_map(|cell| cell.split(", "));
+    assert_eq!(listed.map(str::to_owned).collect::<BTreeSet<_>>(), started);
+}
+
+#[test]
+fn every_module_of_the_root_is_on_the_map_of_the_architecture() {
+    let page = page("ARCHITECTURE.md");
+    let map = page.code.iter().find(|(language, _)| language == "text");
+    let words = map.unwrap().1.split([' ', ',', ';', ':', '\n']);
+    let on_map: BTreeSet<&str> = words.collect();
+    let source = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let missing = modules(&source).filter(|module| !on_map.contains(module));
+    assert_eq!(missing.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]

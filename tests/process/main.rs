@@ -1,5 +1,5 @@
-//! The library in a process that forks, or that can start no thread: this test program, run again for one test that is
-//! ignored otherwise.
+//! The library in a process that forks, that can start no thread, or that is an async web service: this test program,
+//! run again for one test that is ignored otherwise.
 #![allow(
     unsafe_code,
     clippy::unwrap_used,
@@ -7,6 +7,8 @@
     clippy::print_stdout,
     reason = "a test fails by panicking, and to fork is unsafe"
 )]
+
+mod web;
 
 use party::{Config, ConnectionState, Error, ErrorKind, Service, discovery, registration};
 use party_testing::client::{Client, Kind};
@@ -16,7 +18,7 @@ use party_testing::server::shared;
 use party_testing::{unique, until};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Output, Stdio, exit};
+use std::process::{Command, Output, Stdio, exit};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,9 +58,10 @@ fn config(environment: &str) -> Config {
         .drain(DRAIN)
 }
 
-/// Starts this program anew to play a part.
-fn start(part: &str, environment: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+/// Returns the command that runs this program again to play a part.
+fn command(part: &str, environment: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args([
             "part",
             "--exact",
@@ -73,14 +76,13 @@ fn start(part: &str, environment: &str) -> Child {
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    command
 }
 
 /// Plays a part to its end, and returns what it said.
 fn play(part: &str) -> Output {
-    start(part, &unique("process")).wait_with_output().unwrap()
+    command(part, &unique("process")).output().unwrap()
 }
 
 /// What the processes of the tests below run.
@@ -108,6 +110,8 @@ fn part() {
         }),
         "threadless" => threadless(),
         "unreachable" => unreachable(&environment),
+        "orders" => web::serve_orders(),
+        "users" => web::serve_users(),
         "open" => below_an_open_service(&environment),
         other => panic!("{other}"),
     }

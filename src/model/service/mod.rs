@@ -8,22 +8,32 @@ use super::spring::Metadata;
 
 mod encoding;
 
-/// A service that a program registers: what it is called, and where it can be reached.
+/// A service to register: its name, and how it can be reached.
 ///
-/// A name and a port are enough. The address defaults to the one this machine is known by, and the id to one that is
-/// made up. Nothing is checked before the service is registered; what is wrong with it then is an error of kind
-/// [`InvalidService`](crate::ErrorKind::InvalidService), and nothing is written.
+/// A name and a port are enough. The address defaults to the address of this machine, and the id to a random one.
+///
+/// Building a service cannot fail, because it is checked when you register it. For an invalid service you get an error
+/// of kind [`InvalidService`](crate::ErrorKind::InvalidService), and nothing is written.
 ///
 /// # Examples
-///
 /// ```
 /// use party::Service;
 /// use serde_json::json;
 ///
 /// let service = Service::new("user-sessions", 8080)
 ///     .uri_spec("/1.x/{territory}/users/{userid}/sessions")
-///     .payload(json!({ "zone": "eu" }));
-/// # let _ = service;
+///     .id("a")
+///     .address("10.0.0.1")
+///     .payload(json!({ "version": 7 }));
+///
+/// assert_eq!(service.get_name(), "user-sessions");
+/// assert_eq!(service.get_port(), Some(8080));
+/// assert_eq!(service.get_ssl_port(), None);
+/// assert_eq!(service.get_id(), Some("a"));
+/// assert_eq!(service.get_address(), Some("10.0.0.1"));
+/// assert_eq!(service.get_uri_spec(), Some("/1.x/{territory}/users/{userid}/sessions"));
+/// assert_eq!(service.get_payload(), Some(json!({ "version": 7 })));
+/// assert!(service.is_enabled());
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a service does nothing until it is registered"]
@@ -41,10 +51,19 @@ pub struct Service {
 }
 
 impl Service {
-    /// Makes a service from its name and its port.
+    /// Returns a service with a name and a port.
     ///
-    /// The name can be anything that ZooKeeper takes for the name of a node: not empty, no `/`, no control
-    /// characters. The port is a number from 1 to 65535.
+    /// The name can be anything that ZooKeeper accepts as the name of a node: not empty, no `/`, no control characters.
+    /// The port is from 1 to 65535.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let instance = ServiceInstance::builder(Service::new("user-sessions", 8080)).build()?;
+    /// assert_eq!(instance.base_url(), Some("http://127.0.0.1:8080"));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn new(name: impl Into<String>, port: u16) -> Service {
         Service {
             name: name.into(),
@@ -59,10 +78,11 @@ impl Service {
         }
     }
 
-    /// Makes a service that has a port for encrypted connections only, from 1 to 65535.
+    /// Returns a service that has a port for encrypted connections only.
+    ///
+    /// The port is from 1 to 65535.
     ///
     /// # Examples
-    ///
     /// ```
     /// use party::{Service, ServiceInstance};
     ///
@@ -81,84 +101,185 @@ impl Service {
 
     /// Sets the template of the path below the address, such as `/users/{userid}`.
     ///
-    /// Defaults to none: who discovers the service makes the path. See [`UriSpec`](crate::UriSpec).
+    /// See [`UriSpec`](crate::UriSpec) for the syntax. Defaults to none: the caller then adds the path itself.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let service = Service::new("users", 8080).uri_spec("/users/{userid}");
+    /// let instance = ServiceInstance::builder(service).build()?;
+    /// assert_eq!(instance.url(&[("userid", &42)])?, "http://127.0.0.1:8080/users/42");
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn uri_spec(mut self, uri_spec: impl Into<String>) -> Service {
         self.uri_spec = Some(uri_spec.into());
         self
     }
 
-    /// Sets the id, which tells this instance from the others of the service. What goes for the name goes for it.
+    /// Sets the id, which distinguishes this instance from the others of the service.
     ///
-    /// Defaults to a random UUID. Registering an id again replaces its earlier registration.
+    /// The same characters are allowed as in the name. Registering an id again replaces the old instance. Defaults to a
+    /// random UUID.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::Service;
+    ///
+    /// let service = Service::new("users", 8080).id("users-1");
+    /// assert_eq!(service.get_id(), Some("users-1"));
+    /// ```
     pub fn id(mut self, id: impl Into<String>) -> Service {
         self.id = Some(id.into());
         self
     }
 
-    /// Sets the address others reach this instance at: an IP or a host name.
+    /// Sets the address at which callers reach this instance: an IP address or a host name.
     ///
-    /// Defaults to `PARTY_ADDRESS`, and without it to the address this machine reaches ZooKeeper from. The brackets
-    /// and the scope id of an IPv6 address are not registered.
+    /// The brackets and the scope id of an IPv6 address are not registered. Defaults to
+    /// [`Config::address`](crate::Config::address), then to `PARTY_ADDRESS`, and then to the address from which this
+    /// machine reaches ZooKeeper.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let service = Service::new("users", 8080).address("users-1.example.com");
+    /// let instance = ServiceInstance::builder(service).build()?;
+    /// assert_eq!(instance.base_url(), Some("http://users-1.example.com:8080"));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn address(mut self, address: impl Into<String>) -> Service {
         self.address = Some(address.into());
         self
     }
 
-    /// Sets the port for encrypted connections, from 1 to 65535. Where there is one, URLs are https and have it.
+    /// Sets the port for encrypted connections, from 1 to 65535.
     ///
-    /// Defaults to none.
+    /// With it, URLs begin with `https` and use this port. Defaults to none.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let instance = ServiceInstance::builder(Service::new("users", 8080).ssl_port(8443)).build()?;
+    /// assert_eq!(instance.base_url(), Some("https://127.0.0.1:8443"));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn ssl_port(mut self, ssl_port: u16) -> Service {
         self.ssl_port = Some(ssl_port);
         self
     }
 
-    /// Sets what travels along with the address. `null` is no payload.
+    /// Sets data of your own that is registered beside the address.
     ///
-    /// Defaults to none. Curator reads it as a map, a list, a text, a number or a boolean. A field `@class` at the top
-    /// of a map is for Java alone, which loads that class: readers that use this library do not see it. The
-    /// whole instance, as JSON, must stay below 1,000,000 bytes.
+    /// Curator reads it as a map, a list, a text, a number or a boolean. `null` means no payload. The whole instance,
+    /// as JSON, must stay below 1,000,000 bytes. Defaults to none.
+    ///
+    /// A field `@class` at the top of a map is for Java, which loads that class. Programs that read with this library
+    /// do not see it.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    /// use serde_json::json;
+    ///
+    /// let service = Service::new("users", 8080).payload(json!({ "version": 7 }));
+    /// let instance = ServiceInstance::builder(service).build()?;
+    /// assert_eq!(instance.payload(), Some(json!({ "version": 7 })));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn payload(mut self, payload: Value) -> Service {
         self.payload = Payload::new(&payload);
         self
     }
 
-    /// Sets one of the texts that travel along by key, which replaces an earlier one.
+    /// Sets a text under a key, which replaces an earlier text under the same key.
     ///
-    /// They are written into the payload, under `metadata`, where Spring Cloud ZooKeeper has its own. A payload of the
-    /// program has to be a map then, or it is refused.
+    /// Metadata are written into the payload, in a map `metadata`, as Spring Cloud ZooKeeper does. A payload beside
+    /// them has to be a map, or the service is not valid.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let instance = ServiceInstance::builder(Service::new("users", 8080).metadata("team", "blue")).build()?;
+    /// assert_eq!(instance.metadata("team").as_deref(), Some("blue"));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Service {
         self.metadata.set(key.into(), value.into());
         self
     }
 
-    /// Sets how many times as often as one of weight 1 the service is picked: the metadata `weight`.
+    /// Sets how often this instance is picked, compared with an instance of weight 1.
     ///
-    /// From 1 on; defaults to 1. Random picks and round robin go by it, and the share of load that
-    /// [`LeastLoaded`](crate::Strategy::LeastLoaded) puts on it.
+    /// For example, an instance of weight 3 is picked three times as often. Random picks and round robin use it, and
+    /// [`LeastLoaded`](crate::Strategy::LeastLoaded) uses it for the load that it puts on the instance. It is the
+    /// metadata `weight`. At least 1. Defaults to 1.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let instance = ServiceInstance::builder(Service::new("users", 8080).weight(3)).build()?;
+    /// assert_eq!(instance.weight(), 3);
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn weight(mut self, weight: u32) -> Service {
         self.metadata.set_weight(weight);
         self
     }
 
-    /// Sets the zone the service is in: the metadata `zone`. Programs in the same one prefer it, see
-    /// [`Config::zone`](crate::Config::zone). Defaults to none.
+    /// Sets the zone of this instance. Programs in the same zone prefer it, see [`Config::zone`](crate::Config::zone).
+    ///
+    /// It is the metadata `zone`. Defaults to none.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let instance = ServiceInstance::builder(Service::new("users", 8080).zone("eu-west-1a")).build()?;
+    /// assert_eq!(instance.zone(), Some("eu-west-1a"));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn zone(mut self, zone: impl Into<String>) -> Service {
         self.metadata.set_zone(zone.into());
         self
     }
 
-    /// Has the metadata written in the form that Spring Cloud ZooKeeper reads, which is a class of its own.
+    /// Writes the metadata in the form that Spring Cloud ZooKeeper reads.
     ///
-    /// Java programs without that class cannot read the instance, so this is for services that only Spring programs and
-    /// readers like this library look up. There can be no payload beside it. Defaults to plain JSON.
+    /// That form names a Java class, and Java programs without the class cannot read the instance. Use it only for
+    /// callers that are Spring programs or use this library. There can be no payload beside it. Defaults to plain JSON.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let service = Service::new("users", 8080).zone("eu").for_spring();
+    /// let instance = ServiceInstance::builder(service).build()?;
+    /// assert_eq!(instance.zone(), Some("eu"));
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn for_spring(mut self) -> Service {
         self.metadata.write_for_spring();
         self
     }
 
-    /// Sets whether the service can be picked. One that is switched off is listed by discovery but never picked.
+    /// Switches the instance on or off. An instance that is off is listed by discovery but never picked.
     ///
-    /// Defaults to `true`. Old versions of Curator, such as 2.7, do not know the field that says so and cannot read it.
+    /// Old versions of Curator, such as 2.7, do not know the field for this and cannot read an instance that is off.
+    /// Defaults to `true`.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let instance = ServiceInstance::builder(Service::new("users", 8080).enabled(false)).build()?;
+    /// assert!(!instance.can_be_picked());
+    /// # Ok::<(), party::Error>(())
+    /// ```
     pub fn enabled(mut self, enabled: bool) -> Service {
         self.enabled = enabled;
         self
@@ -169,17 +290,17 @@ impl Service {
         &self.name
     }
 
-    /// Returns the port, `None` for a [`secure`](Service::secure) service.
+    /// Returns the port. It is `None` for a [`secure`](Service::secure) service.
     pub fn get_port(&self) -> Option<u16> {
         self.port
     }
 
-    /// Returns the port for encrypted connections, where there is one.
+    /// Returns the port for encrypted connections, if there is one.
     pub fn get_ssl_port(&self) -> Option<u16> {
         self.ssl_port
     }
 
-    /// Returns the id that was set. Without one, registering finds one and returns it.
+    /// Returns the id that was set. Without one, registering makes a random id and returns it.
     pub fn get_id(&self) -> Option<&str> {
         self.id.as_deref()
     }
@@ -199,7 +320,7 @@ impl Service {
         self.payload.as_ref().map(Payload::value)
     }
 
-    /// Returns whether it can be picked.
+    /// Returns true if the service is switched on.
     pub fn is_enabled(&self) -> bool {
         self.enabled
     }

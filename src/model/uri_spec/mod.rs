@@ -10,16 +10,16 @@ use crate::error::{Error, Result};
 
 mod wire;
 
-/// A template for the path below an instance, with variables in braces: `/users/{userid}/sessions`.
+/// A template for the path of a URL, with variables in braces: `/users/{userid}/sessions`.
 ///
-/// It comes from a text by [`FromStr`] and gives that text back by its `Display` form. Spaces around the name of a
-/// variable do not count, and `{}` stands for nothing. What no URL may hold, such as a space, is percent-encoded in it, or
-/// the service is refused. A template that begins with `{scheme}://` makes a whole URL, as
-/// Spring Cloud registers it: `{scheme}://{address}:{port}`. It goes to the address of its instance: another host there
-/// cannot be registered, and is not used where somebody else did.
+/// [`FromStr`] parses it, and `Display` returns its text. Spaces around the name of a variable are ignored, and `{}` is
+/// nothing. Characters that a URL cannot hold, such as a space, have to be percent-encoded, or the service is refused.
+///
+/// A template that begins with `{scheme}://` is a whole URL, as Spring Cloud registers it:
+/// `{scheme}://{address}:{port}`. It always leads to the address of its instance. A template that leads to another host
+/// cannot be registered, and if another program has registered it, it is not used.
 ///
 /// # Examples
-///
 /// ```
 /// use party::UriSpec;
 ///
@@ -310,8 +310,7 @@ impl FromStr for UriSpec {
     /// Parses a template.
     ///
     /// # Errors
-    ///
-    /// [`InvalidService`](crate::ErrorKind::InvalidService) where the braces do not match.
+    /// [`InvalidService`](crate::ErrorKind::InvalidService) if the braces do not match.
     fn from_str(text: &str) -> Result<UriSpec> {
         UriSpec::parse(text).map_err(|why| Error::invalid_uri_spec(text, why))
     }
