@@ -241,6 +241,14 @@ impl Error {
         Error::new(ErrorKind::NoInstance, message)
     }
 
+    pub(crate) fn no_retries(name: &str) -> Error {
+        let message = format!(
+            "the retry budget of {} is used up: too many of its calls fail",
+            excerpt(name)
+        );
+        Error::new(ErrorKind::NoInstance, message)
+    }
+
     pub(crate) fn timeout(what: &str, limit: Duration) -> Error {
         Error::new(
             ErrorKind::Timeout,

@@ -257,7 +257,7 @@ mod tcp;
 mod throttle;
 mod zk;
 
-pub use config::{Config, Ejection, Strategy, WhenSick};
+pub use config::{Config, Ejection, RetryBudget, Strategy, WhenSick};
 pub use discovery::{
     Attempt, Call, CallError, Change, Discovery, EjectedInstance, Outcome, RejectedInstance,
     ServiceProvider, ServiceProviderBuilder,

@@ -4,12 +4,13 @@
 
 use parking_lot::{Condvar, Mutex};
 use rand::seq::SliceRandom;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Looks a name up that stands before its port.
 type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
@@ -79,44 +80,86 @@ impl Resolver {
     }
 }
 
-/// Resolves names one at a time: while the lookup of one hangs, no other begins.
+/// Resolves names in the background, a few at a time, for callers that must not wait.
+#[derive(Clone, Default)]
+pub(crate) struct Lookups(Arc<Mutex<LookupState>>);
+
 #[derive(Default)]
-pub(crate) struct SerialResolver {
-    /// The name that was looked up last.
-    last: Mutex<Option<Arc<Name>>>,
+struct LookupState {
+    running: HashSet<String>,
+    /// The addresses of a host, none if it could not be resolved, and until when they are used.
+    answers: HashMap<String, (Vec<IpAddr>, Instant)>,
 }
 
-impl SerialResolver {
-    /// Returns the addresses of a host that are known by `deadline`. `None` where another lookup is still under way.
-    pub(crate) fn resolve(&self, host: &str, port: u16, deadline: Instant) -> Option<Known> {
-        self.resolve_with(host, port, deadline, ask_the_system)
+/// What is known of a host.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Known(Vec<IpAddr>),
+    /// It is being looked up.
+    Soon,
+    /// It is not, because too many others are.
+    Busy,
+}
+
+impl Lookups {
+    /// Lookups at a time: one that hangs must not keep all others waiting, and each takes a thread.
+    const MOST: usize = 4;
+    /// For how long an answer is used.
+    const KEPT: Duration = Duration::from_secs(10);
+
+    /// Looks a host up, unless that is known. Calls `done` from another thread when the lookup that this begins has ended.
+    pub(crate) fn look_up(&self, host: &str, done: impl FnOnce() + Send + 'static) -> Answer {
+        self.look_up_with(host, done, ask_the_system)
     }
 
-    /// Returns one whose first lookup never ends.
-    #[cfg(test)]
-    pub(crate) fn held_up() -> SerialResolver {
-        let name = Name::new("slow", 1, ask_the_system);
-        name.state.lock().running = true;
-        SerialResolver {
-            last: Mutex::new(Some(Arc::new(name))),
-        }
-    }
-
-    fn resolve_with(
+    fn look_up_with(
         &self,
         host: &str,
-        port: u16,
-        deadline: Instant,
+        done: impl FnOnce() + Send + 'static,
         lookup: Lookup,
-    ) -> Option<Known> {
-        let mut last = self.last.lock();
-        if last.as_ref().is_some_and(|last| last.state.lock().running) {
-            return None;
+    ) -> Answer {
+        let (mut state, now) = (self.0.lock(), Instant::now());
+        state.answers.retain(|_, (_, until)| now < *until);
+        if let Some((addresses, _)) = state.answers.get(host) {
+            return Answer::Known(addresses.clone());
         }
-        let name = last.insert(Arc::new(Name::new(host, port, lookup))).clone();
-        name.start();
-        drop(last);
-        Some(name.known_by(deadline))
+        if state.running.contains(host) {
+            return Answer::Soon;
+        }
+        if state.running.len() >= Lookups::MOST {
+            return Answer::Busy;
+        }
+        let (lookups, owned) = (self.clone(), host.to_owned());
+        let thread = thread::Builder::new().name("party-resolve".into());
+        let started = thread.spawn(move || {
+            let found = lookup(&format!("{owned}:0")).unwrap_or_default();
+            let mut state = lookups.0.lock();
+            state.running.remove(&owned);
+            let addresses = found.iter().map(SocketAddr::ip).collect();
+            let until = Instant::now() + Lookups::KEPT;
+            state.answers.insert(owned, (addresses, until));
+            drop(state);
+            done();
+        });
+        match started {
+            Ok(_) => {
+                state.running.insert(host.to_owned());
+                Answer::Soon
+            }
+            Err(_) => Answer::Busy,
+        }
+    }
+
+    /// Returns the addresses of a host if its lookup has ended.
+    pub(crate) fn ended(&self, host: &str) -> Option<Vec<IpAddr>> {
+        let state = self.0.lock();
+        let answer = state
+            .answers
+            .get(host)
+            .map(|(addresses, _)| addresses.clone());
+        // Too late to be used, or never begun.
+        let is_over = || !state.running.contains(host);
+        answer.or_else(|| is_over().then(Vec::new))
     }
 }
 
@@ -201,9 +244,7 @@ impl Name {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::time::Duration;
 
     fn host(name: &str, port: u16) -> (String, u16) {
         (name.into(), port)
@@ -332,36 +373,41 @@ mod tests {
     }
 
     #[test]
-    fn one_name_that_is_not_answered_holds_up_no_other_and_takes_one_thread() {
+    fn names_that_are_not_answered_take_one_thread_each_and_at_most_four() {
         static ANSWER: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
         let hanging: Lookup = |_| {
             let mut answer = ANSWER.0.lock();
             while !*answer {
                 ANSWER.1.wait(&mut answer);
             }
-            Ok(vec![socket("10.0.0.1:1")])
+            Ok(vec![socket("10.0.0.1:0")])
         };
-        let quick: Lookup = |_| Ok(vec![socket("10.0.0.2:1")]);
-        let resolver = SerialResolver::default();
-        let first = resolver.resolve_with("slow", 1, Instant::now(), hanging);
-        let first = first.unwrap();
-        assert_eq!(first.failure, "cannot be resolved in time");
-        assert_eq!(first.addresses, []);
-        for name in ["quick", "slow"] {
-            let second = resolver.resolve_with(name, 1, soon(), |_| panic!("was asked"));
-            assert!(second.is_none());
+        let lookups = Lookups::default();
+        let ended = Arc::new(AtomicUsize::new(0));
+        let done = || {
+            let ended = ended.clone();
+            move || _ = ended.fetch_add(1, Ordering::Relaxed)
+        };
+        for name in ["a", "b", "a", "c", "d"] {
+            assert_eq!(lookups.look_up_with(name, done(), hanging), Answer::Soon);
+            assert_eq!(lookups.ended(name), None);
         }
+        let asked: Lookup = |_| panic!("was asked");
+        assert_eq!(lookups.look_up_with("e", done(), asked), Answer::Busy);
         *ANSWER.0.lock() = true;
         ANSWER.1.notify_all();
         let deadline = soon();
-        let next = loop {
-            if let Some(next) = resolver.resolve_with("quick", 1, soon(), quick) {
-                break next;
-            }
-            assert!(Instant::now() < deadline, "the next is never asked");
+        while ended.load(Ordering::Relaxed) < 4 {
+            assert!(Instant::now() < deadline, "the lookups never end");
             thread::yield_now();
-        };
-        assert_eq!(next.addresses, [socket("10.0.0.2:1")]);
+        }
+        let known = vec!["10.0.0.1".parse().unwrap()];
+        assert_eq!(lookups.ended("a"), Some(known.clone()));
+        assert_eq!(
+            lookups.look_up_with("d", done(), asked),
+            Answer::Known(known)
+        );
+        assert_eq!(lookups.ended("e"), Some(vec![]), "it was never looked up");
     }
 
     #[test]

@@ -88,7 +88,11 @@ mod tests {
     fn a_fifth_of_the_calls_and_ten_a_second_may_be_retried() {
         let start = Instant::now();
         let mut account = RetryAccount::new(RetryBudget::default(), start);
-        assert_eq!(withdrawn(&mut account, start), 100, "ten seconds without calls");
+        assert_eq!(
+            withdrawn(&mut account, start),
+            100,
+            "ten seconds without calls"
+        );
         let mut retries = 0;
         for second in 1..=60 {
             let now = start + Duration::from_secs(second);

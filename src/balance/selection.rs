@@ -1,6 +1,7 @@
 //! Narrows the instances that can be picked to those that are, and prepares how.
 
 use crate::balance::ejection::Siblings;
+use crate::balance::endpoint::Endpoint;
 use crate::balance::strategy::{LeastLoaded, Load, Picker, RoundRobin, Weighted};
 use crate::balance::subset::Identity;
 use crate::config::{Choice, Strategy};
@@ -26,22 +27,6 @@ pub(crate) struct Picks {
     weight: u64,
     /// Those outside of the zone or the subset, for a call that has tried all others.
     pub(crate) rest: Vec<Arc<ServiceInstance>>,
-}
-
-/// Tells one registration of an instance from the next, and not one version of its data from the next.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    id: Box<str>,
-    created: i64,
-}
-
-impl Key {
-    pub(crate) fn of(instance: &ServiceInstance) -> Key {
-        Key {
-            id: instance.id().into(),
-            created: instance.created(),
-        }
-    }
 }
 
 impl Default for Picks {
@@ -161,7 +146,7 @@ impl Selection {
             Strategy::LeastLoaded => {
                 let loads = loads(before);
                 let load = |instance: &Arc<ServiceInstance>| {
-                    let known = loads.get(&Key::of(instance));
+                    let known = loads.get(&registration(instance));
                     known.cloned().unwrap_or_else(|| Arc::new(Load::new()))
                 };
                 Picker::LeastLoaded(LeastLoaded::new(instances.iter().map(load).zip(weights())))
@@ -173,10 +158,13 @@ impl Selection {
 
     /// Returns the index of the one that was picked before, else of the first one by rank.
     fn same(&self, instances: &[Arc<ServiceInstance>], before: Option<&Picks>) -> usize {
-        let before = before
-            .and_then(Picks::pick)
-            .map(|instance| Key::of(instance));
-        let same = |before: Key| instances.iter().position(|one| Key::of(one) == before);
+        let before = before.and_then(Picks::pick);
+        let same = |before: &Arc<ServiceInstance>| {
+            let endpoint = Endpoint::of(before);
+            instances
+                .iter()
+                .position(|one| Endpoint::of(one) == endpoint)
+        };
         let first = || {
             let all = instances.iter().enumerate();
             all.max_by_key(|(_, instance)| self.identity.rank(instance.id()))
@@ -186,16 +174,25 @@ impl Selection {
     }
 }
 
-fn loads(before: Option<&Picks>) -> FxHashMap<Key, Arc<Load>> {
+/// An instance as one process at its endpoint: a process that registers again has started again.
+type Registration<'a> = (Option<Endpoint<'a>>, i64);
+
+fn registration(instance: &ServiceInstance) -> Registration<'_> {
+    (Endpoint::of(instance), instance.created())
+}
+
+fn loads(before: Option<&Picks>) -> FxHashMap<Registration<'_>, Arc<Load>> {
     let Some((before, Picker::LeastLoaded(loads))) = before.map(|before| (before, &before.picker))
     else {
         return FxHashMap::default();
     };
-    let known = before.instances.iter().enumerate();
-    let load = |(index, instance): (usize, &Arc<ServiceInstance>)| {
-        Some((Key::of(instance), loads.load(index)?.clone()))
-    };
-    known.filter_map(load).collect()
+    let mut known = FxHashMap::default();
+    for (index, instance) in before.instances.iter().enumerate() {
+        if let Some(load) = loads.load(index) {
+            known.insert(registration(instance), load.clone());
+        }
+    }
+    known
 }
 
 #[cfg(test)]
@@ -205,7 +202,8 @@ mod tests {
 
     fn instance(id: &str, zone: &str, weight: u32) -> Arc<ServiceInstance> {
         let payload = json!({ "metadata": { "zone": zone, "weight": weight } });
-        let data = json!({ "id": id, "address": "h", "port": 1, "payload": payload });
+        let port = 1 + id.parse::<u16>().unwrap();
+        let data = json!({ "id": id, "address": "h", "port": port, "payload": payload });
         let read = ServiceInstance::from_json("foo", id, data.to_string().as_bytes());
         Arc::new(read.unwrap())
     }

@@ -17,6 +17,7 @@ const LONGEST_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duratio
 pub(super) struct Explicit {
     pub(super) attempts: Option<u32>,
     pub(super) ejection: Option<Ejection>,
+    pub(super) retry_budget: Option<RetryBudget>,
     pub(super) strategy: Option<Strategy>,
     pub(super) zone: Option<String>,
     pub(super) subset: Option<usize>,
@@ -27,6 +28,7 @@ pub(super) struct Explicit {
 pub(crate) struct Choice {
     pub(crate) attempts: u32,
     pub(crate) ejection: Ejection,
+    pub(crate) retry_budget: RetryBudget,
     pub(crate) strategy: Strategy,
     pub(crate) zone: Option<String>,
     pub(crate) subset: Option<usize>,
@@ -37,6 +39,7 @@ impl Default for Choice {
         Choice {
             attempts: ATTEMPTS,
             ejection: Ejection::default(),
+            retry_budget: RetryBudget::default(),
             strategy: Strategy::default(),
             zone: None,
             subset: None,
@@ -254,6 +257,50 @@ impl Ejection {
     pub(crate) fn allows(&self, out: usize, candidates: usize) -> bool {
         let limit = self.max_share * candidates as f64;
         self.is_on && out + 1 < candidates && (out + 1) as f64 <= limit
+    }
+}
+
+/// The limit on the retries of a service.
+///
+/// Each call deposits a fifth of a retry, and each second deposits ten. A deposit is kept for 10 s. A retry needs a whole
+/// one. If there is none, the call ends with the error of its last attempt. There is one budget for each service and
+/// handle; [`call`](crate::discovery::call), [`call_instance`](crate::discovery::call_instance) and
+/// [`Call::another`](crate::Call::another) use it, calls to an override do not.
+///
+/// For example, a program that makes 200 calls a second to a service that answers every one with 503 makes at most 50
+/// retries a second, not 400. If instead one of ten instances is killed, the first calls that meet it are retried, it is
+/// ejected, and the budget is hardly touched.
+///
+/// # Examples
+/// ```
+/// use party::{Config, RetryBudget};
+///
+/// let limited = Config::new().retry_budget(RetryBudget::default());
+/// let unlimited = Config::new().retry_budget(RetryBudget::off());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    pub(crate) is_on: bool,
+}
+
+impl Default for RetryBudget {
+    /// Limits retries to a fifth of the calls and ten more a second.
+    fn default() -> RetryBudget {
+        RetryBudget { is_on: true }
+    }
+}
+
+impl RetryBudget {
+    /// Returns a budget without a limit: only [`attempts_per_call`](crate::Config::attempts_per_call) bounds the retries.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, RetryBudget};
+    ///
+    /// let config = Config::new().retry_budget(RetryBudget::off()).attempts_per_call(2);
+    /// ```
+    pub fn off() -> RetryBudget {
+        RetryBudget { is_on: false }
     }
 }
 

@@ -9,7 +9,7 @@ mod picking;
 mod settings;
 
 pub(crate) use choice::{Choice, checked_count};
-pub use choice::{Ejection, Strategy};
+pub use choice::{Ejection, RetryBudget, Strategy};
 pub(crate) use connection_string::Target;
 pub(crate) use settings::{Health, Settings};
 

@@ -1,7 +1,9 @@
 //! Settings of how instances are picked: what the program sets, and the environment.
 
 use super::Config;
-use super::choice::{ATTEMPTS, Choice, Ejection, Strategy, checked_count, checked_zone, switch};
+use super::choice::{
+    ATTEMPTS, Choice, Ejection, RetryBudget, Strategy, checked_count, checked_zone, switch,
+};
 use super::settings::either;
 use crate::environment::{EJECTION, STRATEGY, Variables, ZONE};
 use crate::error::Result;
@@ -35,6 +37,24 @@ impl Config {
     #[must_use]
     pub fn ejection(mut self, ejection: Ejection) -> Config {
         self.choice.ejection = Some(ejection);
+        self
+    }
+
+    /// Sets how many calls may be retried.
+    ///
+    /// Without a limit, an overload of all instances would turn each call into
+    /// [`attempts_per_call`](Config::attempts_per_call) attempts, and make the overload worse. Defaults to
+    /// [`RetryBudget::default`].
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, RetryBudget};
+    ///
+    /// let config = Config::new().retry_budget(RetryBudget::off());
+    /// ```
+    #[must_use]
+    pub fn retry_budget(mut self, budget: RetryBudget) -> Config {
+        self.choice.retry_budget = Some(budget);
         self
     }
 
@@ -118,6 +138,7 @@ impl Config {
         Ok(Choice {
             attempts: checked_count("attempts_per_call", explicit.attempts.unwrap_or(ATTEMPTS))?,
             ejection: ejection.checked()?,
+            retry_budget: explicit.retry_budget.unwrap_or_default(),
             strategy,
             zone: zone.map(checked_zone).transpose()?,
             subset: explicit

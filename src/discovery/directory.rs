@@ -46,6 +46,7 @@ impl Directory {
             path::instances(&settings.chroot, &settings.environment),
             Selection::new(&settings.choice, Identity::random()),
             settings.choice.ejection,
+            settings.choice.retry_budget,
         ));
         let inbox = Arc::new(Inbox::default());
         let supervisor = zk::start(SIDE.name(), &settings, &inbox)?;
@@ -118,7 +119,7 @@ impl Directory {
         let snapshot = self.snapshot(name)?;
         snapshot.mark_used();
         let picked = snapshot.picks.pick().cloned();
-        picked.ok_or_else(|| self.no_instance(name, &snapshot))
+        picked.ok_or_else(|| self.no_instance(name, &snapshot.known))
     }
 
     /// Returns the snapshot of the service, which is followed from now on. Waits for the first.
@@ -130,12 +131,12 @@ impl Directory {
         self.load(name, |interest| interest.pinned = true)
     }
 
-    pub(crate) fn no_instance(&self, name: &str, snapshot: &Snapshot) -> Error {
+    pub(crate) fn no_instance(&self, name: &str, known: &Known) -> Error {
         let lost_for = self.supervisor.lost_since().map(|since| since.elapsed());
         let stale = lost_for.map_or_else(String::new, |lost_for| {
             format!(", as far as is known: the connection to zookeeper was lost {lost_for:.1?} ago")
         });
-        Error::no_instance(name, &format!("{}{stale}", snapshot.why_none()))
+        Error::no_instance(name, &format!("{}{stale}", known.why_none()))
     }
 
     /// Follows the service until [`release`](Directory::release), and waits for its first snapshot. Returns the name as the

@@ -268,12 +268,9 @@ impl Discovery {
         &self,
         name: &str,
         params: &[(&str, &dyn Display)],
-        mut call: impl FnMut(&str) -> std::result::Result<T, Attempt<E>>,
+        call: impl FnMut(&str) -> std::result::Result<T, Attempt<E>>,
     ) -> std::result::Result<T, CallError<E>> {
-        let begun = self.begin(name).map_err(CallError::Discovery)?;
-        call::make(begun, self.attempts(), |begun| {
-            Ok(call(&begun.build_url(params)?))
-        })
+        call::by_url(self.begin(name), self.attempts(), params, call)
     }
 
     /// Calls an instance of the service, for calls that need more than a URL.
@@ -305,10 +302,9 @@ impl Discovery {
     pub fn call_instance<T, E>(
         &self,
         name: &str,
-        mut call: impl FnMut(&ServiceInstance) -> std::result::Result<T, Attempt<E>>,
+        call: impl FnMut(&ServiceInstance) -> std::result::Result<T, Attempt<E>>,
     ) -> std::result::Result<T, CallError<E>> {
-        let begun = self.begin(name).map_err(CallError::Discovery)?;
-        call::make(begun, self.attempts(), |begun| Ok(call(begun)))
+        call::by_instance(self.begin(name), self.attempts(), call)
     }
 
     /// Begins a call, for programs that cannot use a closure.

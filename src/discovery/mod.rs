@@ -46,7 +46,6 @@ mod directory;
 mod handle;
 mod name;
 pub(crate) mod overrides;
-mod pool;
 mod provider;
 mod services;
 mod snapshot;

@@ -1,29 +1,42 @@
 //! Snapshots of services: immutable, and all that a lookup reads.
 
 use crate::balance::ejection::Ejections;
-use crate::balance::selection::{Key, Picks, Selection};
+use crate::balance::endpoint::Endpoint;
+use crate::balance::retry_budget::RetryAccount;
+use crate::balance::selection::{Picks, Selection};
+use crate::config::RetryBudget;
 use crate::discovery::name::Name;
 use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
-use rustc_hash::{FxHashMap, FxHashSet};
+use parking_lot::Mutex;
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// The state of one service that a lookup reads. Never changed: a new one takes its place.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// Those that are picked, without those that are out.
+    /// The instances that are picked.
     pub(crate) picks: Picks,
-    /// Those that are out, since calls to them fail.
-    pub(crate) out: Vec<Arc<ServiceInstance>>,
-    /// Set where the next call is to try one of those.
-    pub(crate) has_offers: bool,
+    /// The instances that are not picked because calls to them fail.
+    pub(crate) ejected: Vec<Arc<ServiceInstance>>,
+    /// The picked instances that were ejected and have not answered a call since. A retry avoids them.
+    pub(crate) on_probation: Vec<Arc<ServiceInstance>>,
     pub(crate) known: Arc<Known>,
-    /// The revision of what is out.
+    /// The revision of the ejections.
     revision: u64,
+    shared: Arc<Shared>,
+}
+
+/// What all snapshots of a service have in common.
+#[derive(Debug)]
+struct Shared {
     /// Set once the service was looked up by name, which has it followed for good.
-    used: Arc<AtomicBool>,
+    used: AtomicBool,
+    retries: Mutex<RetryAccount>,
 }
 
 /// The nodes of one service in ZooKeeper.
@@ -33,8 +46,14 @@ pub(crate) struct Known {
     pub(crate) listed: Vec<Arc<ServiceInstance>>,
     /// The nodes below the service that are not used.
     pub(crate) rejected: Vec<RejectedInstance>,
-    /// Those that are picked although they are gone, since the last of them may just be replaced.
+    /// The instances that are picked although they are gone, because the last of them may just be replaced.
     pub(crate) gone: Vec<Arc<ServiceInstance>>,
+    /// The instances that were not known before.
+    pub(crate) joined: Vec<Arc<ServiceInstance>>,
+    /// Indices of listed instances that are not picked because a newer node has the same endpoint and uri spec, ascending.
+    superseded: Vec<u32>,
+    /// The number of endpoints of the listed instances that can be picked.
+    endpoints: usize,
 }
 
 /// A node of a service whose data cannot be used, and the reason.
@@ -111,42 +130,174 @@ pub(crate) fn shown<'a>(view: &'a View, name: &str) -> Option<&'a Arc<Snapshot>>
 }
 
 impl Known {
-    /// Returns those that could be picked, were none of them out: switched on, with an address and a port.
-    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Arc<ServiceInstance>> {
-        let listed = self
-            .listed
-            .iter()
-            .filter(|instance| instance.can_be_picked());
-        listed.chain(&self.gone)
-    }
-}
-
-impl Snapshot {
-    /// Makes the snapshot that follows another, without what is out.
-    pub(crate) fn after(
-        before: Option<&Snapshot>,
-        known: Arc<Known>,
-        selection: &Selection,
-        ejections: &Ejections<Key>,
-    ) -> Snapshot {
-        let candidates = known.candidates().cloned();
-        let (out, pickable) = match ejections.out().is_empty() {
-            true => (Vec::new(), candidates.collect()),
-            false => candidates.partition(|instance| ejections.is_out(&Key::of(instance))),
-        };
-        let picks = before.map(|before| &before.picks);
-        Snapshot {
-            picks: selection.select(&known.listed, pickable, picks),
-            out,
-            has_offers: ejections.has_offers(),
-            known,
-            revision: ejections.revision(),
-            used: before.map_or_else(Arc::default, |before| before.used.clone()),
+    /// Returns what is known of the nodes. `joined` are the instances that were not known before.
+    pub(crate) fn new(
+        listed: Vec<Arc<ServiceInstance>>,
+        rejected: Vec<RejectedInstance>,
+        joined: Vec<Arc<ServiceInstance>>,
+    ) -> Known {
+        let (superseded, endpoints) = superseded(&listed);
+        Known {
+            listed,
+            rejected,
+            gone: Vec::new(),
+            joined,
+            superseded,
+            endpoints,
         }
     }
 
-    /// Makes a snapshot of those that pass a filter, picked in another way. Where all that pass are out, none of them
-    /// is.
+    /// Returns the instances that could be picked if none was ejected: switched on, with an address and a port, and not
+    /// superseded.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Arc<ServiceInstance>> {
+        let listed = self.listed.iter().zip(0..);
+        let listed = listed.filter(|(instance, index)| {
+            instance.can_be_picked() && self.superseded.binary_search(index).is_err()
+        });
+        listed.map(|(instance, _)| instance).chain(&self.gone)
+    }
+
+    /// Returns the candidate at an endpoint, the newest one if there are several.
+    pub(crate) fn candidate_at(&self, endpoint: &Endpoint<'_>) -> Option<&Arc<ServiceInstance>> {
+        let there = self
+            .candidates()
+            .filter(|one| Endpoint::of(one).as_ref() == Some(endpoint));
+        there.max_by_key(|one| one.created())
+    }
+
+    /// Returns how many endpoints the candidates have.
+    pub(crate) fn endpoints(&self) -> usize {
+        // What is gone is picked only if nothing else can be.
+        match self.gone.is_empty() {
+            true => self.endpoints,
+            false => self.gone.len(),
+        }
+    }
+
+    /// Returns why no instance can be picked.
+    pub(crate) fn why_none(&self) -> String {
+        match self.candidates().count() {
+            0 => {}
+            1 => return "the one that can be picked does not pass the filter".to_owned(),
+            n => return format!("none of the {n} that can be picked passes the filter"),
+        }
+        match self.listed.len() {
+            0 => match self.rejected.as_slice() {
+                [] => "none is registered".to_owned(),
+                [first, ..] => format!("none is registered that can be used, such as {first}"),
+            },
+            1 => "the one registered is switched off or has no address or port".to_owned(),
+            n => format!("all {n} registered are switched off or have no address or port"),
+        }
+    }
+}
+
+/// Returns the indices of the instances of which a newer node has the same endpoint and uri spec, in their order, and the
+/// number of endpoints of the instances that can be picked.
+///
+/// The node of a process that crashed stays until its session times out. If the process starts again on its port, it is
+/// listed several times, and would get that many times its share of the calls.
+fn superseded(listed: &[Arc<ServiceInstance>]) -> (Vec<u32>, usize) {
+    let mut first: FxHashMap<Endpoint<'_>, u32> =
+        FxHashMap::with_capacity_and_hasher(listed.len(), FxBuildHasher);
+    // Nodes at the endpoint of an earlier one that have another uri spec.
+    let mut others: Vec<u32> = Vec::new();
+    let mut superseded = Vec::new();
+    for (instance, index) in listed.iter().zip(0..) {
+        let endpoint = Endpoint::of(instance).filter(|_| instance.can_be_picked());
+        let Some(endpoint) = endpoint else {
+            continue;
+        };
+        let mut rival = match first.entry(endpoint) {
+            Entry::Vacant(free) => {
+                free.insert(index);
+                continue;
+            }
+            Entry::Occupied(rival) => rival,
+        };
+        let endpoint = Endpoint::of(instance);
+        let mut rivals = std::iter::once(rival.get_mut()).chain(&mut others);
+        let found = rivals.find_map(|at| {
+            let rival = listed.get(*at as usize)?;
+            let is_same =
+                rival.uri_spec() == instance.uri_spec() && Endpoint::of(rival) == endpoint;
+            is_same.then_some((at, rival.created()))
+        });
+        match found {
+            None => others.push(index),
+            Some((_, created)) if created > instance.created() => superseded.push(index),
+            Some((newest, _)) => superseded.push(std::mem::replace(newest, index)),
+        }
+    }
+    let endpoints = first.len();
+    superseded.sort_unstable();
+    (superseded, endpoints)
+}
+
+impl Snapshot {
+    /// Makes the first snapshot of a service.
+    pub(crate) fn first(
+        known: Arc<Known>,
+        selection: &Selection,
+        ejections: &Ejections,
+        budget: RetryBudget,
+    ) -> Snapshot {
+        let shared = Shared {
+            used: AtomicBool::new(false),
+            retries: Mutex::new(RetryAccount::new(budget, Instant::now())),
+        };
+        Snapshot::with(None, known, selection, ejections, Arc::new(shared))
+    }
+
+    /// Makes the snapshot that follows another.
+    pub(crate) fn after(
+        before: &Snapshot,
+        known: Arc<Known>,
+        selection: &Selection,
+        ejections: &Ejections,
+    ) -> Snapshot {
+        let shared = before.shared.clone();
+        Snapshot::with(Some(&before.picks), known, selection, ejections, shared)
+    }
+
+    fn with(
+        before: Option<&Picks>,
+        known: Arc<Known>,
+        selection: &Selection,
+        ejections: &Ejections,
+        shared: Arc<Shared>,
+    ) -> Snapshot {
+        let candidates = known.candidates().cloned();
+        let at = |instance: &Arc<ServiceInstance>, is: &dyn Fn(&Endpoint<'_>) -> bool| {
+            Endpoint::of(instance).is_some_and(|endpoint| is(&endpoint))
+        };
+        let (ejected, pickable): (Vec<_>, Vec<_>) = match ejections.ejected().is_empty() {
+            true => (Vec::new(), candidates.collect()),
+            false => {
+                candidates.partition(|one| at(one, &|endpoint| ejections.is_ejected(endpoint)))
+            }
+        };
+        let on_probation = match ejections.has_probation() {
+            false => Vec::new(),
+            true => {
+                let on_probation = pickable.iter();
+                let on_probation = on_probation
+                    .filter(|one| at(one, &|endpoint| ejections.is_on_probation(endpoint)));
+                on_probation.cloned().collect()
+            }
+        };
+        Snapshot {
+            picks: selection.select(&known.listed, pickable, before),
+            ejected,
+            on_probation,
+            known,
+            revision: ejections.revision(),
+            shared,
+        }
+    }
+
+    /// Makes a snapshot of the instances that pass a filter, picked in another way. If all that pass are ejected, none of
+    /// them is.
     pub(crate) fn narrowed(
         &self,
         before: Option<&Picks>,
@@ -154,27 +305,46 @@ impl Snapshot {
         filter: impl Fn(&ServiceInstance) -> bool,
     ) -> Snapshot {
         let passes = |instance: &&Arc<ServiceInstance>| filter(instance);
-        let passing = |all: &[Arc<ServiceInstance>]| all.iter().filter(passes).cloned().collect();
-        let own = Known {
-            listed: passing(&self.known.listed),
-            rejected: Vec::new(),
-            gone: passing(&self.known.gone),
+        let passing =
+            |all: &[Arc<ServiceInstance>]| all.iter().filter(passes).cloned().collect::<Vec<_>>();
+        let (listed, gone) = (passing(&self.known.listed), passing(&self.known.gone));
+        let among = |all: &[Arc<ServiceInstance>]| -> FxHashSet<*const ServiceInstance> {
+            all.iter().map(Arc::as_ptr).collect()
         };
-        let out: FxHashSet<_> = self.out.iter().map(Arc::as_ptr).collect();
-        let is_out = |instance: &Arc<ServiceInstance>| out.contains(&Arc::as_ptr(instance));
-        let (out, pickable): (Vec<_>, Vec<_>) = own.candidates().cloned().partition(is_out);
-        let (out, pickable) = match pickable.is_empty() {
-            true => (Vec::new(), out),
-            false => (out, pickable),
+        let (mut passed, ejected) = (among(&listed), among(&self.ejected));
+        passed.extend(among(&gone));
+        let candidates = self.known.candidates().cloned();
+        let (ejected, pickable): (Vec<_>, Vec<_>) = candidates
+            .filter(|one| passed.contains(&Arc::as_ptr(one)))
+            .partition(|one| ejected.contains(&Arc::as_ptr(one)));
+        let (ejected, pickable) = match pickable.is_empty() {
+            true => (Vec::new(), ejected),
+            false => (ejected, pickable),
         };
         Snapshot {
-            picks: selection.select(&own.listed, pickable, before),
-            out,
-            has_offers: self.has_offers,
+            picks: selection.select(&listed, pickable, before),
+            ejected,
+            on_probation: self.on_probation.clone(),
             known: self.known.clone(),
             revision: self.revision,
-            used: self.used.clone(),
+            shared: self.shared.clone(),
         }
+    }
+
+    /// Returns whether an instance was ejected and has not answered a call since.
+    pub(crate) fn is_on_probation(&self, instance: &Arc<ServiceInstance>) -> bool {
+        let mut all = self.on_probation.iter();
+        all.any(|one| Arc::ptr_eq(one, instance))
+    }
+
+    /// Deposits for a call in the retry budget of the service.
+    pub(crate) fn deposit(&self, now: Instant) {
+        self.shared.retries.lock().deposit(now);
+    }
+
+    /// Takes a retry out of the budget of the service. Returns whether there was one.
+    pub(crate) fn withdraw(&self, now: Instant) -> bool {
+        self.shared.retries.lock().withdraw(now)
     }
 
     pub(crate) fn revision(&self) -> u64 {
@@ -183,7 +353,7 @@ impl Snapshot {
 
     #[inline]
     pub(crate) fn is_used(&self) -> bool {
-        self.used.load(Ordering::Relaxed)
+        self.shared.used.load(Ordering::Relaxed)
     }
 
     /// Notes that the service was looked up by name.
@@ -191,24 +361,7 @@ impl Snapshot {
     pub(crate) fn mark_used(&self) {
         // A load first: a cache line that is only read is shared by all processors.
         if !self.is_used() {
-            self.used.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Returns why none can be picked.
-    pub(crate) fn why_none(&self) -> String {
-        match self.known.candidates().count() {
-            0 => {}
-            1 => return "the one that can be picked does not pass the filter".to_owned(),
-            n => return format!("none of the {n} that can be picked passes the filter"),
-        }
-        match self.known.listed.len() {
-            0 => match self.known.rejected.as_slice() {
-                [] => "none is registered".to_owned(),
-                [first, ..] => format!("none is registered that can be used, such as {first}"),
-            },
-            1 => "the one registered is switched off or has no address or port".to_owned(),
-            n => format!("all {n} registered are switched off or have no address or port"),
+            self.shared.used.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -1,21 +1,28 @@
-//! A service as calls pick from it: by its name, or through a provider that may have a way of its own.
+//! A service as calls pick from it: by its name, or through a provider that may have its own filter and strategy.
 
-use crate::balance::ejection::Siblings;
+use crate::balance::ejection::{Siblings, Tally};
+use crate::balance::endpoint::{self, Endpoint};
 use crate::balance::outcome::Outcome;
+use crate::balance::selection::Selection;
 use crate::balance::strategy::{Load, Picker, below, random};
 use crate::config::Strategy;
 use crate::discovery::directory::Directory;
 use crate::discovery::name::Name;
 use crate::discovery::overrides::Overrides;
-use crate::discovery::pool::Pool;
 use crate::discovery::services::feedback::Report;
 use crate::discovery::snapshot::{Snapshot, shown};
 use crate::error::{Error, Result};
-use crate::model::{Service, ServiceInstance};
+use crate::log;
+use crate::model::{Service, ServiceInstance, UriSpec};
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Random picks that may hit an instance that was tried before the others are looked through.
+/// Random picks that may hit an instance that was tried before all of them are looked through.
 const DRAWS: usize = 3;
 
 #[derive(Clone)]
@@ -23,8 +30,9 @@ pub(crate) struct Source {
     pub(crate) directory: Arc<Directory>,
     pub(crate) overrides: Arc<Overrides>,
     pub(crate) name: Name,
-    pub(crate) pool: Option<Arc<Pool>>,
-    /// Keeps the service followed, where it is not looked up by name.
+    /// The filter and strategy of a provider that has its own.
+    pub(crate) own: Option<Arc<OwnPicks>>,
+    /// Keeps the service followed, if it is not looked up by name.
     pub(crate) hold: Option<Arc<Hold>>,
 }
 
@@ -53,8 +61,45 @@ pub(crate) struct Picked {
     pub(crate) instance: Arc<ServiceInstance>,
     pub(crate) siblings: Siblings,
     pub(crate) load: Option<Arc<Load>>,
-    /// Set where it was out, and this call tries it.
-    pub(crate) is_trial: bool,
+    /// Whether it was ejected, and no call is known to have succeeded since.
+    pub(crate) is_on_probation: bool,
+}
+
+/// What a call has tried so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tried {
+    endpoints: Vec<Endpoint<'static>>,
+    /// Uri specs of which no URL could be built.
+    unbuilt: Vec<UriSpec>,
+    /// Whether an attempt was made, and not only a URL not built.
+    is_called: bool,
+}
+
+impl Tried {
+    pub(crate) fn called(&mut self, instance: &ServiceInstance) {
+        self.endpoints
+            .extend(Endpoint::of(instance).map(Endpoint::into_owned));
+        self.is_called = true;
+    }
+
+    pub(crate) fn not_built(&mut self, instance: &ServiceInstance) {
+        self.endpoints
+            .extend(Endpoint::of(instance).map(Endpoint::into_owned));
+        self.unbuilt.extend(instance.uri_spec().cloned());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    fn has(&self, instance: &ServiceInstance) -> bool {
+        Endpoint::of(instance).is_some_and(|endpoint| self.endpoints.contains(&endpoint))
+    }
+
+    fn fails_with(&self, instance: &ServiceInstance) -> bool {
+        let spec = instance.uri_spec();
+        spec.is_some_and(|spec| self.unbuilt.contains(spec))
+    }
 }
 
 impl Source {
@@ -68,85 +113,48 @@ impl Source {
             directory,
             overrides,
             name,
-            pool: None,
+            own: None,
             hold: None,
         }
     }
 
-    /// Reads the snapshot, `None` where there is none for a moment.
+    /// Reads the snapshot, or returns `None` if there is none for a moment.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Arc<Snapshot>) -> T) -> Result<Option<T>> {
         self.directory.check_open()?;
         let view = self.directory.view();
-        Ok(shown(&view, &self.name).map(|snapshot| match &self.pool {
+        Ok(shown(&view, &self.name).map(|snapshot| match &self.own {
             None => read(snapshot),
-            Some(pool) => pool.read(snapshot, read),
+            Some(own) => own.read(snapshot, read),
         }))
     }
 
-    /// Picks an instance for a call, none of those that it tried already. Where all that are preferred were, it is one
-    /// outside of the zone or the subset, and at last one that is out, which is better than nobody.
-    pub(crate) fn pick(&self, tried: &[Arc<ServiceInstance>], now: Instant) -> Result<Picked> {
+    /// Picks an instance for the first attempt of a call.
+    pub(crate) fn pick(&self, now: Instant) -> Result<Picked> {
         let snapshot = self.snapshot()?;
-        if tried.is_empty()
-            && let Some(trial) = self.trial(&snapshot)
-        {
-            return Ok(trial);
-        }
-        let picks = &snapshot.picks;
-        if let Picker::LeastLoaded(loads) = &picks.picker {
-            loads.update(now);
-        }
-        let is_new = |one: &&Arc<ServiceInstance>| !tried.iter().any(|tried| tried.is_same(one));
-        let draws = std::iter::repeat_with(|| picks.pick())
-            .take(DRAWS)
-            .flatten();
-        let preferred = draws
-            .into_iter()
-            .find(is_new)
-            .or_else(|| from_anywhere(&picks.instances).find(is_new));
-        let mut others = from_anywhere(&picks.rest).chain(from_anywhere(&snapshot.out));
-        match preferred.or_else(|| others.find(is_new)) {
-            Some(instance) => Ok(Picked {
-                instance: instance.clone(),
-                siblings: picks.siblings(preferred),
-                load: picks.load(instance).cloned(),
-                is_trial: false,
-            }),
-            None if tried.is_empty() => Err(self.directory.no_instance(&self.name, &snapshot)),
-            None => Err(Error::all_tried(&self.name, tried.len())),
-        }
+        snapshot.deposit(now);
+        let picked = pick_from(&snapshot, &Tried::default(), now);
+        picked.ok_or_else(|| self.directory.no_instance(&self.name, &snapshot.known))
     }
 
-    fn trial(&self, snapshot: &Snapshot) -> Option<Picked> {
-        // One with a filter may not be asked to try whom it leaves out, nor may a sticky one move.
-        let (directory, pool) = (&self.directory, &self.pool);
-        let is_free = !pool.as_ref().is_some_and(|pool| pool.has_filter());
-        if !snapshot.has_offers || !is_free || self.strategy() == Strategy::Sticky {
-            return None;
+    /// Picks an instance that was not tried. If an attempt was made before, this is a retry, for which the budget has to
+    /// last.
+    pub(crate) fn pick_another(&self, tried: &Tried, now: Instant) -> Result<Picked> {
+        let snapshot = self.snapshot()?;
+        let picked = pick_from(&snapshot, tried, now);
+        let picked = picked.ok_or_else(|| Error::all_tried(&self.name, tried.endpoints.len()))?;
+        match !tried.is_called || snapshot.withdraw(now) {
+            true => Ok(picked),
+            false => Err(Error::no_retries(&self.name)),
         }
-        let instance = directory.subscriptions().take_trial(&self.name)?;
-        Some(Picked {
-            instance,
-            siblings: snapshot.picks.siblings(None),
-            load: None,
-            is_trial: true,
-        })
-    }
-
-    /// Has another call try an instance, since the one that was to was not made.
-    pub(crate) fn return_trial(&self, instance: &ServiceInstance) {
-        let subscriptions = self.directory.subscriptions();
-        subscriptions.return_trial(&self.name, instance);
     }
 
     pub(crate) fn strategy(&self) -> Strategy {
         let shared = || self.directory.subscriptions().selection.strategy;
-        self.pool
-            .as_ref()
-            .map_or_else(shared, |pool| pool.strategy())
+        let own = self.own.as_ref();
+        own.map_or_else(shared, |own| own.selection.strategy)
     }
 
-    /// Returns the snapshot, which a service has that is looked up for the first time as soon as it was read.
+    /// Returns the snapshot. If the service is looked up for the first time, waits until it was read.
     fn snapshot(&self) -> Result<Arc<Snapshot>> {
         if let Some(snapshot) = self.read(Arc::clone)? {
             if self.hold.is_none() {
@@ -155,17 +163,18 @@ impl Source {
             return Ok(snapshot);
         }
         let snapshot = self.directory.snapshot(&self.name)?;
-        Ok(match &self.pool {
+        Ok(match &self.own {
             None => snapshot,
-            Some(pool) => pool.read(&snapshot, Arc::clone),
+            Some(own) => own.read(&snapshot, Arc::clone),
         })
     }
 
-    /// Reports how calls went to the instances that a URL leads to. Returns whether there are any.
+    /// Reports how calls to a URL went, for each instance that it leads to. Returns whether there are any.
     pub(crate) fn report_url(&self, url: &str, outcome: Outcome) -> bool {
+        let called = Endpoint::parse(url);
         let found = self.read(|snapshot| {
             let candidates = snapshot.known.candidates();
-            let found = candidates.filter(|one| one.is_at(url));
+            let found = candidates.filter(|one| endpoint::leads_to(url, one));
             let with_siblings =
                 |one: &Arc<ServiceInstance>| (one.clone(), snapshot.picks.siblings(Some(one)));
             found.map(with_siblings).collect::<Vec<_>>()
@@ -174,7 +183,8 @@ impl Source {
             return false;
         };
         for (instance, siblings) in &found {
-            self.report(instance, Some(outcome), None, *siblings);
+            let is_at_endpoint = Endpoint::of(instance) == called;
+            self.report(instance, Some(outcome), None, *siblings, is_at_endpoint);
         }
         !found.is_empty()
     }
@@ -185,24 +195,139 @@ impl Source {
         outcome: Option<Outcome>,
         begun: Option<Instant>,
         siblings: Siblings,
+        is_at_endpoint: bool,
     ) {
         let is_sticky = self.strategy() == Strategy::Sticky;
-        // Where one has all calls, weights play no part.
-        let (weight, siblings) = match is_sticky {
-            true => (1, Siblings::even(siblings.count)),
-            false => (instance.weight(), siblings),
-        };
         let report = Report {
             instance,
             outcome,
             begun,
-            weight,
-            siblings,
-            successes_count: is_sticky,
-            tally: self.pool.as_ref().map(|pool| &pool.tally),
+            siblings: match is_sticky {
+                true => Siblings::even(siblings.count),
+                false => siblings,
+            },
+            is_at_endpoint,
+            is_sticky,
+            tally: self.own.as_ref().map(|own| &own.tally),
         };
         self.directory.subscriptions().report(&self.name, &report);
     }
+}
+
+/// A filter of the program.
+pub(crate) type Filter = Box<dyn Fn(&ServiceInstance) -> bool + Send + Sync>;
+
+/// The filter and selection of one provider and its clones, and what they last made of the snapshot of the service.
+pub(crate) struct OwnPicks {
+    name: String,
+    selection: Selection,
+    filter: Option<Filter>,
+    narrowed: ArcSwapOption<Narrowed>,
+    /// Failures of the instances that are picked here.
+    tally: Mutex<Tally>,
+    has_warned: AtomicBool,
+}
+
+/// A snapshot, and the one it was made from.
+struct Narrowed {
+    from: Arc<Snapshot>,
+    own: Arc<Snapshot>,
+}
+
+impl OwnPicks {
+    pub(crate) fn new(name: &str, selection: Selection, filter: Option<Filter>) -> OwnPicks {
+        OwnPicks {
+            name: name.to_owned(),
+            selection,
+            filter,
+            narrowed: ArcSwapOption::empty(),
+            tally: Mutex::default(),
+            has_warned: AtomicBool::new(false),
+        }
+    }
+
+    /// Reads the snapshot as it is picked from here. It is made once for each snapshot of the service, by the first thread
+    /// that needs it, with no lock held, because the filter is the program's.
+    pub(crate) fn read<T>(
+        &self,
+        from: &Arc<Snapshot>,
+        read: impl FnOnce(&Arc<Snapshot>) -> T,
+    ) -> T {
+        let narrowed = self.narrowed.load();
+        if let Some(narrowed) = &*narrowed
+            && Arc::ptr_eq(&narrowed.from, from)
+        {
+            return read(&narrowed.own);
+        }
+        let before = narrowed.as_ref().map(|narrowed| &narrowed.own.picks);
+        let own = Arc::new(from.narrowed(before, &self.selection, |one| self.passes(one)));
+        self.narrowed.store(Some(Arc::new(Narrowed {
+            from: from.clone(),
+            own: own.clone(),
+        })));
+        read(&own)
+    }
+
+    /// Picks an instance. Kept out of line, so that providers without a filter do not pay for it.
+    #[inline(never)]
+    pub(crate) fn instance(&self, from: &Arc<Snapshot>) -> Option<Arc<ServiceInstance>> {
+        self.read(from, |own| own.picks.pick().cloned())
+    }
+
+    /// Returns whether an instance passes the filter. If the filter panics, it does not.
+    pub(crate) fn passes(&self, instance: &ServiceInstance) -> bool {
+        let Some(filter) = &self.filter else {
+            return true;
+        };
+        let passes = catch_unwind(AssertUnwindSafe(|| filter(instance)));
+        if passes.is_err() && !self.has_warned.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "{}: the filter of a provider panicked; instances on which it panics are left out",
+                self.name
+            );
+        }
+        passes.unwrap_or(false)
+    }
+}
+
+impl fmt::Debug for OwnPicks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnPicks")
+            .field("name", &self.name)
+            .field("selection", &self.selection)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Picks an instance at an endpoint that was not tried.
+///
+/// A retry goes to an instance on probation only if no other is left, then to one outside of the zone or the subset, and
+/// last to an ejected one, which is better than none.
+fn pick_from(snapshot: &Snapshot, tried: &Tried, now: Instant) -> Option<Picked> {
+    let picks = &snapshot.picks;
+    if let Picker::LeastLoaded(loads) = &picks.picker {
+        loads.update(now);
+    }
+    let is_first = tried.endpoints.is_empty();
+    let is_new = |one: &&Arc<ServiceInstance>| is_first || !tried.has(one);
+    let is_good = |one: &&Arc<ServiceInstance>| {
+        is_first || !(tried.has(one) || tried.fails_with(one) || snapshot.is_on_probation(one))
+    };
+    let mut draws = std::iter::repeat_with(|| picks.pick())
+        .take(DRAWS)
+        .flatten();
+    let preferred = draws
+        .find(is_good)
+        .or_else(|| from_anywhere(&picks.instances).find(is_good))
+        .or_else(|| from_anywhere(&picks.instances).find(is_new));
+    let mut others = from_anywhere(&picks.rest).chain(from_anywhere(&snapshot.ejected));
+    let instance = preferred.or_else(|| others.find(is_new))?;
+    Some(Picked {
+        instance: instance.clone(),
+        siblings: picks.siblings(preferred),
+        load: picks.load(instance).cloned(),
+        is_on_probation: snapshot.is_on_probation(instance),
+    })
 }
 
 /// Returns all, beginning with a random one.

@@ -1,67 +1,133 @@
-//! Decides which instances of a service are out: not picked, since calls to them fail.
+//! Decides which instances of a service are ejected: not picked for a while, because calls to them fail.
 //!
-//! The rule is pure. Reports, the clock and randomness come from outside, and what is out is asked for when a snapshot is
-//! made, so a lookup costs nothing more.
+//! The rule is pure. Reports, the clock and random numbers come from the caller, who asks which instances are ejected
+//! when it makes a snapshot, so a lookup costs nothing more.
 //!
-//! - *Refused*: one report is enough, and only a connection of our own brings the instance back where it can be tried
-//!   from here.
-//! - *Failed* and *timed out*: out where an instance fails more often than chance explains beside its siblings, for a time
-//!   that grows. Then one call tries it; where nobody calls, it comes back on probation.
-//! - Never more than a share of those that can be picked, and never the last.
+//! - *Refused*: one report ejects the instance, and only a probe brings it back, if it can be probed from here.
+//! - *Failed* and *timed out*: an instance is ejected if it fails more often than chance explains beside its siblings. It
+//!   is ejected for a quarter of the time for which it has been failing. Then it is on probation: it is picked again, a
+//!   few failures eject it again, and a success ends the probation.
+//! - At most a share of the instances is ejected, and never the last one.
 
-mod out;
+mod exposure;
 mod probing;
-#[cfg(test)]
-mod simulation;
 mod tally;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use out::Out;
-use out::{Past, Phase};
 pub(crate) use probing::Reach;
 use tally::Standing;
 pub(crate) use tally::{Siblings, Tally};
 
+use crate::balance::endpoint::Endpoint;
 use crate::balance::outcome::Outcome;
 use crate::config::Ejection;
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use crate::model::ServiceInstance;
+use exposure::Exposure;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// An instance that is back, and that no call has tried, is watched for this long.
+/// Failures count for this long.
+const WINDOW: Duration = Duration::from_secs(10);
+/// An instance that is back is on probation for this long, unless a call to it succeeds before.
 const PROBATION: Duration = Duration::from_secs(10);
-/// The first time out, doubled with each that follows.
-const SHORTEST: Duration = Duration::from_secs(5);
-/// A call that is to try an instance is waited for this long: programs that build URLs make none.
-const OFFER: Duration = Duration::from_secs(1);
-/// The outcome of such a call is waited for this long.
-const TRIAL: Duration = Duration::from_secs(60);
+/// The shortest time for which an instance is ejected that fails.
+const SHORTEST: Duration = Duration::from_secs(2);
+/// The part of the time for which an instance has been failing that it is ejected for.
+const PART_OF_FAULT: u32 = 4;
 
 /// Returns a random number from 0 to 1.
 pub(crate) type Random<'a> = &'a mut dyn FnMut() -> f64;
 
-/// The instances of one service that are out, and what is remembered of those that were.
+/// The ejected instances of one service, and what is remembered of those that were ejected.
 #[derive(Debug)]
-pub(crate) struct Ejections<K> {
+pub(crate) struct Ejections {
     rule: Ejection,
+    /// How many instances could be picked if none was ejected.
     candidates: usize,
-    out: HashMap<K, Out>,
-    past: HashMap<K, Past>,
-    /// Those to connect to, since when.
-    suspects: HashMap<K, Instant>,
-    /// Raised with every change of what is out.
+    ejected: HashMap<Endpoint<'static>, Ejected>,
+    past: HashMap<Endpoint<'static>, Past>,
+    /// The instances to probe because a call to them failed, since when.
+    suspects: HashMap<Endpoint<'static>, Instant>,
+    exposure: Exposure,
+    /// Raised whenever an instance is ejected, is back, or ends its probation.
     revision: u64,
 }
 
-impl<K: Hash + Eq + Clone> Ejections<K> {
-    pub(crate) fn new(rule: Ejection) -> Ejections<K> {
+/// Why and until when an instance is ejected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ejected {
+    pub(crate) since: Instant,
+    pub(crate) why: Outcome,
+    end: End,
+    weight: u32,
+    /// The transaction that created the node, to tell a new registration from the old one.
+    created: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// When a probe succeeds. The next one is due then.
+    Probed(Instant),
+    At(Instant),
+}
+
+impl Ejected {
+    /// Returns when the instance is picked again, or `None` if it first has to accept a connection.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        match self.end {
+            End::Probed(_) => None,
+            End::At(at) => Some(at),
+        }
+    }
+}
+
+/// The past of an instance.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    /// When the fault began for which it was ejected. Forgotten when the probation ends.
+    failing_since: Option<Instant>,
+    returned: Option<Instant>,
+    is_on_probation: bool,
+    probed: Option<Instant>,
+}
+
+/// An instance that can be picked.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) endpoint: Endpoint<'static>,
+    pub(crate) weight: u32,
+    pub(crate) created: i64,
+}
+
+impl Candidate {
+    /// Returns what the rule needs of an instance, or `None` if the instance has no address or port.
+    pub(crate) fn of(instance: &ServiceInstance) -> Option<Candidate> {
+        Some(Candidate {
+            endpoint: Endpoint::of(instance)?.into_owned(),
+            weight: instance.weight(),
+            created: instance.created(),
+        })
+    }
+}
+
+/// A failure of an instance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed<'a> {
+    pub(crate) instance: &'a Candidate,
+    pub(crate) why: Outcome,
+    pub(crate) siblings: Siblings,
+}
+
+impl Ejections {
+    pub(crate) fn new(rule: Ejection) -> Ejections {
         Ejections {
             rule,
             candidates: 0,
-            out: HashMap::new(),
+            ejected: HashMap::new(),
             past: HashMap::new(),
             suspects: HashMap::new(),
+            exposure: Exposure::default(),
             revision: 0,
         }
     }
@@ -70,224 +136,203 @@ impl<K: Hash + Eq + Clone> Ejections<K> {
         self.revision
     }
 
-    pub(crate) fn is_out(&self, key: &K) -> bool {
-        self.out.contains_key(key)
+    pub(crate) fn is_ejected(&self, endpoint: &Endpoint<'_>) -> bool {
+        self.ejected.contains_key(endpoint)
     }
 
-    pub(crate) fn out(&self) -> &HashMap<K, Out> {
-        &self.out
+    pub(crate) fn ejected(&self) -> &HashMap<Endpoint<'static>, Ejected> {
+        &self.ejected
     }
 
-    /// Takes up which instances there are that could be picked. Forgets the others, and has those back that are too
-    /// many to be out, the first ones first.
+    /// Returns whether an instance was ejected, and no call is known to have succeeded since.
+    pub(crate) fn is_on_probation(&self, endpoint: &Endpoint<'_>) -> bool {
+        self.past
+            .get(endpoint)
+            .is_some_and(|past| past.is_on_probation)
+    }
+
+    /// Returns whether any instance is on probation.
+    pub(crate) fn has_probation(&self) -> bool {
+        self.past.values().any(|past| past.is_on_probation)
+    }
+
+    /// Records which instances could be picked if none was ejected: how many, which of them are new, and, asked for only
+    /// if something is remembered, all of them.
+    ///
+    /// Forgets instances that are gone or registered again. If the others have become too few for so many ejected ones,
+    /// those that were ejected first are back.
     pub(crate) fn sync(
         &mut self,
         candidates: usize,
-        present: impl FnOnce() -> HashSet<K>,
+        joined: Vec<Candidate>,
+        all: impl FnOnce() -> HashMap<Endpoint<'static>, i64>,
         now: Instant,
     ) {
         self.candidates = candidates;
-        if self.out.is_empty() && self.past.is_empty() && self.suspects.is_empty() {
-            return;
+        if !(self.ejected.is_empty() && self.past.is_empty() && self.suspects.is_empty()) {
+            self.forget(&all(), now);
         }
-        let present = present();
-        let before = self.out.len();
-        self.out.retain(|key, _| present.contains(key));
-        self.suspects.retain(|key, _| present.contains(key));
-        let longest = self.rule.longest;
-        let lately = |at: Option<Instant>| at.is_some_and(|at| now < at + longest);
-        self.past.retain(|key, past| {
-            let remembered = past.times > 0 || lately(past.returned) || lately(past.probed);
-            remembered && present.contains(key)
-        });
-        while !self.out.is_empty() && !self.rule.allows(self.out.len() - 1, self.candidates) {
-            let oldest = self.out.iter().min_by_key(|(_, out)| out.since);
-            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
-                break;
-            };
-            self.bring_back(&oldest, now);
-        }
-        if self.out.len() != before {
-            self.revision += 1;
+        self.exposure.set_count(self.pickable(), now);
+        for one in joined {
+            self.exposure.joined(one.endpoint, one.weight, now);
         }
     }
 
-    /// Takes up a failure, or a timeout, of an instance that was picked with `siblings`. Returns whether that
-    /// changed what is out, why or until when.
+    fn forget(&mut self, present: &HashMap<Endpoint<'static>, i64>, now: Instant) {
+        let before = self.ejected.len();
+        // A process that has registered again has started again.
+        let is_the_same = |endpoint: &Endpoint<'static>, ejected: &Ejected| {
+            present
+                .get(endpoint)
+                .is_some_and(|created| *created <= ejected.created)
+        };
+        self.ejected
+            .retain(|endpoint, ejected| is_the_same(endpoint, ejected));
+        self.suspects
+            .retain(|endpoint, _| present.contains_key(endpoint));
+        let lately = |at: Option<Instant>| at.is_some_and(|at| now < at + self.rule.longest);
+        self.past.retain(|endpoint, past| {
+            let remembered = past.is_on_probation || lately(past.returned) || lately(past.probed);
+            let remembered = remembered || self.ejected.contains_key(endpoint);
+            remembered && present.contains_key(endpoint)
+        });
+        while !self.ejected.is_empty() && !self.rule.allows(self.ejected.len() - 1, self.candidates)
+        {
+            let first = self.ejected.iter().min_by_key(|(_, ejected)| ejected.since);
+            let Some(first) = first.map(|(endpoint, _)| endpoint.clone()) else {
+                break;
+            };
+            self.bring_back(&first, now);
+        }
+        self.revision += u64::from(self.ejected.len() != before);
+    }
+
+    /// Records a failure or a timeout. Returns whether that ejected the instance.
     pub(crate) fn failed(
         &mut self,
-        failure: Failed<'_, K>,
-        tally: &mut Tally<K>,
+        failure: Failed<'_>,
+        tally: &mut Tally,
         now: Instant,
         random: Random<'_>,
     ) -> bool {
-        let key = failure.key;
-        if self.is_on_trial(key) {
-            return self.failed_again(failure, tally, now, random);
-        }
-        if self.is_out(key) {
+        let Candidate {
+            endpoint, weight, ..
+        } = failure.instance;
+        if self.is_ejected(endpoint) {
             return false;
         }
-        tally.add(key, failure.weight, now);
-        let standing = match self.on_probation(key, now) {
+        tally.add(endpoint, *weight, now);
+        let standing = match self.is_on_probation(endpoint) {
             true => Standing::OnProbation,
             false => Standing::Good,
         };
-        let stands_out = tally.stands_out(key, failure.weight, failure.siblings, standing);
-        if !stands_out || !self.rule.allows(self.out.len(), self.candidates) {
+        let stands_out =
+            tally.stands_out(endpoint, failure.siblings, &self.exposure, standing, now);
+        if !stands_out || !self.rule.allows(self.ejected.len(), self.candidates) {
             return false;
         }
-        let phase = Phase::Until(now + self.time_out(key, now, random));
-        tally.clear(key);
-        self.eject(key, failure.why, phase, now)
+        let end = End::At(now + self.time_out(endpoint, now, random));
+        tally.clear(endpoint);
+        self.eject(failure.instance, failure.why, end, now)
     }
 
-    /// Returns whether a call began before the instance was out, or came back: what hit that call may be over since.
-    pub(crate) fn is_stale(&self, key: &K, begun: Instant) -> bool {
-        let out = self.out.get(key).map(|out| out.since);
-        let returned = self.past.get(key).and_then(|past| past.returned);
-        out.max(returned).is_some_and(|at| begun < at)
+    /// Returns whether a call began before the instance was ejected or came back: the fault it met may be over.
+    pub(crate) fn is_stale(&self, endpoint: &Endpoint<'_>, begun: Instant) -> bool {
+        let since = self.ejected.get(endpoint).map(|ejected| ejected.since);
+        let returned = self.past.get(endpoint).and_then(|past| past.returned);
+        since.max(returned).is_some_and(|at| begun < at)
     }
 
-    /// Returns an instance that the call at hand is to try.
-    pub(crate) fn take_trial(&mut self, now: Instant) -> Option<K> {
-        let mut offered = self.out.iter_mut();
-        let (key, out) = offered.find(|(_, out)| matches!(out.phase, Phase::Offered(_)))?;
-        out.phase = Phase::OnTrial(now);
-        let key = key.clone();
-        self.revision += 1;
-        Some(key)
-    }
-
-    /// Takes up that a call that was to try an instance was never made. A while later another is to: not the next one, since
-    /// what kept this call from being made may be the instance's own uri spec.
-    pub(crate) fn not_tried(&mut self, key: &K, now: Instant) {
-        if self.is_on_trial(key) {
-            self.set_phase(key, Phase::Until(now + OFFER));
-        }
-    }
-
-    pub(crate) fn has_offers(&self) -> bool {
-        let mut out = self.out.values();
-        out.any(|out| matches!(out.phase, Phase::Offered(_)))
-    }
-
-    /// Takes up that a call tried an instance, and succeeded. Returns whether that changed what is out.
-    pub(crate) fn recovered(&mut self, key: &K, now: Instant) -> bool {
-        let back = self.is_on_trial(key) && self.bring_back(key, now);
-        if back {
-            self.past.entry(key.clone()).or_default().proven = true;
-        }
-        back
-    }
-
-    /// Takes up that a call tried an instance, and failed: it is out for longer, unless its siblings are no better.
-    fn failed_again(
-        &mut self,
-        failure: Failed<'_, K>,
-        tally: &mut Tally<K>,
-        now: Instant,
-        random: Random<'_>,
-    ) -> bool {
-        let (key, why) = (failure.key, failure.why);
-        tally.add(key, failure.weight, now);
-        let stands_out = tally.stands_out(key, failure.weight, failure.siblings, Standing::OnTrial);
-        tally.clear(key);
-        if !stands_out {
-            return self.bring_back(key, now);
-        }
-        let phase = Phase::Until(now + self.time_out(key, now, random));
-        if let Some(out) = self.out.get_mut(key) {
-            (out.phase, out.why) = (phase, why);
-        }
-        true
-    }
-
-    /// Offers instances whose time is over to the next call, and has those back that nobody tried. Returns whether that
-    /// changed what is out or on offer.
-    pub(crate) fn tick(&mut self, now: Instant) -> bool {
-        let (before, mut back) = (self.revision, Vec::new());
-        for (key, out) in &mut self.out {
-            match out.phase {
-                Phase::Until(at) if at <= now => out.phase = Phase::Offered(now),
-                Phase::OnTrial(at) if at + TRIAL <= now => out.phase = Phase::Offered(now),
-                Phase::Offered(at) if at + OFFER <= now => {
-                    back.push(key.clone());
-                    continue;
-                }
-                _ => continue,
-            }
+    /// Records that a call succeeded, which ends the probation of an instance.
+    pub(crate) fn succeeded(&mut self, endpoint: &Endpoint<'static>) {
+        if let Some(past) = self.past.get_mut(endpoint)
+            && past.is_on_probation
+        {
+            (past.is_on_probation, past.failing_since) = (false, None);
             self.revision += 1;
         }
-        for key in &back {
-            self.bring_back(key, now);
+    }
+
+    /// Brings back the instances whose time is over, and ends probations. Returns whether anything changed.
+    pub(crate) fn tick(&mut self, now: Instant) -> bool {
+        let before = self.revision;
+        let is_over = |ejected: &Ejected| ejected.until().is_some_and(|at| at <= now);
+        let over = self.ejected.iter().filter(|(_, ejected)| is_over(ejected));
+        let over: Vec<_> = over.map(|(endpoint, _)| endpoint.clone()).collect();
+        for endpoint in &over {
+            self.bring_back(endpoint, now);
+        }
+        for past in self.past.values_mut() {
+            if past.is_on_probation && past.returned.is_none_or(|at| at + PROBATION <= now) {
+                (past.is_on_probation, past.failing_since) = (false, None);
+                self.revision += 1;
+            }
         }
         self.revision != before
     }
 
-    /// Returns when something is to be done next, `None` while nothing is out and nothing is suspected.
+    /// Returns when there is something to do next: a probe, or a call of [`tick`](Ejections::tick). `None` if nothing is
+    /// ejected, suspected or on probation.
     pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
-        let due = self.out.values().map(|out| match out.phase {
-            Phase::Refusing(at) | Phase::Until(at) => at,
-            Phase::Offered(at) => at + OFFER,
-            Phase::OnTrial(at) => at + TRIAL,
+        let ends = self.ejected.values().map(|ejected| match ejected.end {
+            End::Probed(at) | End::At(at) => at,
         });
+        let unproven = self.past.values().filter(|past| past.is_on_probation);
+        let probations = unproven.map(|past| past.returned.map_or(now, |at| at + PROBATION));
         let suspects = (!self.suspects.is_empty()).then_some(now);
-        due.chain(suspects).min()
+        ends.chain(probations).chain(suspects).min()
     }
 
-    fn eject(&mut self, key: &K, why: Outcome, phase: Phase, now: Instant) -> bool {
-        if !self.rule.allows(self.out.len(), self.candidates) {
+    fn eject(&mut self, instance: &Candidate, why: Outcome, end: End, now: Instant) -> bool {
+        if !self.rule.allows(self.ejected.len(), self.candidates) {
             return false;
         }
-        let since = now;
-        self.out.insert(key.clone(), Out { since, why, phase });
+        let ejected = Ejected {
+            since: now,
+            why,
+            end,
+            weight: instance.weight,
+            created: instance.created,
+        };
+        self.ejected.insert(instance.endpoint.clone(), ejected);
+        if let Some(past) = self.past.get_mut(&instance.endpoint) {
+            past.is_on_probation = false;
+        }
+        self.exposure.set_count(self.pickable(), now);
         self.revision += 1;
         true
     }
 
-    fn bring_back(&mut self, key: &K, now: Instant) -> bool {
-        let was_out = self.out.remove(key).is_some();
-        let past = self.past.entry(key.clone()).or_default();
-        (past.returned, past.proven) = (Some(now), false);
-        self.revision += u64::from(was_out);
-        was_out
+    fn bring_back(&mut self, endpoint: &Endpoint<'static>, now: Instant) -> bool {
+        let Some(ejected) = self.ejected.remove(endpoint) else {
+            return false;
+        };
+        let past = self.past.entry(endpoint.clone()).or_default();
+        (past.returned, past.is_on_probation) = (Some(now), true);
+        self.exposure.set_count(self.pickable(), now);
+        self.exposure.joined(endpoint.clone(), ejected.weight, now);
+        self.revision += 1;
+        true
     }
 
-    fn is_on_trial(&self, key: &K) -> bool {
-        let out = self.out.get(key);
-        out.is_some_and(|out| matches!(out.phase, Phase::OnTrial(_)))
+    fn pickable(&self) -> usize {
+        self.candidates.saturating_sub(self.ejected.len())
     }
 
-    fn on_probation(&self, key: &K, now: Instant) -> bool {
-        let unproven = self.past.get(key).filter(|past| !past.proven);
-        let returned = unproven.and_then(|past| past.returned);
-        returned.is_some_and(|at| now < at + PROBATION)
-    }
-
-    /// Returns how long an instance is out now: longer each time, unless it was well for the longest time in between.
-    fn time_out(&mut self, key: &K, now: Instant, random: Random<'_>) -> Duration {
+    /// Returns for how long an instance is ejected that fails: a part of the time for which it has been failing, so that it
+    /// is back soon after the end of a short fault, and is not tried all the time in a long one.
+    fn time_out(
+        &mut self,
+        endpoint: &Endpoint<'static>,
+        now: Instant,
+        random: Random<'_>,
+    ) -> Duration {
         let longest = self.rule.longest;
-        let past = self.past.entry(key.clone()).or_default();
-        // Once: the time that it is out from now on makes up for nothing.
-        if let Some(returned) = past.returned.take() {
-            let well = now.saturating_duration_since(returned).as_secs_f64();
-            let made_up_for = (well / longest.as_secs_f64().max(1.0)) as u32;
-            past.times = past.times.saturating_sub(made_up_for);
-        }
-        let doubled = SHORTEST.saturating_mul(1 << past.times.min(16));
-        past.times = past.times.saturating_add(1);
-        jittered(doubled.min(longest), random).min(longest)
+        let past = self.past.entry(endpoint.clone()).or_default();
+        let failing = now.saturating_duration_since(*past.failing_since.get_or_insert(now));
+        let time = (failing / PART_OF_FAULT).max(SHORTEST);
+        jittered(time.min(longest), random).min(longest)
     }
-}
-
-/// A failure of an instance.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Failed<'a, K> {
-    pub(crate) key: &'a K,
-    pub(crate) why: Outcome,
-    pub(crate) weight: u32,
-    pub(crate) siblings: Siblings,
 }
 
 /// Returns a time that is up to a quarter shorter or longer, so that many programs do not act at once.

@@ -1,135 +1,158 @@
-//! Our own connections: the instances to connect to, and what follows from how that went.
+//! Probes: which instances to connect to, and what follows from how that went.
 
-use super::out::Phase;
-use super::{Ejections, Random, jittered};
+use super::{Candidate, Ejections, End, Random, jittered};
+use crate::balance::endpoint::Endpoint;
 use crate::balance::outcome::Outcome;
-use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// Time between two of our own connections to an instance that refuses them.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// A suspect that was reached lately is not probed again.
-const SUSPECT_INTERVAL: Duration = Duration::from_millis(500);
-/// The same after an error that says nothing against the instance. Such as status 404, it may be the usual answer, and
-/// is no reason to connect all the time.
-const UNSURE_INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two probes of an instance that refuses connections.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A suspect that was probed within this time is not probed again.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// The same after an error that says nothing against the instance. Such an error, for example status 404, may be its usual
+/// answer, and is no reason to connect all the time.
+const AFTER_FINAL: Duration = Duration::from_secs(10);
 
-/// The end of a connection of our own to an instance.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
     Accepted,
     Refused,
     /// It had to wait for something else, and can be tried again.
     NotYet,
-    /// It cannot be made from here.
+    /// The instance cannot be probed from here.
     Unknown,
 }
 
-impl Reach {
-    #[cfg(test)]
-    pub(super) fn of(is_open: bool) -> Reach {
-        match is_open {
-            true => Reach::Accepted,
-            false => Reach::Refused,
-        }
-    }
-}
-
-impl<K: Hash + Eq + Clone> Ejections<K> {
-    /// Takes up that nothing listens. Returns whether that changed what is out, why or until when.
-    pub(crate) fn refused(&mut self, key: &K, now: Instant, random: Random<'_>) -> bool {
-        self.suspects.remove(key);
-        let phase = Phase::Refusing(now + jittered(PROBE_INTERVAL, random));
-        match self.out.get_mut(key) {
-            // Its time may be over, but it is not back.
-            Some(out) if !matches!(out.phase, Phase::Refusing(_)) => {
-                self.revision += u64::from(matches!(out.phase, Phase::Offered(_)));
-                (out.phase, out.why) = (phase, Outcome::Refused);
-                true
-            }
-            Some(_) => false,
-            None => self.eject(key, Outcome::Refused, phase, now),
-        }
-    }
-
-    /// Has an instance probed at once that a call failed on, unless it was reached a moment ago.
-    ///
-    /// One that is out for a time is probed too: it may have failed often enough before it had its turn.
-    pub(crate) fn suspect(&mut self, key: &K, outcome: Option<Outcome>, now: Instant) {
-        let probed = self.past.get(key).and_then(|past| past.probed);
-        let interval = outcome.map_or(UNSURE_INTERVAL, |_| SUSPECT_INTERVAL);
-        let lately = probed.is_some_and(|at| now < at + interval);
-        let known = self.is_refusing(key) || self.suspects.contains_key(key);
-        if self.rule.is_on && !lately && !known {
-            self.suspects.insert(key.clone(), now);
-        }
-    }
-
-    /// Takes up whether we could connect to an instance. Where that cannot be found out no call would ever try it, so one
-    /// that is out is from now on out for a time. Returns whether that changed what is out, why or until when.
-    pub(crate) fn probed(
+impl Ejections {
+    /// Records that a connection was refused at the endpoint. Returns whether the instance is ejected by that, or for
+    /// another reason than before.
+    pub(crate) fn refused(
         &mut self,
-        key: &K,
-        reach: Reach,
+        instance: &Candidate,
         now: Instant,
         random: Random<'_>,
     ) -> bool {
-        let was_suspect = self.suspects.remove(key).is_some();
-        if !was_suspect && !self.is_out(key) {
-            // It has left meanwhile, or was taken back.
-            return false;
-        }
-        self.past.entry(key.clone()).or_default().probed = Some(now);
-        match (reach, self.is_refusing(key)) {
-            (Reach::Accepted, true) => self.bring_back(key, now),
-            (Reach::Refused, false) => self.refused(key, now, random),
-            (_, false) => false,
-            (Reach::Unknown, true) => {
-                let phase = Phase::Until(now + self.time_out(key, now, random));
-                self.set_phase(key, phase);
+        self.suspects.remove(&instance.endpoint);
+        let end = End::Probed(now + jittered(INTERVAL, random));
+        match self.ejected.get_mut(&instance.endpoint) {
+            // The time of its ejection may be over, but the instance is not back.
+            Some(ejected) if ejected.until().is_some() => {
+                (ejected.end, ejected.why) = (end, Outcome::Refused);
                 true
             }
-            (Reach::Refused | Reach::NotYet, true) => {
-                let phase = Phase::Refusing(now + jittered(PROBE_INTERVAL, random));
-                self.set_phase(key, phase);
-                false
+            Some(_) => false,
+            None => self.eject(instance, Outcome::Refused, end, now),
+        }
+    }
+
+    /// Records that a connection was refused at a port that the program chose, of an instance that has several. A probe
+    /// would not tell whether that port is open, so the instance is ejected for a time.
+    pub(crate) fn refused_somewhere(
+        &mut self,
+        instance: &Candidate,
+        now: Instant,
+        random: Random<'_>,
+    ) -> bool {
+        if self.is_ejected(&instance.endpoint)
+            || !self.rule.allows(self.ejected.len(), self.candidates)
+        {
+            return false;
+        }
+        let end = End::At(now + self.time_out(&instance.endpoint, now, random));
+        self.eject(instance, Outcome::Refused, end, now)
+    }
+
+    /// Has an instance probed at once because a call to it failed, unless it was probed a moment ago.
+    ///
+    /// An instance that is ejected for a time is probed too, because it may have failed often enough before its turn.
+    pub(crate) fn suspect(&mut self, endpoint: &Endpoint<'static>, is_failure: bool, now: Instant) {
+        let probed = self.past.get(endpoint).and_then(|past| past.probed);
+        let interval = if is_failure {
+            AFTER_FAILURE
+        } else {
+            AFTER_FINAL
+        };
+        let lately = probed.is_some_and(|at| now < at + interval);
+        if self.rule.is_on && !lately && !self.is_refusing(endpoint) {
+            self.suspects.entry(endpoint.clone()).or_insert(now);
+        }
+    }
+
+    /// Returns at most `most` endpoints that are to be probed now, those that have waited longest first. Suspects come
+    /// before ejected instances, because calls still go to them. None of them is returned again before
+    /// [`probed`](Ejections::probed) or, if that is never called, for a second.
+    pub(crate) fn take_due(
+        &mut self,
+        most: usize,
+        now: Instant,
+        random: Random<'_>,
+    ) -> Vec<Endpoint<'static>> {
+        let mut suspects: Vec<_> = self.suspects.drain().collect();
+        suspects.sort_by_key(|(_, since)| *since);
+        let kept = suspects.split_off(most.min(suspects.len()));
+        self.suspects.extend(kept);
+        for (endpoint, _) in &suspects {
+            self.past.entry(endpoint.clone()).or_default().probed = Some(now);
+        }
+        let mut due: Vec<(Instant, Endpoint<'static>)> = Vec::new();
+        for (endpoint, ejected) in &self.ejected {
+            if let End::Probed(at) = ejected.end
+                && at <= now
+            {
+                due.push((at, endpoint.clone()));
             }
         }
+        due.sort_by_key(|(at, _)| *at);
+        due.truncate(most.saturating_sub(suspects.len()));
+        for (_, endpoint) in &due {
+            let next = End::Probed(now + jittered(INTERVAL, random));
+            self.set_end(endpoint, next);
+        }
+        let suspects = suspects.into_iter().map(|(endpoint, _)| endpoint);
+        suspects
+            .chain(due.into_iter().map(|(_, endpoint)| endpoint))
+            .collect()
     }
 
-    /// Returns how many instances are to be connected to by now.
-    pub(crate) fn waiting(&self, now: Instant) -> usize {
-        self.suspects.len() + self.due(now).count()
-    }
-
-    /// Returns the instance that has been suspected for longest, and since when.
-    pub(crate) fn first_suspect(&self) -> Option<(Instant, &K)> {
-        let suspects = self.suspects.iter().map(|(key, since)| (*since, key));
-        suspects.min_by_key(|(since, _)| *since)
-    }
-
-    /// Returns the instance that is out and to be connected to, and since when: the one that is due longest.
-    pub(crate) fn first_due(&self, now: Instant) -> Option<(Instant, &K)> {
-        self.due(now).min_by_key(|(at, _)| *at)
-    }
-
-    fn due(&self, now: Instant) -> impl Iterator<Item = (Instant, &K)> {
-        self.out
-            .iter()
-            .filter_map(move |(key, out)| match out.phase {
-                Phase::Refusing(at) if at <= now => Some((at, key)),
-                _ => None,
-            })
-    }
-
-    pub(super) fn set_phase(&mut self, key: &K, phase: Phase) {
-        if let Some(out) = self.out.get_mut(key) {
-            out.phase = phase;
+    /// Records the result of a probe. Returns whether the instance is ejected, back, or ejected for another reason or time.
+    ///
+    /// `listed` returns the instance, or `None` if it is gone: it would use up the limit of ejected instances. If an
+    /// ejected instance cannot be probed from here, it would never be back, so it is ejected for a time instead.
+    pub(crate) fn probed(
+        &mut self,
+        endpoint: &Endpoint<'static>,
+        reach: Reach,
+        listed: impl FnOnce() -> Option<Candidate>,
+        now: Instant,
+        random: Random<'_>,
+    ) -> bool {
+        if self.is_ejected(endpoint) || self.past.contains_key(endpoint) {
+            self.past.entry(endpoint.clone()).or_default().probed = Some(now);
+        }
+        match (reach, self.is_refusing(endpoint)) {
+            (Reach::Accepted, true) => self.bring_back(endpoint, now),
+            (Reach::Refused, false) => {
+                listed().is_some_and(|instance| self.refused(&instance, now, random))
+            }
+            (Reach::Unknown, true) => {
+                let end = End::At(now + self.time_out(endpoint, now, random));
+                self.set_end(endpoint, end);
+                true
+            }
+            (Reach::Refused | Reach::NotYet, true) | (_, false) => false,
         }
     }
 
-    fn is_refusing(&self, key: &K) -> bool {
-        let out = self.out.get(key);
-        out.is_some_and(|out| matches!(out.phase, Phase::Refusing(_)))
+    fn set_end(&mut self, endpoint: &Endpoint<'static>, end: End) {
+        if let Some(ejected) = self.ejected.get_mut(endpoint) {
+            ejected.end = end;
+        }
+    }
+
+    /// Returns whether an instance is ejected until a probe succeeds.
+    fn is_refusing(&self, endpoint: &Endpoint<'_>) -> bool {
+        let ejected = self.ejected.get(endpoint);
+        ejected.is_some_and(|ejected| ejected.until().is_none())
     }
 }

@@ -2,35 +2,53 @@
 
 use super::*;
 
+mod compared;
 mod probed;
 mod time_out;
 
-const WHO: u32 = 0;
+const WHO: u16 = 1;
 
-struct Service {
-    ejections: Ejections<u32>,
-    tally: Tally<u32>,
-    now: Instant,
+/// An instance of weight 1, whose number is its port.
+fn instance(who: u16) -> Candidate {
+    weighing(who, 1)
 }
 
-/// A service of instances from 0 on, and a clock that moves as it is told.
-fn service(instances: u32, rule: Ejection) -> Service {
-    let mut ejections = Ejections::new(rule);
-    let now = Instant::now();
-    ejections.sync(instances as usize, || (0..instances).collect(), now);
-    let tally = Tally::default();
-    Service {
-        ejections,
-        tally,
-        now,
+fn weighing(who: u16, weight: u32) -> Candidate {
+    let url = format!("http://h:{who}");
+    Candidate {
+        endpoint: Endpoint::parse(&url).unwrap().into_owned(),
+        weight,
+        created: 1,
     }
 }
 
-/// A service of which an instance has failed, and is to be tried now.
-fn offered() -> Service {
+struct Service {
+    ejections: Ejections,
+    tally: Tally,
+    /// The weight of each instance, by its number.
+    weights: Vec<(u16, u32)>,
+    now: Instant,
+}
+
+/// A service of instances from 1 on.
+fn service(instances: u16, rule: Ejection) -> Service {
+    let mut service = Service {
+        ejections: Ejections::new(rule),
+        tally: Tally::default(),
+        weights: Vec::new(),
+        now: Instant::now(),
+    };
+    service.set(1..=instances, 1);
+    service.pass(100.0);
+    service
+}
+
+/// A service of five instances, one of which has failed and is on probation.
+fn on_probation() -> Service {
     let mut service = service(5, Ejection::default());
-    service.eject();
-    service.pass(5.0);
+    let seconds = service.eject();
+    service.pass(seconds);
+    assert!(!service.is_ejected() && service.ejections.is_on_probation(&instance(WHO).endpoint));
     service
 }
 
@@ -40,208 +58,192 @@ impl Service {
         self.ejections.tick(self.now);
     }
 
-    fn sync(&mut self, present: std::ops::Range<u32>) {
-        let keys = || present.clone().collect();
-        self.ejections.sync(present.len(), keys, self.now);
+    /// Says which instances there are. All of them have been registered by a transaction.
+    fn set(&mut self, present: std::ops::RangeInclusive<u16>, created: i64) {
+        let is_known = |who: &u16| self.weights.iter().any(|(known, _)| known == who);
+        let joined = match self.weights.is_empty() {
+            true => Vec::new(),
+            false => present
+                .clone()
+                .filter(|who| !is_known(who))
+                .map(instance)
+                .collect(),
+        };
+        self.weights = present.clone().map(|who| (who, 1)).collect();
+        let all = || present.clone().map(|who| (instance(who).endpoint, created));
+        self.ejections
+            .sync(present.len(), joined, || all().collect(), self.now);
     }
 
-    fn refused(&mut self, who: u32) -> bool {
-        self.ejections.refused(&who, self.now, &mut || 0.5)
+    fn refused(&mut self, who: u16) -> bool {
+        self.ejections
+            .refused(&instance(who), self.now, &mut || 0.5)
     }
 
-    fn failed(&mut self, who: u32) -> bool {
+    fn failed(&mut self, who: u16) -> bool {
+        let siblings = self
+            .weights
+            .iter()
+            .filter(|(one, _)| *one != who && !self.ejections.is_ejected(&instance(*one).endpoint));
+        let weights = siblings.map(|(_, weight)| u64::from(*weight));
+        let own = self.weights.iter().find(|(one, _)| *one == who);
         let failure = Failed {
-            key: &who,
+            instance: &weighing(who, own.map_or(1, |(_, weight)| *weight)),
             why: Outcome::Failed,
-            weight: 1,
-            siblings: Siblings::even(self.ejections.candidates - self.ejections.out.len() - 1),
+            siblings: Siblings {
+                count: weights.clone().count(),
+                weight: weights.sum(),
+            },
         };
         self.ejections
             .failed(failure, &mut self.tally, self.now, &mut || 0.5)
     }
 
-    /// Has a call try the instance that is offered.
-    fn tried(&mut self, outcome: Outcome) -> bool {
-        let who = self.ejections.take_trial(self.now).unwrap();
-        match outcome {
-            Outcome::Succeeded => self.ejections.recovered(&who, self.now),
-            _ => self.failed(who),
-        }
+    fn fail(&mut self, who: u16, times: u32) -> bool {
+        (0..times).any(|_| self.failed(who))
     }
 
-    fn probed(&mut self, who: u32, open: bool) -> bool {
-        self.found(who, Reach::of(open))
+    fn succeeded(&mut self, who: u16) {
+        self.ejections.succeeded(&instance(who).endpoint);
     }
 
-    fn found(&mut self, who: u32, reach: Reach) -> bool {
-        self.ejections.probed(&who, reach, self.now, &mut || 0.5)
+    fn suspect(&mut self, who: u16) {
+        self.ejections
+            .suspect(&instance(who).endpoint, true, self.now);
     }
 
-    /// Returns whether there is one more to connect to.
-    fn suspect(&mut self, who: u32, outcome: Option<Outcome>) -> bool {
-        let before = self.ejections.waiting(self.now);
-        self.ejections.suspect(&who, outcome, self.now);
-        self.ejections.waiting(self.now) > before
+    /// Returns which instances are to be probed now.
+    fn due(&mut self) -> Vec<u16> {
+        let due = self.ejections.take_due(64, self.now, &mut || 0.5);
+        due.iter().map(Endpoint::port).collect()
     }
 
-    fn suspect_failed(&mut self, who: u32) -> bool {
-        self.suspect(who, Some(Outcome::Failed))
+    fn probed(&mut self, who: u16, reach: Reach) -> bool {
+        let listed = self.weights.iter().any(|(one, _)| *one == who);
+        let listed = || listed.then(|| instance(who));
+        let endpoint = instance(who).endpoint;
+        self.ejections
+            .probed(&endpoint, reach, listed, self.now, &mut || 0.5)
     }
 
-    fn to_probe(&self) -> Vec<u32> {
-        let suspect = self.ejections.first_suspect();
-        let due = self.ejections.first_due(self.now);
-        suspect
-            .into_iter()
-            .chain(due)
-            .map(|(_, who)| *who)
-            .collect()
+    fn is_ejected(&self) -> bool {
+        self.ejected() == [WHO]
     }
 
-    fn is_out(&self) -> bool {
-        self.ejections.is_out(&WHO)
+    fn ejected(&self) -> Vec<u16> {
+        let ejected = self.ejections.ejected().keys();
+        let mut ejected: Vec<u16> = ejected.map(Endpoint::port).collect();
+        ejected.sort_unstable();
+        ejected
     }
 
-    /// Has the instance fail until it is out, and returns for how many seconds that is.
+    fn until(&self, who: u16) -> Option<f64> {
+        let until = self.ejections.ejected()[&instance(who).endpoint].until()?;
+        Some((until - self.now).as_secs_f64())
+    }
+
+    /// Has the instance fail until it is ejected, and returns for how many seconds that is.
     fn eject(&mut self) -> f64 {
-        let out = (0..9).any(|_| self.failed(WHO));
-        assert!(out && self.is_out());
-        let until = self.ejections.out()[&WHO].until().unwrap();
-        (until - self.now).as_secs_f64()
+        assert!(self.fail(WHO, 9) && self.is_ejected());
+        self.until(WHO).unwrap()
     }
 }
 
 #[test]
-fn one_refusal_is_enough_and_only_a_connection_of_ours_brings_it_back() {
+fn one_refusal_is_enough_and_only_a_probe_brings_the_instance_back() {
     let mut service = service(5, Ejection::default());
-    assert!(service.refused(WHO));
-    assert!(service.is_out() && service.to_probe().is_empty());
-    assert_eq!(service.ejections.out()[&WHO].until(), None);
+    assert!(service.refused(WHO) && !service.refused(WHO));
+    assert!(service.is_ejected() && service.due().is_empty());
+    assert_eq!(service.until(WHO), None);
     for _ in 0..100 {
         service.pass(1.0);
-        assert_eq!(service.to_probe(), [WHO]);
-        assert!(!service.probed(WHO, false));
-        assert!(service.is_out() && service.to_probe().is_empty());
+        assert_eq!(service.due(), [WHO]);
+        assert!(!service.probed(WHO, Reach::Refused));
+        assert!(service.is_ejected() && service.due().is_empty());
     }
     service.pass(1.0);
-    assert!(service.probed(WHO, true));
-    assert!(!service.is_out());
+    assert!(service.probed(WHO, Reach::Accepted) && !service.is_ejected());
+    service.pass(PROBATION.as_secs_f64());
     assert_eq!(service.ejections.next(service.now), None);
 }
 
 #[test]
-fn an_instance_that_fails_beside_well_siblings_is_out_after_five() {
+fn an_instance_that_fails_beside_good_siblings_is_ejected_after_five_failures() {
     let mut service = service(5, Ejection::default());
-    assert!((0..4).all(|_| !service.failed(WHO)));
+    assert!(!service.fail(WHO, 4));
     assert!(service.failed(WHO));
 }
 
 #[test]
-fn no_instance_is_out_where_all_fail() {
+fn no_instance_is_ejected_if_all_fail() {
     let mut service = service(5, Ejection::default());
     for _ in 0..100 {
-        assert!((0..5).all(|who| !service.failed(who)));
+        assert!((1..=5).all(|who| !service.failed(who)));
     }
 }
 
 #[test]
-fn never_more_than_half_are_out_and_never_the_last() {
+fn at_most_half_are_ejected_and_never_the_last() {
     let mut service = self::service(5, Ejection::default());
-    let out = (0..5).filter(|who| service.refused(*who)).count();
-    assert_eq!(out, 2);
+    let ejected = (1..=5).filter(|who| service.refused(*who)).count();
+    assert_eq!(ejected, 2);
     let mut service = self::service(1, Ejection::default());
     assert!(!service.refused(WHO));
     let mut service = self::service(5, Ejection::off());
-    assert!(!service.refused(WHO) && !service.suspect_failed(WHO));
+    service.suspect(WHO);
+    assert!(!service.refused(WHO) && service.due().is_empty());
 }
 
 #[test]
-fn those_that_are_too_many_are_back_when_the_others_leave() {
-    let mut service = service(5, Ejection::default());
-    assert!(service.refused(0));
-    service.pass(1.0);
-    assert!(service.refused(1));
+fn if_the_others_leave_the_first_ejected_are_back_first() {
+    let mut service = service(20, Ejection::default());
+    for who in 1..=10 {
+        assert!(service.refused(who));
+        service.pass(0.01);
+    }
     let revision = service.ejections.revision();
-    service.sync(0..2);
-    assert!(!service.ejections.is_out(&0) && service.ejections.is_out(&1));
+    service.set(1..=10, 1);
+    assert_eq!(service.ejected(), [6, 7, 8, 9, 10]);
     assert_ne!(service.ejections.revision(), revision);
-    service.sync(1..2);
-    assert!(!service.ejections.is_out(&1), "it is the last");
-    service.sync(7..9);
-    assert!(
-        service.ejections.past.is_empty(),
-        "who is gone is forgotten"
-    );
+    service.set(10..=10, 1);
+    assert_eq!(service.ejected(), [0; 0], "it is the last");
+    service.set(21..=30, 1);
+    let past = &service.ejections.past;
+    assert!(past.is_empty(), "instances that are gone are forgotten");
 }
 
 #[test]
-fn one_call_tries_an_instance_whose_time_is_over() {
+fn an_instance_that_registers_again_is_not_ejected_any_longer() {
     let mut service = service(5, Ejection::default());
-    service.eject();
-    service.pass(4.0);
-    assert_eq!(service.ejections.take_trial(service.now), None);
-    service.pass(1.0);
-    assert!(service.ejections.has_offers());
-    assert_eq!(service.ejections.take_trial(service.now), Some(WHO));
-    assert_eq!(service.ejections.take_trial(service.now), None);
-    service.pass(30.0);
-    assert!(service.is_out(), "the call has not come back");
-    service.pass(31.0);
-    assert!(service.ejections.has_offers(), "it never will");
+    assert!(service.refused(WHO) && service.fail(2, 5));
+    service.set(1..=5, 1);
+    assert_eq!(service.ejected(), [1, 2]);
+    service.set(1..=5, 2);
+    assert_eq!(service.ejected(), [0; 0]);
+    assert!(!service.ejections.has_probation(), "it has started again");
 }
 
 #[test]
-fn a_call_that_was_never_made_is_no_trial() {
-    let mut service = offered();
-    let who = service.ejections.take_trial(service.now).unwrap();
-    service.ejections.not_tried(&who, service.now);
-    assert!(service.is_out() && !service.ejections.has_offers());
-    assert_eq!(
-        service.ejections.next(service.now),
-        Some(service.now + OFFER)
-    );
-    service.pass(1.0);
-    assert!(service.tried(Outcome::Failed) && service.is_out());
-    service.ejections.not_tried(&who, service.now);
-    assert_ne!(
-        service.ejections.next(service.now),
-        Some(service.now + OFFER),
-        "it was tried"
-    );
-}
-
-#[test]
-fn an_instance_that_fails_its_trial_is_back_where_its_siblings_are_no_better() {
-    let mut service = offered();
-    assert!((1..5).all(|who| !service.failed(who)));
-    assert!(service.tried(Outcome::Failed) && !service.is_out());
-}
-
-#[test]
-fn an_instance_that_nobody_tries_is_back_on_probation() {
-    let mut service = offered();
-    service.pass(0.5);
-    assert!(service.is_out());
-    service.pass(0.5);
-    assert!(!service.is_out());
+fn two_failures_eject_an_instance_on_probation() {
+    let mut service = on_probation();
     assert!(!service.failed(WHO));
-    assert!(service.failed(WHO), "two failures are enough");
-    service.pass(11.0);
-    service.pass(1.0);
-    service.pass(11.0);
-    assert!(
-        !service.is_out() && (0..2).all(|_| !service.failed(WHO)),
-        "the probation is over"
-    );
+    assert!(service.failed(WHO));
+    let mut service = on_probation();
+    service.pass(PROBATION.as_secs_f64());
+    assert!(!service.fail(WHO, 4), "the probation is over");
+    assert!(service.failed(WHO));
 }
 
 #[test]
-fn an_offer_ends_where_the_instance_refuses() {
-    let mut service = offered();
-    assert!(service.ejections.has_offers());
+fn a_success_ends_the_probation() {
+    let mut service = on_probation();
     let revision = service.ejections.revision();
-    assert!(service.refused(WHO) && !service.ejections.has_offers());
-    assert_ne!(service.ejections.revision(), revision, "snapshots say so");
+    service.succeeded(WHO);
+    assert_ne!(service.ejections.revision(), revision, "a snapshot says so");
+    assert!(!service.ejections.has_probation());
+    assert!(!service.fail(WHO, 4) && service.failed(WHO));
+    service.succeeded(2);
+    assert!(!service.ejections.has_probation());
 }
 
 #[test]
@@ -250,53 +252,49 @@ fn a_refusal_outlasts_the_time_of_an_instance_that_failed() {
     service.eject();
     assert!(service.refused(WHO) && !service.refused(WHO));
     service.pass(100.0);
-    service.pass(100.0);
-    assert!(service.is_out());
-    assert_eq!(service.ejections.out()[&WHO].why, Outcome::Refused);
-    assert!(service.probed(WHO, true) && !service.is_out());
+    let ejected = service.ejections.ejected()[&instance(WHO).endpoint];
+    assert_eq!((ejected.why, ejected.until()), (Outcome::Refused, None));
+    assert!(service.probed(WHO, Reach::Accepted) && !service.is_ejected());
 }
 
 #[test]
-fn a_trial_that_failed_where_all_do_counts_for_nothing_later() {
-    let mut service = service(5, Ejection::default());
-    service.eject();
-    service.pass(4.9);
-    assert!((1..5).all(|who| !service.failed(who)));
-    service.pass(0.1);
-    assert!(service.tried(Outcome::Failed) && !service.is_out());
-    service.pass(9.5);
-    assert!(!service.failed(WHO), "one failure, on probation");
-}
-
-#[test]
-fn an_instance_that_passed_its_trial_may_fail_as_often_as_any_other() {
-    let mut service = offered();
-    assert!(service.tried(Outcome::Succeeded));
-    assert!((0..4).all(|_| !service.failed(WHO)));
-    assert!(service.failed(WHO));
-}
-
-#[test]
-fn failures_of_an_instance_that_is_out_change_nothing() {
+fn failures_of_an_ejected_instance_change_nothing() {
     let mut service = service(5, Ejection::default());
     assert!(service.refused(WHO));
-    assert!((0..9).all(|_| !service.failed(WHO)));
-    assert_eq!(service.ejections.out()[&WHO].until(), None);
+    assert!(!service.fail(WHO, 9));
+    assert_eq!(service.until(WHO), None);
     let mut service = self::service(5, Ejection::default());
-    service.eject();
-    let until = service.ejections.out()[&WHO].until();
+    let seconds = service.eject();
     service.pass(1.0);
-    assert!((0..9).all(|_| !service.failed(WHO)));
-    assert_eq!(service.ejections.out()[&WHO].until(), until);
+    assert!(!service.fail(WHO, 9));
+    assert_eq!(service.until(WHO), Some(seconds - 1.0));
 }
 
 #[test]
-fn of_those_that_are_too_many_the_first_are_back_first() {
-    let mut service = service(20, Ejection::default());
-    for who in 0..10 {
-        assert!(service.refused(who));
-        service.pass(0.01);
-    }
-    service.sync(0..10);
-    assert!((0..10).all(|who| service.ejections.is_out(&who) == (who >= 5)));
+fn a_call_is_stale_if_it_began_before_the_ejection_or_the_return() {
+    let mut service = service(5, Ejection::default());
+    let is_stale = |service: &Service, at| service.ejections.is_stale(&instance(WHO).endpoint, at);
+    let before = service.now;
+    service.pass(1.0);
+    assert!(!is_stale(&service, before));
+    let seconds = service.eject();
+    assert!(is_stale(&service, before) && !is_stale(&service, service.now));
+    let during = service.now;
+    service.pass(seconds);
+    assert!(is_stale(&service, during) && !is_stale(&service, service.now));
+}
+
+#[test]
+fn a_refusal_at_a_port_that_the_program_chose_ejects_for_a_time() {
+    let mut service = service(5, Ejection::default());
+    let instance = instance(WHO);
+    let now = service.now;
+    assert!(
+        service
+            .ejections
+            .refused_somewhere(&instance, now, &mut || 0.5)
+    );
+    assert_eq!(service.until(WHO), Some(2.0));
+    service.pass(2.0);
+    assert!(!service.is_ejected() && service.due().is_empty());
 }

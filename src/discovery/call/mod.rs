@@ -1,14 +1,15 @@
-//! One call to one instance after the other, until one answers.
+//! A call, which is retried on other instances until one answers.
 
 mod attempt;
 
 pub use attempt::{Attempt, CallError};
 
+use crate::balance::endpoint;
 use crate::balance::outcome::Outcome;
 use crate::balance::strategy::Load;
 use crate::config::Strategy;
 use crate::discovery::overrides::Override;
-use crate::discovery::source::{Picked, Source};
+use crate::discovery::source::{Picked, Source, Tried};
 use crate::error::{Error, Result};
 use crate::model::{Params, ServiceInstance};
 use std::fmt;
@@ -55,10 +56,12 @@ use std::time::Instant;
 pub struct Call {
     instance: Arc<ServiceInstance>,
     target: Target,
-    /// Those that were tried before.
-    tried: Vec<Arc<ServiceInstance>>,
+    /// What was tried before.
+    tried: Tried,
+    /// Whether the program calls a URL that we build, and does not choose a port itself.
+    is_by_url: bool,
     begun: Instant,
-    /// Set where the thread panicked before it began.
+    /// Whether the thread was panicking before the call began.
     was_panicking: bool,
     is_over: bool,
 }
@@ -66,43 +69,42 @@ pub struct Call {
 /// The target of a call.
 enum Target {
     Instance(Picked, Source),
-    /// The URL that stands for all instances, and how often it may still be tried.
+    /// The override of the service, and how often it may still be tried.
     Override(Arc<Override>, u32),
 }
 
 impl Call {
+    /// Begins a call for which the program chooses the port itself.
     pub(super) fn begin(source: Source) -> Result<Call> {
-        Call::pick(source, Vec::new())
+        let picked = source.pick(Instant::now())?;
+        Ok(Call::to_instance(picked, source, Tried::default(), false))
     }
 
     pub(super) fn to_override(name: &str, found: Arc<Override>, attempts: u32) -> Call {
         let instance = Arc::new(found.instance(name));
         let target = Target::Override(found, attempts.saturating_sub(1));
-        Call::start(instance, target, Vec::new())
+        Call::start(instance, target, Tried::default(), true)
     }
 
-    fn pick(source: Source, tried: Vec<Arc<ServiceInstance>>) -> Result<Call> {
-        let picked = source.pick(&tried, Instant::now())?;
+    fn to_instance(picked: Picked, source: Source, tried: Tried, is_by_url: bool) -> Call {
         if let Some(load) = &picked.load {
             load.begin();
         }
         let instance = picked.instance.clone();
-        Ok(Call::start(
-            instance,
-            Target::Instance(picked, source),
-            tried,
-        ))
+        Call::start(instance, Target::Instance(picked, source), tried, is_by_url)
     }
 
     fn start(
         instance: Arc<ServiceInstance>,
         target: Target,
-        tried: Vec<Arc<ServiceInstance>>,
+        tried: Tried,
+        is_by_url: bool,
     ) -> Call {
         Call {
             instance,
             target,
             tried,
+            is_by_url,
             begun: Instant::now(),
             was_panicking: thread::panicking(),
             is_over: false,
@@ -181,41 +183,52 @@ impl Call {
     /// ```
     pub fn another(mut self, outcome: Outcome) -> Result<Call> {
         self.end(Some(outcome));
-        let mut tried = std::mem::take(&mut self.tried);
+        self.tried.called(&self.instance);
+        self.next()
+    }
+
+    /// Begins the call again on an instance of which a URL may be built.
+    fn with_another_url(mut self) -> Result<Call> {
+        self.tried.not_built(&self.instance);
+        self.withdraw();
+        self.next()
+    }
+
+    fn next(&mut self) -> Result<Call> {
+        let tried = std::mem::take(&mut self.tried);
         match &self.target {
             Target::Instance(_, source) => {
-                tried.push(self.instance.clone());
-                Call::pick(source.clone(), tried)
+                let picked = source.pick_another(&tried, Instant::now())?;
+                let source = source.clone();
+                Ok(Call::to_instance(picked, source, tried, self.is_by_url))
             }
             Target::Override(_, 0) => Err(Error::all_tried(self.instance.name(), 1)),
             Target::Override(found, left) => {
                 let target = Target::Override(found.clone(), left - 1);
-                Ok(Call::start(self.instance.clone(), target, tried))
+                let instance = self.instance.clone();
+                Ok(Call::start(instance, target, tried, self.is_by_url))
             }
         }
     }
 
     /// Returns the URL to call, as [`url`](crate::discovery::url) builds it.
-    pub(super) fn build_url(&self, params: Params<'_>) -> Result<String> {
+    fn build_url(&self, params: Params<'_>) -> Result<String> {
         match &self.target {
             Target::Instance(..) => self.instance.url(params),
             Target::Override(found, _) => found.url(self.instance.name(), params),
         }
     }
 
-    /// Ends the call, which says nothing against the instance but that somebody should see whether it is there.
-    fn end_unsure(mut self) {
+    /// Ends the call with an error that says nothing against the instance, which is only probed.
+    fn failed_finally(mut self) {
         self.end(None);
     }
 
     /// Ends the call, which was never made.
-    fn withdraw(mut self) {
+    fn withdraw(&mut self) {
         self.is_over = true;
-        if let Target::Instance(picked, source) = &self.target {
+        if let Target::Instance(picked, _) = &self.target {
             picked.load.as_deref().inspect(|load| load.forget());
-            if picked.is_trial {
-                source.return_trial(&self.instance);
-            }
         }
     }
 
@@ -228,10 +241,11 @@ impl Call {
         if let Some(load) = &picked.load {
             self.measure(load, !succeeded && outcome.is_some());
         }
-        // Picks being even, nobody needs to hear of a success.
-        if !succeeded || picked.is_trial || source.strategy() == Strategy::Sticky {
-            let begun = Some(self.begun);
-            source.report(&self.instance, outcome, begun, picked.siblings);
+        // Picks are even, so successes of other instances say nothing.
+        if !succeeded || picked.is_on_probation || source.strategy() == Strategy::Sticky {
+            let (begun, siblings) = (Some(self.begun), picked.siblings);
+            let is_at_endpoint = self.is_by_url || endpoint::has_one_port(&self.instance);
+            source.report(&self.instance, outcome, begun, siblings, is_at_endpoint);
         }
     }
 
@@ -271,40 +285,73 @@ impl fmt::Debug for Call {
     }
 }
 
-/// Makes a call on one instance after the other, at most `attempts` times, while `attempt` says that another may do.
-pub(super) fn make<T, E>(
+/// How many URLs may fail to be built before a call ends, for instances that each have a uri spec of their own.
+const MOST_UNBUILT: usize = 16;
+
+/// Makes a call with URLs, at most `attempts` times, while `attempt` says that it may be retried.
+pub(super) fn by_url<T, E>(
+    begun: Result<Call>,
+    attempts: u32,
+    params: Params<'_>,
+    mut attempt: impl FnMut(&str) -> std::result::Result<T, Attempt<E>>,
+) -> std::result::Result<T, CallError<E>> {
+    let mut call = begun.map_err(CallError::Discovery)?;
+    call.is_by_url = true;
+    make(call, attempts, |call| Ok(attempt(&call.build_url(params)?)))
+}
+
+/// Makes a call with instances, at most `attempts` times, while `attempt` says that it may be retried.
+pub(super) fn by_instance<T, E>(
+    begun: Result<Call>,
+    attempts: u32,
+    mut attempt: impl FnMut(&ServiceInstance) -> std::result::Result<T, Attempt<E>>,
+) -> std::result::Result<T, CallError<E>> {
+    let call = begun.map_err(CallError::Discovery)?;
+    make(call, attempts, |call| Ok(attempt(call)))
+}
+
+/// Makes a call. If no URL can be built for an instance, no attempt is made, and the others are tried.
+///
+/// The error is that of the last attempt, or, if none was made, why no URL can be built.
+fn make<T, E>(
     mut call: Call,
     attempts: u32,
     mut attempt: impl FnMut(&Call) -> Result<std::result::Result<T, Attempt<E>>>,
 ) -> std::result::Result<T, CallError<E>> {
-    for left in (0..attempts).rev() {
-        let outcome = match attempt(&call) {
-            Ok(outcome) => outcome,
-            Err(unbuilt) => {
-                call.withdraw();
-                return Err(CallError::Discovery(unbuilt));
-            }
-        };
-        match outcome {
-            Ok(answer) => {
+    let (mut left, mut unbuilt, mut last) = (attempts, 0, None);
+    loop {
+        let (next, error) = match attempt(&call) {
+            Ok(Ok(answer)) => {
                 call.succeeded();
                 return Ok(answer);
             }
-            Err(Attempt::Final(error)) => {
-                call.end_unsure();
+            Ok(Err(Attempt::Final(error))) => {
+                call.failed_finally();
                 return Err(CallError::Call(error));
             }
-            Err(Attempt::Elsewhere(error)) if left == 0 => {
+            Ok(Err(Attempt::Elsewhere(error))) if left <= 1 => {
                 call.failed(Outcome::Failed);
                 return Err(CallError::Call(error));
             }
-            Err(Attempt::Elsewhere(error)) => match call.another(Outcome::Failed) {
-                Ok(another) => call = another,
-                Err(_) => return Err(CallError::Call(error)),
-            },
+            Ok(Err(Attempt::Elsewhere(error))) => {
+                left -= 1;
+                (call.another(Outcome::Failed), CallError::Call(error))
+            }
+            Err(error) if unbuilt == MOST_UNBUILT => {
+                call.withdraw();
+                return Err(last.unwrap_or(CallError::Discovery(error)));
+            }
+            Err(error) => {
+                unbuilt += 1;
+                let error = last.unwrap_or(CallError::Discovery(error));
+                (call.with_another_url(), error)
+            }
+        };
+        match next {
+            Ok(next) => (call, last) = (next, Some(error)),
+            Err(_) => return Err(error),
         }
     }
-    Err(CallError::Discovery(Error::all_tried(call.name(), 0)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Calls of instances that listen, or do not, in the registry inside the process.
 
 use crate::balance::outcome::Outcome;
-use crate::config::{Config, Ejection, Strategy};
+use crate::config::{Config, Ejection, RetryBudget, Strategy};
 use crate::discovery::call::{Attempt, CallError};
 use crate::discovery::directory::Directory;
 use crate::discovery::overrides::Overrides;
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// A world in which what is out for a time is tried again after a second.
+    /// A world in which an instance that fails is ejected for a second at most.
     fn soon_back(name: &str) -> World {
         let ejection = Ejection::default().longest(Duration::from_secs(1));
         World::new(name, Config::new().ejection(ejection))
@@ -75,7 +75,9 @@ impl World {
 
     /// A world of instances that listen, and then of some that do not.
     fn of(name: &str, alive: usize, dead: usize) -> World {
-        let mut world = World::new(name, Config::new());
+        // These tests retry more than a program would.
+        let config = Config::new().retry_budget(RetryBudget::off());
+        let mut world = World::new(name, config);
         (0..alive).for_each(|_| drop(world.start()));
         (0..dead).for_each(|_| drop(world.put_dead()));
         world

@@ -4,7 +4,7 @@ use super::ServiceProvider;
 use crate::config::{Strategy, checked_count};
 use crate::discovery::directory::Directory;
 use crate::discovery::overrides::Overrides;
-use crate::discovery::pool::{Filter, Pool};
+use crate::discovery::source::{Filter, OwnPicks};
 use crate::error::{Error, Result};
 use crate::model::ServiceInstance;
 use crate::side::Side;
@@ -163,7 +163,8 @@ impl ServiceProviderBuilder {
         selection.strategy = self.strategy.unwrap_or(selection.strategy);
         selection.subset = subset.or(selection.subset);
         let mut provider = ServiceProvider::new(directory, self.overrides, &self.name)?;
-        provider.source.pool = Some(Arc::new(Pool::new(&self.name, selection, self.filter)));
+        let own = OwnPicks::new(&self.name, selection, self.filter);
+        provider.source.own = Some(Arc::new(own));
         Ok(provider)
     }
 }

@@ -7,7 +7,7 @@ use crate::discovery::change::Change;
 use crate::discovery::directory::Directory;
 use crate::discovery::overrides::Overrides;
 use crate::discovery::services::feedback::EjectedInstance;
-use crate::discovery::snapshot::{RejectedInstance, Snapshot};
+use crate::discovery::snapshot::{Known, RejectedInstance, Snapshot};
 use crate::discovery::source::{Hold, Source};
 use crate::error::{Error, Result};
 use crate::listener::Subscription;
@@ -105,9 +105,9 @@ impl ServiceProvider {
         let Some(snapshot) = view.get(&source.name) else {
             return Ok(None);
         };
-        match &source.pool {
+        match &source.own {
             None => Ok(snapshot.picks.pick().cloned()),
-            Some(pool) => Ok(pool.instance(snapshot)),
+            Some(own) => Ok(own.instance(snapshot)),
         }
     }
 
@@ -135,8 +135,8 @@ impl ServiceProvider {
     /// ```
     pub fn instances(&self) -> Result<Vec<Arc<ServiceInstance>>> {
         let mut listed = self.read(|snapshot| snapshot.known.listed.clone())?;
-        if let Some(pool) = &self.source.pool {
-            listed.retain(|instance| pool.passes(instance));
+        if let Some(own) = &self.source.own {
+            listed.retain(|instance| own.passes(instance));
         }
         Ok(listed)
     }
@@ -192,7 +192,7 @@ impl ServiceProvider {
     /// ```
     pub fn ejected(&self) -> Vec<EjectedInstance> {
         let out = self
-            .read(|snapshot| snapshot.out.clone())
+            .read(|snapshot| snapshot.ejected.clone())
             .unwrap_or_default();
         self.source
             .directory
@@ -285,12 +285,9 @@ impl ServiceProvider {
     pub fn call<T, E>(
         &self,
         params: Params<'_>,
-        mut call: impl FnMut(&str) -> std::result::Result<T, Attempt<E>>,
+        call: impl FnMut(&str) -> std::result::Result<T, Attempt<E>>,
     ) -> std::result::Result<T, CallError<E>> {
-        let begun = self.begin().map_err(CallError::Discovery)?;
-        call::make(begun, self.source.directory.attempts(), |begun| {
-            Ok(call(&begun.build_url(params)?))
-        })
+        call::by_url(self.begin(), self.source.directory.attempts(), params, call)
     }
 
     /// Calls an instance, for calls that need more than a URL.
@@ -322,12 +319,9 @@ impl ServiceProvider {
     /// ```
     pub fn call_instance<T, E>(
         &self,
-        mut call: impl FnMut(&ServiceInstance) -> std::result::Result<T, Attempt<E>>,
+        call: impl FnMut(&ServiceInstance) -> std::result::Result<T, Attempt<E>>,
     ) -> std::result::Result<T, CallError<E>> {
-        let begun = self.begin().map_err(CallError::Discovery)?;
-        call::make(begun, self.source.directory.attempts(), |begun| {
-            Ok(call(begun))
-        })
+        call::by_instance(self.begin(), self.source.directory.attempts(), call)
     }
 
     /// Begins a call, for programs that cannot use a closure.
@@ -449,9 +443,9 @@ impl ServiceProvider {
         } = &self.source;
         let picked = self.source.read(|snapshot| {
             let picked = snapshot.picks.pick().cloned();
-            picked.ok_or_else(|| directory.no_instance(name, snapshot))
+            picked.ok_or_else(|| directory.no_instance(name, &snapshot.known))
         })?;
-        picked.unwrap_or_else(|| Err(directory.no_instance(name, &Snapshot::default())))
+        picked.unwrap_or_else(|| Err(directory.no_instance(name, &Known::default())))
     }
 
     /// Calls `listener` with each change of the service, beginning with all the instances that are registered now.
@@ -498,7 +492,7 @@ impl fmt::Debug for ServiceProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServiceProvider")
             .field("name", &self.source.name)
-            .field("pool", &self.source.pool)
+            .field("own", &self.source.own)
             .finish_non_exhaustive()
     }
 }

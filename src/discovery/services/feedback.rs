@@ -1,8 +1,8 @@
-//! Takes up how calls went, and publishes what follows from that.
+//! Feedback: how calls went, and what follows from that for the instances that are picked.
 
-use crate::balance::ejection::{Failed, Out, Siblings, Tally};
+use crate::balance::ejection::{Candidate, Ejected, Failed, Siblings, Tally};
+use crate::balance::endpoint::Endpoint;
 use crate::balance::outcome::Outcome;
-use crate::balance::selection::Key;
 use crate::balance::strategy::chance;
 use crate::discovery::services::notice::Notice;
 use crate::discovery::services::prober;
@@ -16,21 +16,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The outcome of a call to an instance.
+/// How a call to an instance went.
 pub(crate) struct Report<'a> {
     pub(crate) instance: &'a ServiceInstance,
-    /// `None` where the call failed in a way that says nothing against the instance.
+    /// `None` if the call failed in a way that says nothing against the instance.
     pub(crate) outcome: Option<Outcome>,
-    /// `None` where that is not known.
+    /// `None` if it is not known.
     pub(crate) begun: Option<Instant>,
-    /// Its weight, where that says how many calls it has.
-    pub(crate) weight: u32,
     pub(crate) siblings: Siblings,
-    /// Set where one instance has all calls, so that its successes are what failures are compared with. Where picks are
-    /// even, counts of failures are comparable, and successes tell nothing.
-    pub(crate) successes_count: bool,
-    /// The failures to compare with, where they are not those of all that look the service up by name.
-    pub(crate) tally: Option<&'a Mutex<Tally<Key>>>,
+    /// Whether the call went to the endpoint of the instance, and not to a port that the program chose.
+    pub(crate) is_at_endpoint: bool,
+    /// Whether one instance gets all calls. Then its failures are compared with its own successes, and its weight does not
+    /// count. If picks are even, the failures of siblings are comparable, and successes say nothing.
+    pub(crate) is_sticky: bool,
+    /// The failures to compare with, if they are not those of all who look the service up by name.
+    pub(crate) tally: Option<&'a Mutex<Tally>>,
 }
 
 /// An instance that is registered, but not picked at present because calls to it fail.
@@ -52,12 +52,12 @@ pub(crate) struct Report<'a> {
 #[derive(Clone, Debug)]
 pub struct EjectedInstance {
     instance: Arc<ServiceInstance>,
-    out: Out,
+    ejected: Ejected,
 }
 
 impl EjectedInstance {
-    pub(crate) fn new(instance: Arc<ServiceInstance>, out: Out) -> EjectedInstance {
-        EjectedInstance { instance, out }
+    pub(crate) fn new(instance: Arc<ServiceInstance>, ejected: Ejected) -> EjectedInstance {
+        EjectedInstance { instance, ejected }
     }
 
     /// Returns the instance.
@@ -101,7 +101,7 @@ impl EjectedInstance {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn reason(&self) -> Outcome {
-        self.out.why
+        self.ejected.why
     }
 
     /// Returns when the instance was ejected.
@@ -122,7 +122,7 @@ impl EjectedInstance {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn since(&self) -> Instant {
-        self.out.since
+        self.ejected.since
     }
 
     /// Returns when the instance is tried again, or `None` if it first has to accept a probe.
@@ -148,7 +148,7 @@ impl EjectedInstance {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn until(&self) -> Option<Instant> {
-        self.out.until()
+        self.ejected.until()
     }
 }
 
@@ -179,78 +179,52 @@ impl fmt::Display for EjectedInstance {
 }
 
 impl Subscriptions {
-    /// Takes up how a call went.
+    /// Records how a call went, and publishes what follows.
     pub(crate) fn report(self: &Arc<Self>, name: &str, report: &Report<'_>) {
-        // A lock may be held for ever in a child of the process.
+        // In a child of the process, a lock may be held for ever.
         if !self.rule.is_on || process::is_forked() {
             return;
         }
-        if let Some(notice) = self.take_up(name, report) {
+        if let Some(notice) = self.record(name, report) {
             notice.log();
         }
     }
 
-    fn take_up(self: &Arc<Self>, name: &str, report: &Report<'_>) -> Option<Notice> {
+    fn record(self: &Arc<Self>, name: &str, report: &Report<'_>) -> Option<Notice> {
         let (mut state, now) = (self.state.lock(), Instant::now());
-        // One that has left meanwhile is not picked anyway, and would count among those that are out until others come.
-        let is_listed = shown(&self.view.load(), name).is_some_and(|snapshot| {
-            let mut candidates = snapshot.known.candidates();
-            candidates.any(|one| one.is_same(report.instance))
-        });
-        if !is_listed || !state.services.contains_key(name) {
-            return None;
-        }
-        let is_bad = report.outcome != Some(Outcome::Succeeded);
-        if is_bad {
-            // Nothing is taken out that nobody would bring back.
-            match prober::attend(self, &mut state) {
+        let candidate = Candidate::of(report.instance)?;
+        // An instance that is gone is not picked, and if it was ejected, it would use up the limit.
+        let is_listed = shown(&self.view.load(), name)
+            .is_some_and(|snapshot| snapshot.known.candidate_at(&candidate.endpoint).is_some());
+        let known = state.services.get_key_value(name);
+        let followed = known.map(|(name, _)| name.clone()).filter(|_| is_listed)?;
+        // Nothing is ejected that nothing would bring back.
+        if report.outcome != Some(Outcome::Succeeded) {
+            match prober::attend(self, &mut state, &followed) {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(error) => {
-                    let why = format!("nothing is taken out: no thread to bring it back: {error}");
+                    let why = format!("nothing is ejected: no thread to bring it back: {error}");
                     return Some(Notice::debug(why));
                 }
             }
         }
-        let changed = state.services.get_mut(name)?.take_up(report, now);
+        let changed = state
+            .services
+            .get_mut(name)?
+            .record(&candidate, report, now);
         let notice = changed.then(|| self.notice(&mut state, name, report.instance, now));
-        // An offer may have ended, too.
         self.pick_anew(&state, name);
         notice.flatten()
     }
 
-    /// Returns an instance that the call at hand is to try, since it was out for long enough.
-    pub(crate) fn take_trial(&self, name: &str) -> Option<Arc<ServiceInstance>> {
-        let mut state = self.state.lock();
-        let key = state
-            .services
-            .get_mut(name)?
-            .ejections
-            .take_trial(Instant::now())?;
-        let out = shown(&self.view.load(), name)?.out.clone();
-        self.pick_anew(&state, name);
-        drop(state);
-        out.into_iter().find(|instance| Key::of(instance) == key)
-    }
-
-    /// Takes up that the call was not made for which an instance was taken.
-    pub(crate) fn return_trial(self: &Arc<Self>, name: &str, instance: &ServiceInstance) {
-        if process::is_forked() {
-            return;
-        }
-        let mut state = self.state.lock();
-        if let Some(service) = state.services.get_mut(name) {
-            service
-                .ejections
-                .not_tried(&Key::of(instance), Instant::now());
-            // The prober sleeps until the trial would end; the offer is due earlier.
-            self.attention.notify_all();
-        }
-    }
-
-    /// Returns those of the instances that are out, and why.
-    pub(crate) fn ejected(&self, name: &str, out: &[Arc<ServiceInstance>]) -> Vec<EjectedInstance> {
-        if out.is_empty() {
+    /// Returns those of the instances that are ejected, and why.
+    pub(crate) fn ejected(
+        &self,
+        name: &str,
+        among: &[Arc<ServiceInstance>],
+    ) -> Vec<EjectedInstance> {
+        if among.is_empty() {
             return Vec::new();
         }
         let state = self.state.lock();
@@ -258,13 +232,13 @@ impl Subscriptions {
             return Vec::new();
         };
         let ejected = |instance: &Arc<ServiceInstance>| {
-            let out = *service.ejections.out().get(&Key::of(instance))?;
-            Some(EjectedInstance::new(instance.clone(), out))
+            let ejected = *service.ejections.ejected().get(&Endpoint::of(instance)?)?;
+            Some(EjectedInstance::new(instance.clone(), ejected))
         };
-        out.iter().filter_map(ejected).collect()
+        among.iter().filter_map(ejected).collect()
     }
 
-    /// Returns what the log is to say of an instance that is out, or back: who, why and until when.
+    /// Returns the line for the log about an instance that is ejected or back: which one, why and until when.
     pub(crate) fn notice(
         &self,
         state: &mut State,
@@ -273,13 +247,15 @@ impl Subscriptions {
         now: Instant,
     ) -> Option<Notice> {
         let service = state.services.get_mut(name)?;
-        let Some(out) = service.ejections.out().get(&Key::of(instance)) else {
+        let Some(ejected) = service.ejections.ejected().get(&Endpoint::of(instance)?) else {
             let text = format!("{name}: {} is picked again", excerpt(instance.id()));
             return Some(Notice::debug(text));
         };
-        let ejected = EjectedInstance::new(Arc::new(instance.clone()), *out);
-        let count = service.ejections.out().len();
-        let text = format!("{name}: {ejected}; {count} of its instances are out");
+        let ejected = EjectedInstance::new(Arc::new(instance.clone()), *ejected);
+        let text = match service.ejections.ejected().len() {
+            1 => format!("{name}: {ejected}; 1 instance is ejected"),
+            count => format!("{name}: {ejected}; {count} instances are ejected"),
+        };
         Some(match service.warnings.pass(now) {
             Some(more) => Notice::warning(format!("{text}{more}")),
             None => Notice::debug(text),
@@ -288,38 +264,49 @@ impl Subscriptions {
 }
 
 impl Interest {
-    /// Returns whether a report changed what is out, why or until when.
-    fn take_up(&mut self, report: &Report<'_>, now: Instant) -> bool {
+    /// Returns whether a report ejected the instance, or changed why or until when it is ejected.
+    fn record(&mut self, instance: &Candidate, report: &Report<'_>, now: Instant) -> bool {
         let mut own = report.tally.map(Mutex::lock);
         let tally = own.as_deref_mut().unwrap_or(&mut self.tally);
-        let (key, ejections) = (&Key::of(report.instance), &mut self.ejections);
-        let is_bad = report.outcome != Some(Outcome::Succeeded);
-        if is_bad && report.begun.is_some_and(|at| ejections.is_stale(key, at)) {
+        let (endpoint, ejections) = (&instance.endpoint, &mut self.ejections);
+        if report
+            .begun
+            .is_some_and(|at| ejections.is_stale(endpoint, at))
+        {
             return false;
         }
-        match report.outcome {
+        let mut instance = instance.clone();
+        if report.is_sticky {
+            instance.weight = 1;
+        }
+        let changed = match report.outcome {
             Some(Outcome::Succeeded) => {
-                if report.successes_count {
-                    tally.make_up(key, report.weight, now);
+                if report.is_sticky {
+                    tally.make_up(endpoint, now);
                 }
-                ejections.recovered(key, now)
+                ejections.succeeded(endpoint);
+                return false;
             }
-            Some(Outcome::Refused) => ejections.refused(key, now, &mut chance),
+            Some(Outcome::Refused) if report.is_at_endpoint => {
+                return ejections.refused(&instance, now, &mut chance);
+            }
+            Some(Outcome::Refused) => {
+                return ejections.refused_somewhere(&instance, now, &mut chance);
+            }
             Some(why) => {
                 let failure = Failed {
-                    key,
+                    instance: &instance,
                     why,
-                    weight: report.weight,
                     siblings: report.siblings,
                 };
-                let changed = ejections.failed(failure, tally, now, &mut chance);
-                ejections.suspect(key, report.outcome, now);
-                changed
+                ejections.failed(failure, tally, now, &mut chance)
             }
-            None => {
-                ejections.suspect(key, report.outcome, now);
-                ejections.recovered(key, now)
-            }
+            None => false,
+        };
+        // A probe says nothing about another port.
+        if report.is_at_endpoint {
+            ejections.suspect(endpoint, report.outcome.is_some(), now);
         }
+        changed
     }
 }

@@ -3,15 +3,16 @@
 pub(crate) mod feedback;
 mod notice;
 mod probe;
-mod prober;
+pub(crate) mod prober;
 
-use crate::balance::ejection::{Ejections, Tally};
-use crate::balance::selection::{Key, Selection};
-use crate::config::Ejection;
+use self::prober::Prober;
+use crate::balance::ejection::{Candidate, Ejections, Tally};
+use crate::balance::selection::Selection;
+use crate::config::{Ejection, RetryBudget};
 use crate::discovery::name::Name;
 use crate::discovery::snapshot::{Known, Snapshot, View, shown};
 use crate::listener::Listener;
-use crate::resolve::SerialResolver;
+use crate::resolve::Lookups;
 use crate::slot::Slot;
 use crate::throttle::Throttle;
 use crate::zk::Failure;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Warnings of what is out, for each service.
+/// Warnings about ejected instances, for each service.
 const WARNINGS_A_MINUTE: usize = 2;
 
 /// The followed services and their view, shared by callers and the updater.
@@ -35,10 +36,9 @@ pub(crate) struct Subscriptions {
     /// The way instances are picked where nothing else is asked for.
     pub(crate) selection: Selection,
     pub(crate) rule: Ejection,
+    budget: RetryBudget,
     /// Kept here, so that a lookup that still hangs when the prober's thread has ended is not joined by a second one.
-    pub(crate) resolver: SerialResolver,
-    /// Wakes the prober.
-    pub(crate) attention: Condvar,
+    lookups: Lookups,
     closed: AtomicBool,
 }
 
@@ -48,8 +48,7 @@ pub(crate) struct State {
     pub(crate) services: HashMap<Name, Box<Interest>>,
     /// The slot that shows the view too, where a lookup finds it in one step.
     pub(crate) shown: Option<Arc<Slot<View>>>,
-    /// Set while the thread runs that brings instances back.
-    pub(crate) is_probing: bool,
+    pub(crate) prober: Prober,
 }
 
 /// Why a service is followed, and how calls to it go.
@@ -60,9 +59,9 @@ pub(crate) struct Interest {
     pub(crate) holders: usize,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) failure: Option<Failure>,
-    pub(crate) ejections: Ejections<Key>,
+    pub(crate) ejections: Ejections,
     /// Failures of instances that were picked as all services are.
-    pub(crate) tally: Tally<Key>,
+    pub(crate) tally: Tally,
     pub(crate) warnings: Throttle,
 }
 
@@ -79,16 +78,34 @@ impl Interest {
         }
     }
 
-    /// Takes up which instances could be out.
+    /// Records which instances could be picked.
     fn sync(&mut self, known: &Known) {
-        let keys = || known.candidates().map(|one| Key::of(one)).collect();
-        let count = known.candidates().count();
-        self.ejections.sync(count, keys, Instant::now());
+        let all = || {
+            let candidates = known.candidates().filter_map(|one| Candidate::of(one));
+            let mut newest = HashMap::new();
+            for Candidate {
+                endpoint, created, ..
+            } in candidates
+            {
+                let known = newest.entry(endpoint).or_insert(created);
+                *known = created.max(*known);
+            }
+            newest
+        };
+        let joined = known.joined.iter().filter(|one| one.can_be_picked());
+        let joined = joined.filter_map(|one| Candidate::of(one)).collect();
+        self.ejections
+            .sync(known.endpoints(), joined, all, Instant::now());
     }
 }
 
 impl Subscriptions {
-    pub(crate) fn new(instances: String, selection: Selection, rule: Ejection) -> Subscriptions {
+    pub(crate) fn new(
+        instances: String,
+        selection: Selection,
+        rule: Ejection,
+        budget: RetryBudget,
+    ) -> Subscriptions {
         let view = ArcSwap::from_pointee(View::default());
         let (state, loaded) = (Mutex::default(), Condvar::new());
         Subscriptions {
@@ -98,8 +115,8 @@ impl Subscriptions {
             loaded,
             selection,
             rule,
-            resolver: SerialResolver::default(),
-            attention: Condvar::new(),
+            budget,
+            lookups: Lookups::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -119,7 +136,7 @@ impl Subscriptions {
             .flat_map(|interest| &interest.listeners);
         listeners.for_each(|listener| listener.close());
         self.loaded.notify_all();
-        self.attention.notify_all();
+        state.prober.wake();
     }
 
     pub(crate) fn hide(&self, state: &mut State) {
@@ -199,13 +216,17 @@ impl Subscriptions {
         before: Option<&Arc<Snapshot>>,
         known: Arc<Known>,
     ) -> Snapshot {
-        let before = before.map(|before| &**before);
-        match state.services.get_mut(name) {
+        let unfollowed = Ejections::new(self.rule);
+        let ejections = match state.services.get_mut(name) {
             Some(interest) => {
                 interest.sync(&known);
-                Snapshot::after(before, known, &self.selection, &interest.ejections)
+                &interest.ejections
             }
-            None => Snapshot::after(before, known, &self.selection, &Ejections::new(self.rule)),
+            None => &unfollowed,
+        };
+        match before {
+            Some(before) => Snapshot::after(before, known, &self.selection, ejections),
+            None => Snapshot::first(known, &self.selection, ejections, self.budget),
         }
     }
 
@@ -219,7 +240,7 @@ impl Subscriptions {
             return;
         }
         let (known, ejections) = (before.known.clone(), &interest.ejections);
-        let snapshot = Snapshot::after(Some(before), known, &self.selection, ejections);
+        let snapshot = Snapshot::after(before, known, &self.selection, ejections);
         let mut view = View::clone(&view);
         if let Some(shown) = view.get_mut(name) {
             *shown = Arc::new(snapshot);

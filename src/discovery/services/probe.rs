@@ -1,66 +1,284 @@
-//! One connection of our own to an instance, and the addresses that it goes to.
+//! Probes: connections to endpoints that are opened side by side, without waiting for any of them.
 
 use crate::balance::ejection::Reach;
+use crate::balance::endpoint::Endpoint;
 use crate::log;
-use crate::model::{ServiceInstance, address_to_register};
-use crate::resolve::SerialResolver;
-use crate::tcp;
+use crate::resolve::{Answer, Lookups};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Addresses of one instance that are tried.
+/// Probes in flight at a time.
+pub(super) const MOST: usize = 64;
+/// Time for a probe, which the addresses of its host share. The lookup of its name may take as long.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Addresses of a host that are tried.
 const MOST_ADDRESSES: usize = 4;
+/// Stands for the waker; probes have the tokens from 0 on.
+const WAKER: Token = Token(usize::MAX);
 
-/// Connects to an instance, within a time that all its addresses share.
-pub(crate) fn reach(
-    instance: &ServiceInstance,
-    resolver: &SerialResolver,
-    patience: Duration,
-) -> Reach {
-    let port = instance.ssl_port().or(instance.port());
-    let (Some(host), Some(port)) = (instance.address(), port) else {
-        return Reach::Unknown;
-    };
-    match addresses(host, port, resolver) {
-        Ok(addresses) => reach_any(&addresses, patience, |address, timeout| {
-            tcp::connect(address, timeout).map(drop)
-        }),
-        Err(reach) => reach,
-    }
+/// The probes in flight, each for a target of the type `T`.
+pub(super) struct Probes<T> {
+    poll: Poll,
+    waker: Arc<Waker>,
+    lookups: Lookups,
+    in_flight: HashMap<Token, Probe<T>>,
+    next: usize,
+    finished: Vec<(T, Reach)>,
 }
 
-/// Connects to one address after the other until one accepts.
-fn reach_any(
-    addresses: &[SocketAddr],
-    patience: Duration,
-    connect: impl Fn(&SocketAddr, Duration) -> io::Result<()>,
-) -> Reach {
-    let count = addresses.len().min(MOST_ADDRESSES);
-    let share = patience / count.max(1) as u32;
-    let (mut refused, mut is_unsure) = (false, false);
-    for address in addresses.iter().take(count) {
-        match connect(address, share) {
-            Ok(()) => return Reach::Accepted,
-            Err(error) => match error.kind() {
-                ErrorKind::ConnectionRefused
-                | ErrorKind::HostUnreachable
-                | ErrorKind::NetworkUnreachable
-                | ErrorKind::TimedOut => refused = true,
-                _ if leads_nowhere(address, &error) => {}
-                // A lack of our own, such as of file descriptors, says nothing about the other side.
-                _ => is_unsure = true,
-            },
+struct Probe<T> {
+    target: T,
+    port: u16,
+    stage: Stage,
+    deadline: Instant,
+}
+
+enum Stage {
+    /// The name of the host is being looked up.
+    Resolving(String),
+    Connecting {
+        stream: TcpStream,
+        address: SocketAddr,
+        tried: Tried,
+    },
+}
+
+/// What came of the addresses of a host so far, and those that are left.
+#[derive(Default)]
+struct Tried {
+    left: Vec<SocketAddr>,
+    share: Duration,
+    is_refused: bool,
+    is_unsure: bool,
+}
+
+impl<T> Probes<T> {
+    pub(super) fn new(lookups: Lookups) -> io::Result<Probes<T>> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        Ok(Probes {
+            poll,
+            waker,
+            lookups,
+            in_flight: HashMap::new(),
+            next: 0,
+            finished: Vec::new(),
+        })
+    }
+
+    /// Returns what ends a [`wait`](Probes::wait) early.
+    pub(super) fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
+    }
+
+    /// Returns how many more probes may be in flight.
+    pub(super) fn room(&self) -> usize {
+        MOST.saturating_sub(self.in_flight.len())
+    }
+
+    /// Begins to connect to an endpoint.
+    pub(super) fn begin(&mut self, target: T, endpoint: &Endpoint<'_>, now: Instant) {
+        let (host, port) = (endpoint.host(), endpoint.port());
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return self.connect(target, port, vec![ip], now);
+        }
+        let waker = self.waker.clone();
+        match self.lookups.look_up(host, move || drop(waker.wake())) {
+            Answer::Known(addresses) => self.connect(target, port, addresses, now),
+            Answer::Soon => {
+                let stage = Stage::Resolving(host.to_owned());
+                self.insert(target, port, stage, now + PATIENCE);
+            }
+            Answer::Busy => self.finished.push((target, Reach::NotYet)),
         }
     }
-    match refused && !is_unsure {
-        true => Reach::Refused,
-        false => Reach::Unknown,
+
+    /// Waits until a probe has ended, the waker was used, or until the deadline. Returns the probes that have ended.
+    pub(super) fn wait(&mut self, until: Instant) -> Vec<(T, Reach)> {
+        let deadlines = self.in_flight.values().map(|probe| probe.deadline);
+        let until = deadlines.fold(until, Instant::min);
+        let timeout = match self.finished.is_empty() {
+            true => until.saturating_duration_since(Instant::now()),
+            false => Duration::ZERO,
+        };
+        let mut events = Events::with_capacity(MOST);
+        // Rounded up, or the thread would spin for the last fraction of a millisecond.
+        let timeout = Some(timeout + Duration::from_millis(1));
+        if let Err(error) = self.poll.poll(&mut events, timeout)
+            && error.kind() != ErrorKind::Interrupted
+        {
+            log::debug!("waiting for probes failed: {error}");
+        }
+        let now = Instant::now();
+        for event in &events {
+            self.look_at(event.token(), now);
+        }
+        self.take_resolved(now);
+        self.take_overdue(now);
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Looks at a connection on which something has happened.
+    fn look_at(&mut self, token: Token, now: Instant) {
+        let Some(probe) = self.in_flight.get(&token) else {
+            return;
+        };
+        let Stage::Connecting {
+            stream, address, ..
+        } = &probe.stage
+        else {
+            return;
+        };
+        match state(stream, address) {
+            Ok(false) => {}
+            Ok(true) => self.finish(token, Reach::Accepted),
+            Err(error) => self.failed(token, &error, now),
+        }
+    }
+
+    fn take_resolved(&mut self, now: Instant) {
+        let resolved = |(token, probe): (&Token, &Probe<T>)| match &probe.stage {
+            Stage::Resolving(host) => Some((*token, self.lookups.ended(host)?)),
+            Stage::Connecting { .. } => None,
+        };
+        let resolved: Vec<_> = self.in_flight.iter().filter_map(resolved).collect();
+        for (token, addresses) in resolved {
+            if let Some(probe) = self.in_flight.remove(&token) {
+                self.connect(probe.target, probe.port, addresses, now);
+            }
+        }
+    }
+
+    fn take_overdue(&mut self, now: Instant) {
+        let overdue = self
+            .in_flight
+            .iter()
+            .filter(|(_, probe)| probe.deadline <= now);
+        let overdue: Vec<Token> = overdue.map(|(token, _)| *token).collect();
+        for token in overdue {
+            let is_resolving = self.in_flight.get(&token);
+            match is_resolving.is_some_and(|probe| matches!(probe.stage, Stage::Resolving(_))) {
+                // The lookup goes on, and its answer serves the next probe.
+                true => self.finish(token, Reach::NotYet),
+                false => self.failed(token, &ErrorKind::TimedOut.into(), now),
+            }
+        }
+    }
+
+    fn connect(&mut self, target: T, port: u16, addresses: Vec<IpAddr>, now: Instant) {
+        let addresses = addresses.iter().take(MOST_ADDRESSES);
+        let mut left: Vec<SocketAddr> = addresses.map(|ip| SocketAddr::new(*ip, port)).collect();
+        left.reverse();
+        let tried = Tried {
+            share: PATIENCE / left.len().max(1) as u32,
+            left,
+            ..Tried::default()
+        };
+        self.connect_next(target, port, tried, now);
+    }
+
+    /// Connects to the first address to which that can be begun, or ends the probe.
+    fn connect_next(&mut self, target: T, port: u16, mut tried: Tried, now: Instant) {
+        while let Some(address) = tried.left.pop() {
+            let token = Token(self.next);
+            let begun = TcpStream::connect(address).and_then(|mut stream| {
+                let registry = self.poll.registry();
+                registry.register(&mut stream, token, Interest::WRITABLE)?;
+                Ok(stream)
+            });
+            match begun {
+                Ok(stream) => {
+                    let deadline = now + tried.share;
+                    let stage = Stage::Connecting {
+                        stream,
+                        address,
+                        tried,
+                    };
+                    self.insert(target, port, stage, deadline);
+                    return;
+                }
+                Err(error) => tried.note(&address, &error),
+            }
+        }
+        self.finished.push((target, tried.reach()));
+    }
+
+    fn failed(&mut self, token: Token, error: &io::Error, now: Instant) {
+        if let Some(probe) = self.in_flight.remove(&token)
+            && let Stage::Connecting {
+                address, mut tried, ..
+            } = probe.stage
+        {
+            tried.note(&address, error);
+            self.connect_next(probe.target, probe.port, tried, now);
+        }
+    }
+
+    fn finish(&mut self, token: Token, reach: Reach) {
+        if let Some(probe) = self.in_flight.remove(&token) {
+            self.finished.push((probe.target, reach));
+        }
+    }
+
+    fn insert(&mut self, target: T, port: u16, stage: Stage, deadline: Instant) {
+        let token = Token(self.next);
+        self.next = (self.next + 1) % WAKER.0;
+        let probe = Probe {
+            target,
+            port,
+            stage,
+            deadline,
+        };
+        self.in_flight.insert(token, probe);
     }
 }
 
-/// Returns whether an address is none for this machine: it is link-local and of no interface, or the machine has no IPv6.
+impl Tried {
+    fn note(&mut self, address: &SocketAddr, error: &io::Error) {
+        match error.kind() {
+            ErrorKind::ConnectionRefused
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::TimedOut => self.is_refused = true,
+            _ if leads_nowhere(address, error) => {}
+            // A lack of our own, such as of file descriptors, says nothing about the other side.
+            _ => self.is_unsure = true,
+        }
+    }
+
+    fn reach(&self) -> Reach {
+        match self.is_refused && !self.is_unsure {
+            true => Reach::Refused,
+            false => Reach::Unknown,
+        }
+    }
+}
+
+/// Returns whether a connection is open. It is not yet if neither that nor an error is known.
+fn state(stream: &TcpStream, address: &SocketAddr) -> io::Result<bool> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+        peer => peer?,
+    };
+    // Of a port of this machine on which nothing listens: the system may connect a program to itself.
+    let own = stream.local_addr()?;
+    match (own.ip(), own.port()) == (address.ip(), address.port()) {
+        true => Err(ErrorKind::ConnectionRefused.into()),
+        false => Ok(true),
+    }
+}
+
+/// Returns whether an address leads nowhere from this machine: it is link-local and of no interface, or the machine has no
+/// IPv6.
 fn leads_nowhere(address: &SocketAddr, error: &io::Error) -> bool {
     let SocketAddr::V6(address) = address else {
         return false;
@@ -70,183 +288,5 @@ fn leads_nowhere(address: &SocketAddr, error: &io::Error) -> bool {
         ErrorKind::InvalidInput => no_scope,
         ErrorKind::AddrNotAvailable => true,
         _ => error.raw_os_error() == Some(libc::EAFNOSUPPORT),
-    }
-}
-
-/// Returns the addresses of a host as an instance names it, with or without the brackets and the scope id that URLs are
-/// built without.
-fn addresses(host: &str, port: u16, resolver: &SerialResolver) -> Result<Vec<SocketAddr>, Reach> {
-    let bare = address_to_register(host).ok_or(Reach::Unknown)?;
-    if bare.parse::<IpAddr>().is_err() {
-        let known = resolver.resolve(&bare, port, Instant::now() + RESOLVE_TIMEOUT);
-        let known = known.ok_or(Reach::NotYet)?;
-        if known.addresses.is_empty() {
-            log::debug!("{bare} {}", known.failure);
-            return Err(Reach::Unknown);
-        }
-        return Ok(known.addresses);
-    }
-    // A scope id is of the machine that wrote it: where this one has no such interface, it is left out as in a URL.
-    // Neither asks the network.
-    let with_scope = host.trim_start_matches('[').trim_end_matches(']');
-    let found = (with_scope, port).to_socket_addrs();
-    let found = found.or_else(|_| (bare.as_str(), port).to_socket_addrs());
-    found.map(Iterator::collect).map_err(|_| Reach::Unknown)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::{TcpListener, TcpStream};
-
-    const SOON: Duration = Duration::from_secs(20);
-
-    fn found(host: &str) -> Result<Vec<String>, Reach> {
-        let addresses = addresses(host, 7, &SerialResolver::default())?;
-        Ok(addresses.iter().map(ToString::to_string).collect())
-    }
-
-    fn instance(address: &str, port: u16) -> ServiceInstance {
-        let data = format!(r#"{{"address":"{address}","port":{port}}}"#);
-        ServiceInstance::from_json("foo", "node", data.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn an_address_is_found_in_every_form_that_an_instance_may_have() {
-        for (host, address) in [
-            ("127.0.0.1", "127.0.0.1:7"),
-            ("::1", "[::1]:7"),
-            ("[::1]", "[::1]:7"),
-            ("fe80::1%9", "[fe80::1%9]:7"),
-            ("[fe80::1%9]", "[fe80::1%9]:7"),
-            ("[fd00::2%not-of-here]", "[fd00::2]:7"),
-        ] {
-            assert_eq!(found(host), Ok(vec![address.to_owned()]), "{host}");
-        }
-        let local = found("localhost").unwrap();
-        assert!(local.contains(&"127.0.0.1:7".to_owned()), "{local:?}");
-        assert_eq!(found("no.such.name.invalid"), Err(Reach::Unknown));
-    }
-
-    #[test]
-    fn an_instance_that_listens_is_reached_by_an_address_in_brackets() {
-        let Ok(listener) = TcpListener::bind("[::1]:0") else {
-            return eprintln!("this machine has no IPv6");
-        };
-        let port = listener.local_addr().unwrap().port();
-        let resolver = SerialResolver::default();
-        for address in ["::1", "[::1]", "[::1%not-of-here]"] {
-            let instance = instance(address, port);
-            assert_eq!(
-                reach(&instance, &resolver, SOON),
-                Reach::Accepted,
-                "{address}"
-            );
-        }
-        drop(listener);
-        assert_eq!(
-            reach(&instance("[::1]", port), &resolver, SOON),
-            Reach::Refused
-        );
-        // A local address without a scope leads nowhere.
-        assert_eq!(
-            reach(&instance("fe80::1", port), &resolver, SOON),
-            Reach::Unknown
-        );
-    }
-
-    #[test]
-    fn an_address_needs_no_resolver_and_a_name_waits_for_the_one_before() {
-        let resolver = SerialResolver::held_up();
-        assert_eq!(
-            reach(&instance("localhost", 7), &resolver, SOON),
-            Reach::NotYet
-        );
-        assert_eq!(addresses("10.0.0.1", 7, &resolver).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn an_instance_with_two_ports_is_reached_where_its_urls_lead() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let ssl_port = listener.local_addr().unwrap().port();
-        let data = format!(r#"{{"address":"127.0.0.1","port":1,"sslPort":{ssl_port}}}"#);
-        let instance = ServiceInstance::from_json("foo", "node", data.as_bytes()).unwrap();
-        assert!(instance.is_at(&format!("https://127.0.0.1:{ssl_port}")));
-        let resolver = SerialResolver::default();
-        assert_eq!(reach(&instance, &resolver, SOON), Reach::Accepted);
-    }
-
-    #[test]
-    fn a_host_that_swallows_connections_is_given_up_in_time() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let wait = Duration::from_millis(100);
-        // Nobody takes them up: a system that swallows what it has no place for does so now.
-        let connect = || TcpStream::connect_timeout(&address, wait).ok();
-        let full: Vec<TcpStream> = std::iter::repeat_with(connect)
-            .map_while(|it| it)
-            .take(5000)
-            .collect();
-        let (resolver, start) = (SerialResolver::default(), Instant::now());
-        let reach = reach(&instance("127.0.0.1", address.port()), &resolver, wait);
-        assert_eq!(reach, Reach::Refused, "after {} connections", full.len());
-        assert!(start.elapsed() < SOON);
-    }
-
-    const V4: &str = "10.0.0.1:7";
-    const V6: &str = "[fd00::1]:7";
-    const LINK_LOCAL: &str = "[fe80::1]:7";
-
-    /// Connects to addresses that end in these errors.
-    fn ended(ends: &[(&str, Option<i32>)]) -> Reach {
-        let addresses: Vec<SocketAddr> = ends.iter().map(|end| end.0.parse().unwrap()).collect();
-        reach_any(&addresses, SOON, |address, _| {
-            let (_, code) = ends[addresses.iter().position(|one| one == address).unwrap()];
-            code.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(code)))
-        })
-    }
-
-    #[test]
-    fn a_lack_of_our_own_says_nothing_against_an_instance_that_refuses_elsewhere() {
-        let refused = Some(libc::ECONNREFUSED);
-        for (address, code) in [
-            (V4, libc::EMFILE),
-            (V4, libc::EADDRNOTAVAIL),
-            (V6, libc::ENOBUFS),
-            (V6, libc::EINVAL),
-        ] {
-            for other in ["10.0.0.2:7", "[fd00::2]:7"] {
-                let lack = (address, Some(code));
-                assert_eq!(ended(&[lack, (other, refused)]), Reach::Unknown, "{code}");
-                assert_eq!(ended(&[(other, refused), lack]), Reach::Unknown, "{code}");
-                assert_eq!(ended(&[lack, (other, None)]), Reach::Accepted, "{code}");
-            }
-        }
-        for (address, code) in [
-            (LINK_LOCAL, libc::EINVAL),
-            (V6, libc::EADDRNOTAVAIL),
-            (V6, libc::EAFNOSUPPORT),
-        ] {
-            let nowhere = (address, Some(code));
-            assert_eq!(ended(&[nowhere, (V4, refused)]), Reach::Refused, "{code}");
-            assert_eq!(ended(&[nowhere]), Reach::Unknown, "{code}");
-        }
-    }
-
-    #[test]
-    fn all_addresses_of_an_instance_share_its_time() {
-        for count in 1..9_u16 {
-            let addresses: Vec<_> = (0..count)
-                .map(|port| SocketAddr::from(([10, 0, 0, 1], port)))
-                .collect();
-            let total = std::cell::Cell::new(Duration::ZERO);
-            let patience = Duration::from_secs(1);
-            let reach = reach_any(&addresses, patience, |_, timeout| {
-                total.set(total.get() + timeout);
-                Err(ErrorKind::TimedOut.into())
-            });
-            assert_eq!(reach, Reach::Refused);
-            assert!(total.get() <= patience && !total.get().is_zero());
-        }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Cache {
     pub(crate) watched: u64,
     /// By the name of the znode: what it held when that could last be used.
     instances: BTreeMap<Box<str>, Arc<ServiceInstance>>,
+    /// The instances that came since the last snapshot, or can be picked since.
+    joined: Vec<Arc<ServiceInstance>>,
     common: Common,
     /// By the name of the znode: why what it holds cannot be used.
     rejected: BTreeMap<String, String>,
@@ -68,11 +70,10 @@ impl Cache {
                 znode: znode.clone(),
                 reason: reason.clone(),
             });
-        let mut known = Known {
-            listed,
-            rejected: rejected.collect(),
-            gone: Vec::new(),
-        };
+        // Before the first snapshot all are new, and none is newer than another.
+        let mut joined = std::mem::take(&mut self.joined);
+        joined.retain(|_| before.is_some());
+        let mut known = Known::new(listed, rejected.collect(), joined);
         self.grace_until = None;
         if known.candidates().next().is_none() && !grace_is_over {
             known.gone = self.gone(before);
@@ -118,7 +119,14 @@ impl Cache {
                 Ok(instance) => {
                     let mut instance = instance.created_by(created);
                     instance.share(&mut self.common);
-                    self.instances.insert(znode.into(), Arc::new(instance));
+                    let instance = Arc::new(instance);
+                    let before = self.instances.insert(znode.into(), instance.clone());
+                    let is_the_same = |before: Arc<ServiceInstance>| {
+                        before.created() == created && before.can_be_picked()
+                    };
+                    if !before.is_some_and(is_the_same) {
+                        self.joined.push(instance);
+                    }
                     return None;
                 }
                 Err(unusable) => unusable.to_string(),

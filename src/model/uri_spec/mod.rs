@@ -120,7 +120,9 @@ impl UriSpec {
             );
         }
         if self.is_whole_url() && !self.has_own_authority() {
-            return Err("`{scheme}://{address}` at its start, then a port or nothing, then `/`");
+            return Err(
+                "`{scheme}://{address}` at its start, then a port up to 65535 or nothing, then `/`",
+            );
         }
         Ok(())
     }
@@ -150,11 +152,14 @@ impl UriSpec {
             None => (UrlPort::Default, behind),
             Some(port) => {
                 let digits = port.trim_start_matches(|c: char| c.is_ascii_digit());
-                let literal = port.strip_suffix(digits).and_then(|port| port.parse().ok());
+                let literal = match port.strip_suffix(digits)? {
+                    "" => Some(UrlPort::Default),
+                    literal => literal.parse().ok().map(UrlPort::Literal),
+                };
                 let variable = |mark, port_of| Some((port_of, port.strip_prefix(mark)?));
                 variable('\u{3}', UrlPort::Plain)
                     .or_else(|| variable('\u{4}', UrlPort::Secure))
-                    .unwrap_or((literal.map_or(UrlPort::Default, UrlPort::Literal), digits))
+                    .or_else(|| Some((literal?, digits)))?
             }
         };
         (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(port)

@@ -1,121 +1,119 @@
-//! Connections of ours to suspects, and to those that are out.
+//! Probes of suspects and of ejected instances.
 
 use super::*;
 
 #[test]
-fn a_suspect_is_probed_at_once_and_out_where_it_refuses() {
+fn a_suspect_is_probed_at_once_and_ejected_if_it_refuses() {
     let mut service = service(5, Ejection::default());
-    assert!(service.suspect_failed(WHO));
-    assert!(!service.suspect_failed(WHO), "it is known");
-    assert_eq!(service.to_probe(), [WHO]);
+    service.suspect(WHO);
     assert_eq!(service.ejections.next(service.now), Some(service.now));
-    assert!(!service.probed(WHO, true));
-    assert!(!service.suspect_failed(WHO), "it was just reached");
-    assert_eq!(service.ejections.next(service.now), None);
+    assert_eq!(service.due(), [WHO]);
+    assert!(!service.probed(WHO, Reach::Accepted));
+    service.suspect(WHO);
+    assert_eq!(service.due(), [0; 0], "it was just probed");
     service.pass(0.5);
-    assert!(service.suspect_failed(WHO));
-    assert!(service.probed(WHO, false) && service.is_out());
+    service.suspect(WHO);
+    assert_eq!(service.due(), [WHO]);
+    assert!(service.probed(WHO, Reach::Refused) && service.is_ejected());
 }
 
 #[test]
-fn an_error_that_says_nothing_has_an_instance_probed_once_in_ten_seconds() {
+fn after_an_error_that_says_nothing_an_instance_is_probed_once_in_ten_seconds() {
     let mut service = service(5, Ejection::default());
-    let unsure = |service: &mut Service| service.suspect(WHO, None);
-    assert!(unsure(&mut service) && !service.probed(WHO, true));
+    let finally = |service: &mut Service| {
+        let (endpoint, now) = (instance(WHO).endpoint, service.now);
+        service.ejections.suspect(&endpoint, false, now);
+        service.due()
+    };
+    assert_eq!(finally(&mut service), [WHO]);
     for _ in 0..19 {
         service.pass(0.5);
-        assert!(!unsure(&mut service));
+        assert_eq!(finally(&mut service), [0; 0]);
     }
     service.pass(0.5);
-    assert!(unsure(&mut service) && !service.probed(WHO, true));
+    assert_eq!(finally(&mut service), [WHO]);
     service.pass(0.5);
-    assert!(service.suspect_failed(WHO), "a failure says more");
+    service.suspect(WHO);
+    assert_eq!(service.due(), [WHO], "a failure says more");
 }
 
 #[test]
-fn an_instance_whose_name_waits_for_another_is_probed_again() {
+fn an_instance_whose_probe_could_not_be_made_is_probed_again() {
     let mut service = service(5, Ejection::default());
     assert!(service.refused(WHO));
     for _ in 0..9 {
         service.pass(1.0);
-        assert!(!service.found(WHO, Reach::NotYet));
-        assert_eq!(service.ejections.out()[&WHO].until(), None);
+        assert_eq!(service.due(), [WHO]);
+        assert!(!service.probed(WHO, Reach::NotYet));
+        assert_eq!(service.until(WHO), None);
     }
-    service.pass(1.0);
-    assert_eq!(service.to_probe(), [WHO]);
-    assert!(service.suspect_failed(1) && !service.found(1, Reach::NotYet));
-    assert!(!service.ejections.is_out(&1));
+    service.suspect(2);
+    assert_eq!(service.due(), [2]);
+    assert!(!service.probed(2, Reach::NotYet) && service.is_ejected());
 }
 
 #[test]
-fn an_instance_that_failed_before_it_was_probed_is_out_until_it_listens() {
+fn an_instance_that_failed_before_it_was_probed_is_ejected_until_it_listens() {
     let mut service = service(5, Ejection::default());
-    assert!(service.suspect_failed(WHO));
+    service.suspect(WHO);
     service.eject();
-    assert_eq!(service.to_probe(), [WHO], "it has yet to have its turn");
-    assert!(service.probed(WHO, false), "for another reason");
-    assert_eq!(service.ejections.out()[&WHO].until(), None);
+    assert_eq!(service.due(), [WHO], "it has yet to have its turn");
+    assert!(service.probed(WHO, Reach::Refused), "for another reason");
+    assert_eq!(service.until(WHO), None);
     let mut service = self::service(5, Ejection::default());
-    service.eject();
-    assert!(service.suspect_failed(WHO));
-    assert!(!service.probed(WHO, true) && service.is_out());
-    assert!(
-        service.ejections.out()[&WHO].until().is_some(),
-        "it listens, and fails"
-    );
+    let seconds = service.eject();
+    service.suspect(WHO);
+    assert_eq!(service.due(), [WHO]);
+    assert!(!service.probed(WHO, Reach::Accepted));
+    assert_eq!(service.until(WHO), Some(seconds), "it listens, and fails");
 }
 
 #[test]
-fn an_instance_that_leaves_while_it_is_probed_takes_no_place_among_those_that_are_out() {
+fn an_instance_that_leaves_while_it_is_probed_is_not_ejected() {
     let mut service = service(3, Ejection::default());
-    assert!(service.suspect_failed(WHO));
-    service.sync(1..4);
-    assert!(!service.probed(WHO, false) && !service.is_out());
-    assert!(service.ejections.past.is_empty());
-    assert!(service.refused(1), "one of three may be");
+    service.suspect(WHO);
+    assert_eq!(service.due(), [WHO]);
+    service.set(2..=4, 1);
+    assert!(!service.probed(WHO, Reach::Refused));
+    assert!(service.ejections.past.is_empty() && service.ejected().is_empty());
+    assert!(service.refused(2), "one of three may be");
     service.pass(1.0);
-    assert_eq!(service.to_probe(), [1]);
-    service.sync(2..5);
-    assert!(!service.probed(1, false) && service.ejections.out().is_empty());
+    assert_eq!(service.due(), [2]);
+    service.set(3..=5, 1);
+    assert!(!service.probed(2, Reach::Refused) && service.ejected().is_empty());
 }
 
 #[test]
-fn those_that_wait_longest_are_probed_first() {
+fn instances_that_wait_longest_are_probed_first_and_suspects_before_all() {
     let mut service = service(9, Ejection::default());
     for who in [3, 1, 4, 2] {
         assert!(service.refused(who));
         service.pass(0.01);
     }
     service.pass(1.0);
-    for who in [3, 1, 4, 2, 3] {
-        assert_eq!(service.to_probe(), [who]);
-        service.probed(who, false);
-        service.pass(1.0);
-    }
     for who in [8, 5, 7] {
-        assert!(service.suspect_failed(who));
+        service.suspect(who);
         service.pass(0.01);
     }
-    assert_eq!(service.to_probe(), [8, 1]);
+    let mut due = || {
+        let due = service.ejections.take_due(2, service.now, &mut || 0.5);
+        due.iter().map(Endpoint::port).collect::<Vec<u16>>()
+    };
+    assert_eq!(
+        [due(), due(), due(), due()],
+        [[8, 5].to_vec(), vec![7, 3], vec![1, 4], vec![2]]
+    );
+    assert_eq!(due(), [0; 0]);
 }
 
 #[test]
-fn an_instance_that_we_cannot_connect_to_is_tried_by_a_call() {
+fn an_instance_that_cannot_be_probed_is_ejected_for_a_time() {
     let mut service = service(5, Ejection::default());
     assert!(service.refused(WHO));
-    for seconds in [5.0, 10.0, 20.0] {
-        service.pass(1.0);
-        assert!(service.found(WHO, Reach::Unknown), "it is out for a time");
-        assert!(service.is_out());
-        let until = service.ejections.out()[&WHO].until().unwrap();
-        assert_eq!((until - service.now).as_secs_f64(), seconds);
-        service.pass(seconds);
-        let who = service.ejections.take_trial(service.now);
-        assert_eq!(who, Some(WHO));
-        assert!(service.refused(WHO) && service.is_out());
-    }
     service.pass(1.0);
-    service.found(WHO, Reach::Unknown);
-    service.pass(40.0);
-    assert!(service.tried(Outcome::Succeeded) && !service.is_out());
+    assert!(service.probed(WHO, Reach::Unknown));
+    assert_eq!(service.until(WHO), Some(2.0));
+    service.pass(2.0);
+    assert!(!service.is_ejected());
+    assert!(service.refused(WHO), "and again if it refuses");
 }

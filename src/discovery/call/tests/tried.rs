@@ -160,19 +160,96 @@ fn a_call_tries_no_instance_that_is_out_and_does_not_pass_the_filter() {
 }
 
 #[test]
-fn a_call_that_has_failed_once_is_no_trial() {
-    let mut world = World::soon_back("no-second-trial");
-    let ids = [(); 5].map(|()| world.start());
-    let provider = world.knowing(5);
-    let calls: Vec<_> = std::iter::repeat_with(|| provider.begin().unwrap())
-        .filter(|call| call.id() != ids[0])
-        .take(9)
-        .collect();
-    fail_until_out(&provider, &ids[0]);
-    until("it is offered", || world.directory.view()["foo"].has_offers);
-    for call in calls {
-        let another = call.another(Outcome::Succeeded).unwrap();
-        // It may be back without a trial, where this thread was held up for a second.
-        assert!(another.id() != ids[0] || out(&provider).is_empty());
+fn if_no_url_can_be_built_for_an_instance_the_others_are_called() {
+    let mut world = World::new("other-spec", Config::new().attempts_per_call(2));
+    (0..5).for_each(|_| drop(needing_a_parameter(&mut world)));
+    let id = world.start();
+    let provider = world.knowing(6);
+    for _ in 0..50 {
+        let called: Called<String> = provider.call(&[], |url| Ok(url.to_owned()));
+        assert!(called.unwrap().ends_with(id.trim_start_matches("at-")));
     }
+    // The error is that of the attempt that was made, whichever instance was picked first.
+    for _ in 0..50 {
+        let called: Called<()> = provider.call(&[], |url| {
+            Err(Attempt::Elsewhere(io::Error::other(url.to_owned())))
+        });
+        assert!(matches!(called, Err(CallError::Call(_))), "{called:?}");
+    }
+    world.writer.delete(&node(&id), -1).unwrap();
+    until("it is gone", || provider.instances().unwrap().len() == 5);
+    let error = provider.call(&[], connect).unwrap_err();
+    let CallError::Discovery(error) = error else {
+        panic!("nothing was called: {error}");
+    };
+    assert_eq!(error.kind(), ErrorKind::MissingParameter);
+    assert!(error.to_string().contains("foo"), "{error}");
+}
+
+#[test]
+fn a_retry_goes_to_another_endpoint_than_those_that_were_tried() {
+    let mut world = World::of("two-nodes", 1, 0);
+    let port = free_port();
+    world.put_as("crashed", port);
+    world.put_as("started-again", port);
+    let provider = world.knowing(2);
+    assert_eq!(provider.instances().unwrap().len(), 3, "all are listed");
+    for _ in 0..200 {
+        let call = provider.begin().unwrap();
+        assert_ne!(call.id(), "crashed", "the newest is picked");
+        let first = call.base_url().unwrap().to_owned();
+        let second = call.another(Outcome::Succeeded).unwrap();
+        assert_ne!(second.base_url(), Some(first.as_str()));
+        second.succeeded();
+    }
+    // With another spec it is another service at the same endpoint, and a retry does not go there either.
+    let spec = r#","uriSpec":{"parts":[{"value":"/other","variable":false}]}"#;
+    let data = format!(r#"{{"address":"127.0.0.1","port":{port}{spec}}}"#);
+    world.put_data("other-spec", &data);
+    provider.wait_for(3, SOON).unwrap();
+    world.start();
+    provider.wait_for(4, SOON).unwrap();
+    for _ in 0..50 {
+        let call = provider.begin().unwrap();
+        let first = call.base_url().unwrap().to_owned();
+        let second = call.another(Outcome::Succeeded).unwrap();
+        assert_ne!(second.base_url(), Some(first.as_str()));
+        second.succeeded();
+    }
+}
+
+#[test]
+fn a_call_ends_with_its_last_error_when_the_retry_budget_is_used_up() {
+    let mut world = World::new("budget", Config::new());
+    (0..3).for_each(|_| drop(world.start()));
+    let provider = world.knowing(3);
+    let mut attempts = 0;
+    for _ in 0..1000 {
+        let called: Called<()> = provider.call_instance(|_| {
+            attempts += 1;
+            Err(Attempt::Elsewhere(io::Error::other("overloaded")))
+        });
+        assert!(matches!(called, Err(CallError::Call(error)) if error.to_string() == "overloaded"));
+    }
+    // A hundred at the start and a fifth of the calls, and ten for each second that this takes.
+    assert!((1290..1800).contains(&attempts), "{attempts}");
+    let error = provider.begin().unwrap().another(Outcome::Succeeded);
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("retry budget of foo")
+    );
+    let unlimited = Config::new().retry_budget(RetryBudget::off());
+    let mut world = World::new("no-budget", unlimited.ejection(Ejection::off()));
+    (0..3).for_each(|_| drop(world.start()));
+    let provider = world.knowing(3);
+    let mut attempts = 0;
+    for _ in 0..1000 {
+        let _: Called<()> = provider.call_instance(|_| {
+            attempts += 1;
+            Err(Attempt::Elsewhere(io::Error::other("overloaded")))
+        });
+    }
+    assert_eq!(attempts, 3000);
 }

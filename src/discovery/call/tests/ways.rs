@@ -8,57 +8,6 @@ fn ids(provider: &ServiceProvider, times: usize) -> BTreeSet<String> {
         .collect()
 }
 
-/// Takes an instance out for about a second, and has `others` begin calls until it is back.
-fn until_back(all: &ServiceProvider, id: &str, others: &[&ServiceProvider]) -> BTreeSet<String> {
-    fail_until_out(all, id);
-    let mut called = BTreeSet::new();
-    until("it is back", || {
-        others.iter().for_each(|one| called.extend(ids(one, 1)));
-        out(all).is_empty()
-    });
-    called
-}
-
-fn four_soon_back(name: &str) -> World {
-    let mut world = World::soon_back(name);
-    (0..4).for_each(|_| drop(world.start()));
-    world
-}
-
-#[test]
-fn those_that_leave_an_instance_out_or_stay_with_another_do_not_try_it_again() {
-    let world = four_soon_back("no-trial");
-    let all = world.knowing(4);
-    let sticky = world.builder().strategy(Strategy::Sticky).build().unwrap();
-    let stuck = ids(&sticky, 1);
-    let listed = all.instances().unwrap();
-    let id = listed.iter().map(|one| one.id().to_owned());
-    let id = id.into_iter().find(|id| !stuck.contains(id)).unwrap();
-    let left_out = id.clone();
-    let builder = world.builder().filter(move |one| one.id() != left_out);
-    let filtered = builder.build().unwrap();
-    let called = until_back(&all, &id, &[&sticky, &filtered]);
-    assert!(!called.contains(&id));
-    assert_eq!(ids(&sticky, 9), stuck);
-}
-
-#[test]
-fn a_provider_without_a_filter_tries_an_instance_again() {
-    let world = four_soon_back("trial");
-    let all = world.knowing(4);
-    let builder = world.builder().strategy(Strategy::LeastLoaded);
-    let provider = builder.build().unwrap();
-    let id = all.begin().unwrap().id().to_owned();
-    until("it is tried", || {
-        // It may be back without a trial, where this thread was held up for a second.
-        if out(&all).is_empty() {
-            fail_until_out(&all, &id);
-        }
-        provider.begin().unwrap().id() == id
-    });
-    until("it is back", || out(&all).is_empty());
-}
-
 #[test]
 fn failures_are_compared_with_those_of_calls_that_were_picked_alike() {
     let world = World::of("alike", 4, 0);

@@ -1,0 +1,107 @@
+//! Failures, compared with those of siblings.
+
+use super::*;
+
+/// Returns after how many failures an instance is ejected, if each sibling has failed so many times.
+fn takes(siblings: &[u32]) -> Option<u32> {
+    let mut service = service(siblings.len() as u16 + 1, Ejection::off());
+    service.ejections.rule = Ejection::default().max_share(0.0);
+    for (who, times) in (2..).zip(siblings) {
+        service.fail(who, *times);
+    }
+    service.ejections.rule = Ejection::default();
+    (1..=1000).find(|_| service.failed(WHO))
+}
+
+#[test]
+fn an_instance_has_to_fail_more_often_than_chance_explains() {
+    assert_eq!(takes(&[0; 4]), Some(5));
+    // 130 > 2 * 53.8 + 3 * 7.3, and 53.8 is (200 + 14.1 + 1) / 4.
+    assert_eq!(takes(&[50; 4]), Some(130));
+    assert_eq!(takes(&[]), None, "an only child");
+}
+
+#[test]
+fn siblings_that_are_as_bad_do_not_hide_an_instance() {
+    // Half of ten: four of the nine siblings fail as it does.
+    let bad = [50, 50, 50, 50, 0, 0, 0, 0, 0];
+    assert!(
+        takes(&bad).is_some_and(|times| times < 50),
+        "{:?}",
+        takes(&bad)
+    );
+    // Two of three siblings are as bad, and one of them is left out.
+    assert!(takes(&[50, 0, 0]).is_some_and(|times| times < 50));
+}
+
+#[test]
+fn failures_count_for_ten_seconds() {
+    let mut service = service(5, Ejection::default());
+    assert!(!service.fail(WHO, 4));
+    service.pass(9.0);
+    assert!(service.failed(WHO));
+    let mut service = self::service(5, Ejection::default());
+    assert!(!service.fail(WHO, 4));
+    service.pass(11.0);
+    assert!(!service.fail(WHO, 4));
+    service.pass(1000.0);
+    assert!(!service.failed(2));
+    assert_eq!(
+        service.tally.failures.len(),
+        1,
+        "what is old takes no memory"
+    );
+}
+
+#[test]
+fn weights_count_by_how_they_compare_and_not_by_how_large_they_are() {
+    let takes = |own: u32, others: u32, of_siblings: u32| {
+        let mut service = service(5, Ejection::default().max_share(0.0));
+        service.weights = (1..=5)
+            .map(|who| (who, if who == WHO { own } else { others }))
+            .collect();
+        (2..=5).for_each(|who| _ = service.fail(who, of_siblings));
+        service.ejections.rule = Ejection::default();
+        (1..=2000).find(|_| service.failed(WHO))
+    };
+    for weight in [1, 2, 100, u32::MAX] {
+        assert_eq!(takes(weight, weight, 0), Some(5), "{weight}");
+        assert_eq!(takes(weight, weight, 50), Some(130), "{weight}");
+    }
+    // With ten times the weight it may fail ten times as often: 152 > 2 * 63.7 + 3 * 8, and 6.37 is (20 + 4.5 + 1) / 4.
+    assert_eq!(takes(10, 1, 5), Some(152));
+}
+
+#[test]
+fn a_success_makes_up_for_a_part_of_a_failure_if_successes_count() {
+    let mut service = service(5, Ejection::default());
+    let (endpoint, now) = (instance(WHO).endpoint, service.now);
+    service.tally.make_up(&endpoint, now);
+    assert!(
+        service.tally.failures.is_empty(),
+        "there is nothing to make up for"
+    );
+    assert!(!service.fail(WHO, 4));
+    (0..4).for_each(|_| service.tally.make_up(&endpoint, now));
+    assert!(!service.failed(WHO), "four are left");
+    assert!(service.failed(WHO));
+    assert!(!service.fail(2, 4));
+    let other = instance(2).endpoint;
+    (0..99).for_each(|_| service.tally.make_up(&other, now));
+    assert!(!service.fail(2, 4));
+}
+
+#[test]
+fn a_newcomer_does_not_make_an_old_instance_look_bad() {
+    // Two instances share 100 calls a second for ten seconds, then there are ten. 5 % fail everywhere.
+    let mut service = service(2, Ejection::default());
+    for _ in 0..10 {
+        service.pass(1.0);
+        assert!(!service.fail(1, 3) && !service.fail(2, 2));
+    }
+    service.set(1..=10, 1);
+    for _ in 0..5 {
+        service.pass(1.0);
+        assert!((1..=10).step_by(2).all(|who| !service.failed(who)));
+    }
+}
