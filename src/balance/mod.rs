@@ -3,6 +3,7 @@
 //! Everything here is pure: instances, the outcomes of calls, the time and random numbers come from the caller. It knows
 //! nothing of ZooKeeper, of snapshots or of threads.
 
+pub(crate) mod attempts;
 pub(crate) mod ejection;
 pub(crate) mod endpoint;
 pub(crate) mod outcome;
@@ -10,3 +11,6 @@ pub(crate) mod retry_budget;
 pub(crate) mod selection;
 pub(crate) mod strategy;
 pub(crate) mod subset;
+
+#[cfg(test)]
+mod simulation;

@@ -1,5 +1,6 @@
 //! Snapshots of services: immutable, and all that a lookup reads.
 
+use crate::balance::attempts::Choices;
 use crate::balance::ejection::Ejections;
 use crate::balance::endpoint::Endpoint;
 use crate::balance::retry_budget::RetryAccount;
@@ -331,10 +332,13 @@ impl Snapshot {
         }
     }
 
-    /// Returns whether an instance was ejected and has not answered a call since.
-    pub(crate) fn is_on_probation(&self, instance: &Arc<ServiceInstance>) -> bool {
-        let mut all = self.on_probation.iter();
-        all.any(|one| Arc::ptr_eq(one, instance))
+    /// Returns the instances that an attempt of a call may go to.
+    pub(crate) fn choices(&self) -> Choices<'_> {
+        Choices {
+            picks: &self.picks,
+            on_probation: &self.on_probation,
+            ejected: &self.ejected,
+        }
     }
 
     /// Deposits for a call in the retry budget of the service.

@@ -1,10 +1,10 @@
 //! A service as calls pick from it: by its name, or through a provider that may have its own filter and strategy.
 
+use crate::balance::attempts::{Picked, Tried};
 use crate::balance::ejection::{Siblings, Tally};
 use crate::balance::endpoint::{self, Endpoint};
 use crate::balance::outcome::Outcome;
 use crate::balance::selection::Selection;
-use crate::balance::strategy::{Load, Picker, below, random};
 use crate::config::Strategy;
 use crate::discovery::directory::Directory;
 use crate::discovery::name::Name;
@@ -13,7 +13,7 @@ use crate::discovery::services::feedback::Report;
 use crate::discovery::snapshot::{Snapshot, shown};
 use crate::error::{Error, Result};
 use crate::log;
-use crate::model::{Service, ServiceInstance, UriSpec};
+use crate::model::{Service, ServiceInstance};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use std::fmt;
@@ -21,9 +21,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Random picks that may hit an instance that was tried before all of them are looked through.
-const DRAWS: usize = 3;
 
 #[derive(Clone)]
 pub(crate) struct Source {
@@ -53,52 +50,6 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.directory.release(&self.name);
-    }
-}
-
-/// An instance that was picked for a call.
-pub(crate) struct Picked {
-    pub(crate) instance: Arc<ServiceInstance>,
-    pub(crate) siblings: Siblings,
-    pub(crate) load: Option<Arc<Load>>,
-    /// Whether it was ejected, and no call is known to have succeeded since.
-    pub(crate) is_on_probation: bool,
-}
-
-/// What a call has tried so far.
-#[derive(Debug, Default)]
-pub(crate) struct Tried {
-    endpoints: Vec<Endpoint<'static>>,
-    /// Uri specs of which no URL could be built.
-    unbuilt: Vec<UriSpec>,
-    /// Whether an attempt was made, and not only a URL not built.
-    is_called: bool,
-}
-
-impl Tried {
-    pub(crate) fn called(&mut self, instance: &ServiceInstance) {
-        self.endpoints
-            .extend(Endpoint::of(instance).map(Endpoint::into_owned));
-        self.is_called = true;
-    }
-
-    pub(crate) fn not_built(&mut self, instance: &ServiceInstance) {
-        self.endpoints
-            .extend(Endpoint::of(instance).map(Endpoint::into_owned));
-        self.unbuilt.extend(instance.uri_spec().cloned());
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.endpoints.len()
-    }
-
-    fn has(&self, instance: &ServiceInstance) -> bool {
-        Endpoint::of(instance).is_some_and(|endpoint| self.endpoints.contains(&endpoint))
-    }
-
-    fn fails_with(&self, instance: &ServiceInstance) -> bool {
-        let spec = instance.uri_spec();
-        spec.is_some_and(|spec| self.unbuilt.contains(spec))
     }
 }
 
@@ -132,7 +83,7 @@ impl Source {
     pub(crate) fn pick(&self, now: Instant) -> Result<Picked> {
         let snapshot = self.snapshot()?;
         snapshot.deposit(now);
-        let picked = pick_from(&snapshot, &Tried::default(), now);
+        let picked = snapshot.choices().pick(&Tried::default(), now);
         picked.ok_or_else(|| self.directory.no_instance(&self.name, &snapshot.known))
     }
 
@@ -140,9 +91,9 @@ impl Source {
     /// last.
     pub(crate) fn pick_another(&self, tried: &Tried, now: Instant) -> Result<Picked> {
         let snapshot = self.snapshot()?;
-        let picked = pick_from(&snapshot, tried, now);
-        let picked = picked.ok_or_else(|| Error::all_tried(&self.name, tried.endpoints.len()))?;
-        match !tried.is_called || snapshot.withdraw(now) {
+        let picked = snapshot.choices().pick(tried, now);
+        let picked = picked.ok_or_else(|| Error::all_tried(&self.name, tried.len()))?;
+        match !tried.is_called() || snapshot.withdraw(now) {
             true => Ok(picked),
             false => Err(Error::no_retries(&self.name)),
         }
@@ -297,42 +248,4 @@ impl fmt::Debug for OwnPicks {
             .field("selection", &self.selection)
             .finish_non_exhaustive()
     }
-}
-
-/// Picks an instance at an endpoint that was not tried.
-///
-/// A retry goes to an instance on probation only if no other is left, then to one outside of the zone or the subset, and
-/// last to an ejected one, which is better than none.
-fn pick_from(snapshot: &Snapshot, tried: &Tried, now: Instant) -> Option<Picked> {
-    let picks = &snapshot.picks;
-    if let Picker::LeastLoaded(loads) = &picks.picker {
-        loads.update(now);
-    }
-    let is_first = tried.endpoints.is_empty();
-    let is_new = |one: &&Arc<ServiceInstance>| is_first || !tried.has(one);
-    let is_good = |one: &&Arc<ServiceInstance>| {
-        is_first || !(tried.has(one) || tried.fails_with(one) || snapshot.is_on_probation(one))
-    };
-    let mut draws = std::iter::repeat_with(|| picks.pick())
-        .take(DRAWS)
-        .flatten();
-    let preferred = draws
-        .find(is_good)
-        .or_else(|| from_anywhere(&picks.instances).find(is_good))
-        .or_else(|| from_anywhere(&picks.instances).find(is_new));
-    let mut others = from_anywhere(&picks.rest).chain(from_anywhere(&snapshot.ejected));
-    let instance = preferred.or_else(|| others.find(is_new))?;
-    Some(Picked {
-        instance: instance.clone(),
-        siblings: picks.siblings(preferred),
-        load: picks.load(instance).cloned(),
-        is_on_probation: snapshot.is_on_probation(instance),
-    })
-}
-
-/// Returns all, beginning with a random one.
-fn from_anywhere<T>(all: &[T]) -> impl Iterator<Item = &T> {
-    let start = below(random() as u32, all.len());
-    let (first, last) = all.split_at(start.min(all.len()));
-    last.iter().chain(first)
 }

@@ -121,9 +121,8 @@ impl Tally {
         }
         let all = self.all(endpoint, siblings, exposure, now);
         let better = self.without_the_bad(all, endpoint, siblings, exposure, now, count / share);
-        let expected = |group: Group| group.expected(standing) * share;
-        let (mean, better) = (expected(all), expected(better));
-        count > 2.0 * mean + 3.0 * mean.sqrt() || count > 3.0 * better + 4.0 * better.sqrt()
+        count > all.explains(share, standing, 2.0, 3.0)
+            || count > better.explains(share, standing, 3.0, 4.0)
     }
 
     fn all(
@@ -208,16 +207,20 @@ struct Group {
 }
 
 impl Group {
-    /// Returns the failures to expect of an instance with a share of 1.
-    fn expected(self, standing: Standing) -> f64 {
+    /// Returns the failures that an instance may have which is no worse than these: `times` as many as expected, and so
+    /// many standard `deviations` more.
+    fn explains(self, share: f64, standing: Standing, times: f64, deviations: f64) -> f64 {
         // An instance in good standing has the benefit of the failures that its siblings may have been spared by chance.
         let failures = match standing {
             Standing::Good => self.failures + self.failures.sqrt() + 1.0,
             Standing::OnProbation => self.failures,
         };
-        match self.share > 0.0 {
-            true => failures / self.share,
-            false => f64::INFINITY,
+        if self.share <= 0.0 {
+            return f64::INFINITY;
         }
+        // A small share of the siblings makes the expectation uncertain: they may all have come a moment ago.
+        let ratio = share / self.share;
+        let expected = failures * ratio;
+        times * expected + deviations * (expected * (1.0 + ratio)).sqrt()
     }
 }

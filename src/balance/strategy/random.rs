@@ -17,6 +17,12 @@ fn seeded() -> SmallRng {
     SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(by_time)
 }
 
+/// Has the random numbers of this thread repeat those of another run with the same seed.
+#[cfg(test)]
+pub(crate) fn seed(seed: u64) {
+    RANDOM.with(|own| *own.borrow_mut() = SmallRng::seed_from_u64(seed));
+}
+
 /// Returns a random number.
 pub(crate) fn random() -> u64 {
     // A thread that is about to end may have lost its own.

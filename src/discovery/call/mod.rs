@@ -4,12 +4,13 @@ mod attempt;
 
 pub use attempt::{Attempt, CallError};
 
+use crate::balance::attempts::{Picked, Tried};
 use crate::balance::endpoint;
 use crate::balance::outcome::Outcome;
 use crate::balance::strategy::Load;
 use crate::config::Strategy;
 use crate::discovery::overrides::Override;
-use crate::discovery::source::{Picked, Source, Tried};
+use crate::discovery::source::Source;
 use crate::error::{Error, Result};
 use crate::model::{Params, ServiceInstance};
 use std::fmt;

@@ -1,0 +1,353 @@
+//! Fleets with faults, called in every way that there is to pick: the bad instances go, and the good ones stay. Every run
+//! has its seed, so it repeats exactly.
+
+use super::attempts::{Choices, Tried};
+use super::ejection::{Candidate, Ejections, Failed, Reach, Tally};
+use super::endpoint::Endpoint;
+use super::outcome::Outcome;
+use super::retry_budget::RetryAccount;
+use super::selection::{Picks, Selection};
+use super::strategy::random::{chance, seed};
+use super::subset::Identity;
+use crate::config::{Choice, Ejection, RetryBudget, Strategy};
+use crate::model::ServiceInstance;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The strategies that spread calls. With `Sticky`, one instance gets all of them.
+const STRATEGIES: [Strategy; 3] = [
+    Strategy::Random,
+    Strategy::RoundRobin,
+    Strategy::LeastLoaded,
+];
+
+/// How an instance answers a call at a time in seconds.
+#[derive(Clone, Copy, PartialEq)]
+enum Answer {
+    /// With success, except for this part of the calls.
+    Fails(f64),
+    Refuses,
+    /// Its port is open, but no call is answered before the timeout of the caller.
+    Hangs,
+}
+
+type Fault<'a> = &'a dyn Fn(usize, f64) -> Answer;
+
+const ANSWERS: Answer = Answer::Fails(0.0);
+const TIMEOUT: f64 = 0.3;
+
+struct Fleet<'a> {
+    listed: Vec<Arc<ServiceInstance>>,
+    ejections: Ejections,
+    tally: Tally,
+    retries: RetryAccount,
+    selection: Selection,
+    picks: Picks,
+    ejected: Vec<Arc<ServiceInstance>>,
+    on_probation: Vec<Arc<ServiceInstance>>,
+    revision: u64,
+    fault: Fault<'a>,
+    start: Instant,
+    now: f64,
+    seen: Seen,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Seen {
+    calls: u32,
+    attempts: u32,
+    failed: u32,
+    /// The instances that were ejected at some time.
+    ever_ejected: BTreeSet<usize>,
+}
+
+fn instance(index: usize) -> Arc<ServiceInstance> {
+    let data = format!(r#"{{"address":"h","port":{}}}"#, index + 1);
+    let read = ServiceInstance::from_json("foo", &index.to_string(), data.as_bytes());
+    Arc::new(read.unwrap())
+}
+
+fn index(endpoint: &Endpoint<'_>) -> usize {
+    usize::from(endpoint.port()) - 1
+}
+
+impl<'a> Fleet<'a> {
+    fn new(strategy: Strategy, instances: usize, fault: Fault<'a>) -> Fleet<'a> {
+        let choice = Choice {
+            strategy,
+            ..Choice::default()
+        };
+        let start = Instant::now();
+        let mut fleet = Fleet {
+            listed: Vec::new(),
+            ejections: Ejections::new(Ejection::default()),
+            tally: Tally::default(),
+            retries: RetryAccount::new(RetryBudget::default(), start),
+            selection: Selection::new(&choice, Identity::random()),
+            picks: Picks::default(),
+            ejected: Vec::new(),
+            on_probation: Vec::new(),
+            revision: 0,
+            fault,
+            start,
+            now: 0.0,
+            seen: Seen::default(),
+        };
+        fleet.grow(instances);
+        fleet
+    }
+
+    fn at(&self) -> Instant {
+        self.start + Duration::from_secs_f64(self.now)
+    }
+
+    fn grow(&mut self, instances: usize) {
+        let first = self.listed.is_empty();
+        let joined: Vec<_> = (self.listed.len()..instances).map(instance).collect();
+        self.listed.extend(joined.iter().cloned());
+        let joined = joined.iter().filter(|_| !first);
+        let joined = joined.filter_map(|one| Candidate::of(one)).collect();
+        let all = || self.listed.iter().filter_map(|one| Candidate::of(one));
+        let all = || all().map(|one| (one.endpoint, one.created)).collect();
+        let at = self.start + Duration::from_secs_f64(self.now);
+        self.ejections.sync(instances, joined, all, at);
+        self.select();
+    }
+
+    /// Makes the snapshot anew, as discovery does.
+    fn select(&mut self) {
+        let is_ejected = |one: &Arc<ServiceInstance>| {
+            Endpoint::of(one).is_some_and(|endpoint| self.ejections.is_ejected(&endpoint))
+        };
+        let (ejected, pickable): (Vec<_>, Vec<_>) =
+            self.listed.iter().cloned().partition(is_ejected);
+        let on_probation = pickable.iter().filter(|one| {
+            Endpoint::of(one).is_some_and(|endpoint| self.ejections.is_on_probation(&endpoint))
+        });
+        self.on_probation = on_probation.cloned().collect();
+        self.picks = self
+            .selection
+            .select(&self.listed, pickable, Some(&self.picks));
+        let indices = ejected
+            .iter()
+            .filter_map(|one| Some(index(&Endpoint::of(one)?)));
+        self.seen.ever_ejected.extend(indices);
+        self.ejected = ejected;
+        self.revision = self.ejections.revision();
+    }
+
+    /// Does what the prober does.
+    fn probe(&mut self) {
+        let now = self.at();
+        self.ejections.tick(now);
+        for endpoint in self.ejections.take_due(64, now, &mut chance) {
+            let which = index(&endpoint);
+            let reach = match (self.fault)(which, self.now) {
+                Answer::Refuses => Reach::Refused,
+                _ => Reach::Accepted,
+            };
+            let candidate = || Candidate::of(&self.listed[which]);
+            self.ejections
+                .probed(&endpoint, reach, candidate, now, &mut chance);
+        }
+        if self.ejections.revision() != self.revision {
+            self.select();
+        }
+    }
+
+    fn call(&mut self) {
+        self.seen.calls += 1;
+        self.retries.deposit(self.at());
+        let mut tried = Tried::default();
+        for attempt in 0..3 {
+            self.probe();
+            let choices = Choices {
+                picks: &self.picks,
+                on_probation: &self.on_probation,
+                ejected: &self.ejected,
+            };
+            let Some(picked) = choices.pick(&tried, self.at()) else {
+                break;
+            };
+            if attempt > 0 && !self.retries.withdraw(self.at()) {
+                break;
+            }
+            self.seen.attempts += 1;
+            let candidate = Candidate::of(&picked.instance).unwrap();
+            let begun = self.at();
+            if let Some(load) = &picked.load {
+                load.begin();
+            }
+            let answer = (self.fault)(index(&candidate.endpoint), self.now);
+            let failed = match answer {
+                Answer::Fails(part) => chance() < part,
+                Answer::Refuses | Answer::Hangs => true,
+            };
+            let took = if answer == Answer::Hangs {
+                TIMEOUT
+            } else {
+                0.001
+            };
+            let now = begun + Duration::from_secs_f64(took);
+            if let Some(load) = &picked.load {
+                load.end(now - begun, failed, now);
+            }
+            match (failed, answer) {
+                (false, _) if picked.is_on_probation => {
+                    self.ejections.succeeded(&candidate.endpoint);
+                }
+                (false, _) => {}
+                (true, Answer::Refuses) => {
+                    self.ejections.refused(&candidate, now, &mut chance);
+                }
+                (true, _) => {
+                    let failure = Failed {
+                        instance: &candidate,
+                        why: Outcome::Failed,
+                        siblings: picked.siblings,
+                    };
+                    let tally = &mut self.tally;
+                    self.ejections.failed(failure, tally, now, &mut chance);
+                }
+            }
+            if !failed {
+                return;
+            }
+            tried.called(&picked.instance);
+        }
+        self.seen.failed += 1;
+    }
+
+    /// Makes calls, so many a second, until a time, and returns what was seen in it.
+    fn run(&mut self, rate: f64, until: f64) -> Seen {
+        self.seen = Seen::default();
+        self.select();
+        while self.now < until {
+            self.call();
+            self.now += -(1.0 - chance()).ln() / rate;
+        }
+        self.seen.clone()
+    }
+
+    fn ejected(&self) -> BTreeSet<usize> {
+        let ejected = self.ejections.ejected().keys();
+        ejected.map(index).collect()
+    }
+}
+
+#[test]
+fn a_bad_part_of_a_fleet_of_any_size_up_to_half_is_ejected() {
+    for strategy in STRATEGIES {
+        for (instances, bad, rate) in [
+            (20, 10, 200.0),
+            (100, 40, 200.0),
+            (6, 3, 20.0),
+            (5, 1, 100.0),
+        ] {
+            for run in 0..5 {
+                seed(run);
+                let fault: Fault<'_> = &|who, _| {
+                    if who < bad {
+                        Answer::Fails(1.0)
+                    } else {
+                        ANSWERS
+                    }
+                };
+                let mut fleet = Fleet::new(strategy, instances, fault);
+                let case = format!("{strategy}, {bad} of {instances}, {run}");
+                let first = fleet.run(rate, 15.0);
+                assert!(
+                    first.ever_ejected.iter().all(|who| *who < bad),
+                    "{case}: {first:?}"
+                );
+                assert_eq!(first.ever_ejected.len(), bad, "{case}: {first:?}");
+                let after = fleet.run(rate, 75.0);
+                assert_eq!(after.failed, 0, "{case}: {after:?}");
+                assert!(
+                    after.ever_ejected.iter().all(|who| *who < bad),
+                    "{case}: {after:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_that_all_instances_have_eject_none() {
+    for strategy in STRATEGIES {
+        for instances in [3, 5, 10, 20] {
+            for part in [0.01, 0.05, 0.2] {
+                let fault: Fault<'_> = &|_, _| Answer::Fails(part);
+                let ejected = (0..20).filter(|run| {
+                    seed(*run);
+                    let seen = Fleet::new(strategy, instances, fault).run(200.0, 20.0);
+                    !seen.ever_ejected.is_empty()
+                });
+                let ejected = ejected.count();
+                assert!(
+                    ejected <= 3,
+                    "{strategy}, {instances} instances, {part}: {ejected} of 20"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn instances_that_join_make_no_old_instance_look_bad() {
+    for strategy in STRATEGIES {
+        for (before, after) in [(1, 8), (2, 10), (4, 20)] {
+            let fault: Fault<'_> = &|_, _| Answer::Fails(0.05);
+            let ejected = (0..20).filter(|run| {
+                seed(*run);
+                let mut fleet = Fleet::new(strategy, before, fault);
+                fleet.run(200.0, 20.0);
+                fleet.grow(after);
+                let seen = fleet.run(200.0, 35.0);
+                seen.ever_ejected.iter().any(|who| *who < before)
+            });
+            let ejected = ejected.count();
+            assert!(
+                ejected <= 1,
+                "{strategy}, {before} to {after}: {ejected} of 20"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_outage_of_all_instances_is_not_multiplied_by_retries() {
+    for strategy in STRATEGIES {
+        seed(7);
+        let fault: Fault<'_> = &|_, _| Answer::Fails(1.0);
+        let seen = Fleet::new(strategy, 10, fault).run(200.0, 60.0);
+        let attempts = f64::from(seen.attempts) / f64::from(seen.calls);
+        assert!((1.1..=1.3).contains(&attempts), "{strategy}: {attempts}");
+    }
+}
+
+#[test]
+fn refused_instances_cost_a_few_retries_and_no_call() {
+    for strategy in STRATEGIES {
+        for (instances, bad) in [(5, 1), (5, 2), (20, 10)] {
+            seed(3);
+            let fault: Fault<'_> = &|who, at| {
+                if who < bad && at > 1.0 {
+                    Answer::Refuses
+                } else {
+                    ANSWERS
+                }
+            };
+            let mut fleet = Fleet::new(strategy, instances, fault);
+            let seen = fleet.run(100.0, 60.0);
+            // The first calls may find three of ten that have just gone.
+            assert!(seen.failed <= 2, "{strategy}: {seen:?}");
+            assert_eq!(fleet.ejected().len(), bad, "{strategy}: {seen:?}");
+            assert!(
+                seen.attempts - seen.calls <= 2 * bad as u32,
+                "{strategy}: {seen:?}"
+            );
+        }
+    }
+}
