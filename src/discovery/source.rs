@@ -2,7 +2,7 @@
 
 use crate::balance::ejection::Siblings;
 use crate::balance::outcome::Outcome;
-use crate::balance::strategy::{Load, Picker, below, random};
+use crate::balance::strategy::{Load, below, random};
 use crate::config::Strategy;
 use crate::discovery::directory::Directory;
 use crate::discovery::name::Name;
@@ -85,7 +85,7 @@ impl Source {
 
     /// Picks an instance for a call, none of those that it tried already. Where all that are preferred were, it is one
     /// outside of the zone or the subset, and at last one that is out, which is better than nobody.
-    pub(crate) fn pick(&self, tried: &[Arc<ServiceInstance>], now: Instant) -> Result<Picked> {
+    pub(crate) fn pick(&self, tried: &[Arc<ServiceInstance>]) -> Result<Picked> {
         let snapshot = self.snapshot()?;
         if tried.is_empty()
             && let Some(trial) = self.trial(&snapshot)
@@ -93,9 +93,6 @@ impl Source {
             return Ok(trial);
         }
         let picks = &snapshot.picks;
-        if let Picker::LeastLoaded(loads) = &picks.picker {
-            loads.update(now);
-        }
         let is_new = |one: &&Arc<ServiceInstance>| !tried.iter().any(|tried| tried.is_same(one));
         let draws = std::iter::repeat_with(|| picks.pick())
             .take(DRAWS)

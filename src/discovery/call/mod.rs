@@ -78,7 +78,7 @@ impl Call {
     }
 
     fn pick(source: Source, tried: Vec<Arc<ServiceInstance>>) -> Result<Call> {
-        let picked = source.pick(&tried, Instant::now())?;
+        let picked = source.pick(&tried)?;
         if let Some(load) = &picked.load {
             load.begin();
         }
@@ -174,6 +174,7 @@ impl Call {
         let succeeded = outcome == Some(Outcome::Succeeded);
         if let Some(load) = &picked.load {
             self.measure(load, !succeeded && outcome.is_some());
+            source.directory.measured();
         }
         // Picks being even, nobody needs to hear of a success.
         if !succeeded || picked.is_trial || source.strategy() == Strategy::Sticky {
