@@ -3,7 +3,7 @@
 //! Nothing is queued: a path that has changed twice is told once, and where more has changed than is worth keeping,
 //! everything has.
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -59,11 +59,20 @@ impl Inbox {
         self.told.notify_one();
     }
 
+    /// Waits until there is something to take, or `deadline` has passed. Returns whether there is something.
+    pub(crate) fn wait(&self, deadline: Instant) -> bool {
+        self.woken(deadline).wake
+    }
+
     /// Waits until there is something to look at, or `deadline` has passed, and takes all of it.
     pub(crate) fn take(&self, deadline: Instant) -> Changes {
+        std::mem::take(&mut *self.woken(deadline)).changes
+    }
+
+    fn woken(&self, deadline: Instant) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         while !state.wake && !self.told.wait_until(&mut state, deadline).timed_out() {}
-        std::mem::take(&mut *state).changes
+        state
     }
 }
 

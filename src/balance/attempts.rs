@@ -3,10 +3,9 @@
 use crate::balance::ejection::Siblings;
 use crate::balance::endpoint::Endpoint;
 use crate::balance::selection::Picks;
-use crate::balance::strategy::{Load, Picker, below, random};
+use crate::balance::strategy::{Load, below, random};
 use crate::model::{ServiceInstance, UriSpec};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Random picks that may hit an instance that was tried before all of them are looked through.
 const DRAWS: usize = 3;
@@ -75,11 +74,8 @@ impl Choices<'_> {
     ///
     /// A retry goes to an instance on probation only if no other is left, then to one outside of the zone or the subset, and
     /// last to an ejected one, which is better than none.
-    pub(crate) fn pick(self, tried: &Tried, now: Instant) -> Option<Picked> {
+    pub(crate) fn pick(self, tried: &Tried) -> Option<Picked> {
         let picks = self.picks;
-        if let Picker::LeastLoaded(loads) = &picks.picker {
-            loads.update(now);
-        }
         let is_first = tried.endpoints.is_empty();
         let is_new = |one: &&Arc<ServiceInstance>| is_first || !tried.has(one);
         let is_good = |one: &&Arc<ServiceInstance>| {

@@ -2,7 +2,7 @@
 
 use crate::balance::ejection::Siblings;
 use crate::balance::endpoint::Endpoint;
-use crate::balance::strategy::{LeastLoaded, Load, Picker, RoundRobin, Weighted};
+use crate::balance::strategy::{Aging, LeastLoaded, Load, Picker, RoundRobin, Weighted};
 use crate::balance::subset::Identity;
 use crate::config::{Choice, Strategy};
 use crate::model::ServiceInstance;
@@ -16,6 +16,8 @@ pub(crate) struct Selection {
     pub(crate) zone: Option<String>,
     pub(crate) subset: Option<usize>,
     identity: Identity,
+    /// Ages what the pickers of this connection measured.
+    pub(crate) aging: Arc<Aging>,
 }
 
 /// Instances, and how one of them is picked.
@@ -78,6 +80,7 @@ impl Selection {
             zone: choice.zone.clone(),
             subset: choice.subset,
             identity,
+            aging: Arc::default(),
         }
     }
 
@@ -149,7 +152,8 @@ impl Selection {
                     let known = loads.get(&registration(instance));
                     known.cloned().unwrap_or_else(|| Arc::new(Load::new()))
                 };
-                Picker::LeastLoaded(LeastLoaded::new(instances.iter().map(load).zip(weights())))
+                let loads = instances.iter().map(load).zip(weights());
+                Picker::LeastLoaded(LeastLoaded::new(loads, &self.aging))
             }
             _ if weights().all(|weight| weight == 1) => Picker::Even,
             _ => Picker::Weighted(Weighted::new(&weights().collect::<Vec<u32>>())),

@@ -50,6 +50,8 @@ struct Fleet<'a> {
     fault: Fault<'a>,
     start: Instant,
     now: f64,
+    /// When the measurements of `LeastLoaded` were aged last.
+    aged: f64,
     seen: Seen,
 }
 
@@ -92,6 +94,7 @@ impl<'a> Fleet<'a> {
             fault,
             start,
             now: 0.0,
+            aged: 0.0,
             seen: Seen::default(),
         };
         fleet.grow(instances);
@@ -137,9 +140,13 @@ impl<'a> Fleet<'a> {
         self.revision = self.ejections.revision();
     }
 
-    /// Does what the prober does.
-    fn probe(&mut self) {
+    /// Does what the threads of discovery do.
+    fn look_after(&mut self) {
         let now = self.at();
+        if self.now >= self.aged + 1.0 {
+            self.aged = self.now;
+            self.selection.aging.age(now);
+        }
         self.ejections.tick(now);
         for endpoint in self.ejections.take_due(64, now, &mut chance) {
             let which = index(&endpoint);
@@ -161,13 +168,13 @@ impl<'a> Fleet<'a> {
         self.retries.deposit(self.at());
         let mut tried = Tried::default();
         for attempt in 0..3 {
-            self.probe();
+            self.look_after();
             let choices = Choices {
                 picks: &self.picks,
                 on_probation: &self.on_probation,
                 ejected: &self.ejected,
             };
-            let Some(picked) = choices.pick(&tried, self.at()) else {
+            let Some(picked) = choices.pick(&tried) else {
                 break;
             };
             if attempt > 0 && !self.retries.withdraw(self.at()) {
@@ -192,6 +199,7 @@ impl<'a> Fleet<'a> {
             let now = begun + Duration::from_secs_f64(took);
             if let Some(load) = &picked.load {
                 load.end(now - begun, failed, now);
+                self.selection.aging.wake();
             }
             match (failed, answer) {
                 (false, _) if picked.is_on_probation => {
@@ -206,6 +214,7 @@ impl<'a> Fleet<'a> {
                         instance: &candidate,
                         why: Outcome::Failed,
                         siblings: picked.siblings,
+                        is_avoided: self.selection.strategy == Strategy::LeastLoaded,
                     };
                     let tally = &mut self.tally;
                     self.ejections.failed(failure, tally, now, &mut chance);
@@ -261,7 +270,12 @@ fn a_bad_part_of_a_fleet_of_any_size_up_to_half_is_ejected() {
                     first.ever_ejected.iter().all(|who| *who < bad),
                     "{case}: {first:?}"
                 );
-                assert_eq!(first.ever_ejected.len(), bad, "{case}: {first:?}");
+                // `LeastLoaded` hardly calls the last bad one of many, so that it is ejected later, or never needs to be.
+                let least = match strategy {
+                    Strategy::LeastLoaded => bad - bad / 20,
+                    _ => bad,
+                };
+                assert!(first.ever_ejected.len() >= least, "{case}: {first:?}");
                 let after = fleet.run(rate, 75.0);
                 assert_eq!(after.failed, 0, "{case}: {after:?}");
                 assert!(

@@ -1,28 +1,31 @@
-//! Ranks instances for one program, each program in an order of its own.
+//! Ranks instances, in a different order for each program.
+//!
+//! This is rendezvous hashing. If every program calls only the instances that rank highest for it, all programs together
+//! still spread over all instances.
 
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
 
-/// The identity that tells this program from the others that call the same services.
+/// The identity of this program. Programs that call the same services have different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity(u64);
 
 impl Identity {
-    /// Makes an identity that no other program has.
+    /// Makes a random identity.
     pub(crate) fn random() -> Identity {
         Identity(crate::balance::strategy::random())
     }
 
-    /// Returns the rank of an instance: higher comes first. It does not depend on which other instances there are, so
-    /// that one that comes or goes moves nobody else.
+    /// Returns the rank of an instance. A higher rank comes first. The rank does not depend on the other instances, so if
+    /// an instance joins or leaves, the order of the rest stays.
     pub(crate) fn rank(self, id: &str) -> u64 {
         let mut hasher = FxHasher::default();
         hasher.write(id.as_bytes());
         mixed(hasher.finish() ^ mixed(self.0))
     }
 
-    /// Returns those of the highest ranks, at most `count` and at least one, and the others, in the order in which they
-    /// were.
+    /// Returns the `count` instances of the highest ranks, and the rest. Both keep their order. If `count` is 0, it is
+    /// taken as 1.
     pub(crate) fn subset<T>(
         self,
         all: Vec<T>,
@@ -39,13 +42,13 @@ impl Identity {
         let lowest = *lowest;
         let is_high = |one: &T| self.rank(id(one)) >= lowest;
         let (mut kept, mut others): (Vec<T>, Vec<T>) = all.into_iter().partition(is_high);
-        // Two of the same rank are as good as never there.
+        // If two instances have the same rank, too many are kept. This almost never happens.
         others.extend(kept.drain(count.min(kept.len())..));
         (kept, others)
     }
 }
 
-/// Spreads every bit over all of them.
+/// Makes every bit of the result depend on every bit of the input.
 fn mixed(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -68,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_programs_spread_over_a_hundred_instances_by_twenty() {
+    fn a_hundred_programs_that_call_twenty_instances_each_spread_over_a_hundred() {
         let mut worst = 0.0_f64;
         let mut mean = 0.0;
         for round in 0..20 {
@@ -88,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_leaves_is_replaced_and_nobody_else_moves() {
+    fn an_instance_that_leaves_is_replaced_and_the_rest_of_the_subset_stays() {
         let before = subset(7, ids(50), 10);
         let mut left = ids(50);
         left.retain(|id| *id != before[3]);
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_differ_in_what_they_rank_first() {
+    fn programs_rank_different_instances_first() {
         let first = |program: u64| {
             let mut ids = ids(10);
             ids.sort_by_key(|id| Identity(program).rank(id));

@@ -113,6 +113,13 @@ impl Directory {
         }
     }
 
+    /// Is called after each measurement of a call. Wakes the updater if it is asleep, because measurements grow old.
+    pub(crate) fn measured(&self) {
+        if self.subscriptions.selection.aging.wake() && !process::is_forked() {
+            self.inbox.wake();
+        }
+    }
+
     /// Picks an instance of the service, which is followed from now on. Waits for its first snapshot.
     pub(crate) fn instance(&self, name: &str) -> Result<Arc<ServiceInstance>> {
         self.check_open()?;

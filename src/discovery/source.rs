@@ -83,7 +83,7 @@ impl Source {
     pub(crate) fn pick(&self, now: Instant) -> Result<Picked> {
         let snapshot = self.snapshot()?;
         snapshot.deposit(now);
-        let picked = snapshot.choices().pick(&Tried::default(), now);
+        let picked = snapshot.choices().pick(&Tried::default());
         picked.ok_or_else(|| self.directory.no_instance(&self.name, &snapshot.known))
     }
 
@@ -91,7 +91,7 @@ impl Source {
     /// last.
     pub(crate) fn pick_another(&self, tried: &Tried, now: Instant) -> Result<Picked> {
         let snapshot = self.snapshot()?;
-        let picked = snapshot.choices().pick(tried, now);
+        let picked = snapshot.choices().pick(tried);
         let picked = picked.ok_or_else(|| Error::all_tried(&self.name, tried.len()))?;
         match !tried.is_called() || snapshot.withdraw(now) {
             true => Ok(picked),
@@ -148,17 +148,17 @@ impl Source {
         siblings: Siblings,
         is_at_endpoint: bool,
     ) {
-        let is_sticky = self.strategy() == Strategy::Sticky;
+        let strategy = self.strategy();
         let report = Report {
             instance,
             outcome,
             begun,
-            siblings: match is_sticky {
-                true => Siblings::even(siblings.count),
-                false => siblings,
+            siblings: match strategy {
+                Strategy::Sticky => Siblings::even(siblings.count),
+                _ => siblings,
             },
             is_at_endpoint,
-            is_sticky,
+            strategy,
             tally: self.own.as_ref().map(|own| &own.tally),
         };
         self.directory.subscriptions().report(&self.name, &report);

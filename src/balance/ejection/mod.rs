@@ -117,6 +117,8 @@ pub(crate) struct Failed<'a> {
     pub(crate) instance: &'a Candidate,
     pub(crate) why: Outcome,
     pub(crate) siblings: Siblings,
+    /// Whether callers avoid an instance that fails by themselves, so that it has few failures.
+    pub(crate) is_avoided: bool,
 }
 
 impl Ejections {
@@ -222,9 +224,10 @@ impl Ejections {
             return false;
         }
         tally.add(endpoint, *weight, now);
-        let standing = match self.is_on_probation(endpoint) {
-            true => Standing::OnProbation,
-            false => Standing::Good,
+        let standing = match (self.is_on_probation(endpoint), failure.is_avoided) {
+            (true, _) => Standing::OnProbation,
+            (false, true) => Standing::Avoided,
+            (false, false) => Standing::Good,
         };
         let stands_out =
             tally.stands_out(endpoint, failure.siblings, &self.exposure, standing, now);

@@ -16,6 +16,8 @@ const MADE_UP_FOR: f64 = 0.25;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Good,
+    /// As good, but with `LeastLoaded` an instance that fails gets few calls after the first failures.
+    Avoided,
     /// It was ejected, and no call is known to have succeeded since.
     OnProbation,
 }
@@ -113,6 +115,7 @@ impl Tally {
         );
         let first = match standing {
             Standing::Good => 5.0,
+            Standing::Avoided => 3.0,
             Standing::OnProbation => 2.0,
         };
         // Successes make up for parts of failures.
@@ -212,7 +215,7 @@ impl Group {
     fn explains(self, share: f64, standing: Standing, times: f64, deviations: f64) -> f64 {
         // An instance in good standing has the benefit of the failures that its siblings may have been spared by chance.
         let failures = match standing {
-            Standing::Good => self.failures + self.failures.sqrt() + 1.0,
+            Standing::Good | Standing::Avoided => self.failures + self.failures.sqrt() + 1.0,
             Standing::OnProbation => self.failures,
         };
         if self.share <= 0.0 {

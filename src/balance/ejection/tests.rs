@@ -94,6 +94,7 @@ impl Service {
                 count: weights.clone().count(),
                 weight: weights.sum(),
             },
+            is_avoided: false,
         };
         self.ejections
             .failed(failure, &mut self.tally, self.now, &mut || 0.5)

@@ -1,34 +1,34 @@
-//! The ways to pick one of several instances.
+//! The strategies that pick an instance.
 //!
-//! All that can be prepared is prepared with the snapshot. A pick then takes no lock and no clock, and writes nothing that
-//! another thread reads, but for the position of round robin, of which threads have one each.
+//! Everything that can be prepared is prepared with the snapshot. A pick then takes no lock, reads no clock, and writes
+//! nothing that another thread reads. Only round robin writes its position, and the first threads have one each.
 
 mod least_loaded;
 pub(crate) mod random;
 mod round_robin;
 mod weighted;
 
-pub(crate) use least_loaded::{LeastLoaded, Load};
+pub(crate) use least_loaded::{Aging, LeastLoaded, Load};
 pub(crate) use random::{below, chance, random};
 pub(crate) use round_robin::RoundRobin;
 pub(crate) use weighted::Weighted;
 
 use random::random_below;
 
-/// Picks one of several by index.
+/// Picks the index of an instance.
 #[derive(Debug)]
 pub(crate) enum Picker {
-    /// Any of them.
+    /// All instances are equally likely.
     Even,
     Weighted(Weighted),
     RoundRobin(RoundRobin),
-    /// Always this one.
+    /// Always the same index.
     Fixed(usize),
     LeastLoaded(LeastLoaded),
 }
 
 impl Picker {
-    /// Returns the index of one of `count`.
+    /// Returns an index below `count`.
     #[inline]
     pub(crate) fn pick(&self, count: usize) -> usize {
         match self {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_even_pick_reaches_all_and_nothing_else() {
+    fn an_even_pick_reaches_every_index_and_no_other() {
         let mut seen = [0; 7];
         (0..7000).for_each(|_| seen[Picker::Even.pick(7)] += 1);
         assert!(seen.iter().all(|times| *times > 500), "{seen:?}");

@@ -1,14 +1,15 @@
-//! Random numbers, fast ones.
+//! Fast random numbers.
 
 use rand::rngs::{SmallRng, SysRng};
 use rand::{Rng, SeedableRng};
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-// Fast is enough, as nothing secret depends on it.
+// A fast generator will do, because nothing secret depends on it.
 thread_local!(static RANDOM: RefCell<SmallRng> = RefCell::new(seeded()));
 
-/// Asks the system, not the generator of the thread: one that is about to end may have lost that, and asking panics.
+/// Makes a generator from a seed of the system. The generator that `rand` keeps for each thread would panic if the thread
+/// is about to end and has already dropped it.
 fn seeded() -> SmallRng {
     let by_time = |_| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -25,7 +26,7 @@ pub(crate) fn seed(seed: u64) {
 
 /// Returns a random number.
 pub(crate) fn random() -> u64 {
-    // A thread that is about to end may have lost its own.
+    // If the thread is about to end, its generator may be gone.
     let drawn = RANDOM.try_with(|own| own.try_borrow_mut().map_or(0, |mut own| own.next_u64()));
     drawn.unwrap_or(0)
 }
@@ -42,14 +43,14 @@ pub(super) fn random_below(count: usize) -> usize {
     below(drawn.unwrap_or(0), count)
 }
 
-/// Scales a random number to an index below `count`, which is uneven by less than one in a hundred thousand among ten
-/// thousand.
+/// Scales a random number to an index below `count`. If `count` is ten thousand, the chances of two indices differ by less
+/// than a hundred-thousandth.
 #[inline]
 pub(crate) fn below(random: u32, count: usize) -> usize {
     ((u64::from(random) * count as u64) >> u32::BITS) as usize
 }
 
-/// Returns how uneven counts are: the largest share over the mean.
+/// Returns the largest share divided by the mean.
 #[cfg(test)]
 pub(crate) fn imbalance(shares: impl Iterator<Item = f64> + Clone) -> f64 {
     let (count, sum) = (shares.clone().count(), shares.clone().sum::<f64>());
@@ -64,7 +65,7 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use std::thread;
 
-    /// Draws when it is dropped, and tells whether it could.
+    /// Draws a number when it is dropped, and sends true if that did not panic.
     struct Drawing(Sender<bool>);
 
     impl Drop for Drawing {
@@ -73,14 +74,14 @@ mod tests {
         }
     }
 
-    /// Guards against a panic that would end the process.
+    /// A panic here would end the process.
     #[test]
     fn a_thread_that_ends_can_still_draw_its_first_number() {
         thread_local!(static LAST: OnceCell<Drawing> = const { OnceCell::new() });
         let (tell, told) = channel();
         let ending = thread::spawn(move || {
             LAST.with(|last| drop(last.set(Drawing(tell))));
-            // What is used later is destroyed earlier.
+            // Thread locals are destroyed in the reverse order of their first use.
             rand::rng().next_u64();
         });
         ending.join().unwrap();

@@ -1,8 +1,9 @@
-//! A random pick by weight, in the same time for any number of them.
+//! A random pick by weight, in the same time for any number of weights.
 
 use super::random::below;
 
-/// A table of as many columns as there are weights: each column has its own index up to a limit, and another above it.
+/// An alias table. It has a column for each weight. A column means its own index up to a limit, and another index above
+/// the limit.
 #[derive(Debug)]
 pub(crate) struct Weighted {
     columns: Vec<Column>,
@@ -15,11 +16,11 @@ struct Column {
 }
 
 impl Weighted {
-    /// Makes the table of weights, of which there is at least one.
+    /// Makes the table. There must be at least one weight.
     pub(crate) fn new(weights: &[u32]) -> Weighted {
         let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
         let mean = sum / weights.len().max(1) as f64;
-        // Full is one: what a column lacks to that is taken from one that has more.
+        // Each column is to hold 1. If a weight fills less than its column, a heavier weight fills the rest.
         let mut fill: Vec<f64> = weights
             .iter()
             .map(|weight| f64::from(*weight) / mean)
@@ -58,20 +59,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_picked_as_often_as_its_weight_says() {
+    fn every_index_is_picked_as_often_as_its_weight_says() {
         for weights in [[1, 2, 3, 10, 1, 84, 7], [30, 1, 20, 2, 40, 3, 1]] {
             let weighted = Weighted::new(&weights);
             let mut picked = [0_u32; 7];
             (0..400_000).for_each(|_| picked[weighted.pick(random())] += 1);
             let shares = picked.iter().zip(weights);
             let shares = shares.map(|(times, weight)| f64::from(*times) / f64::from(weight));
-            // The rarest is picked 3,700 times, give or take 60.
+            // The rarest index is picked 3,700 times, give or take 60.
             assert!(imbalance(shares) < 1.1, "{picked:?}");
         }
     }
 
     #[test]
-    fn extreme_weights_leave_no_index_out_of_reach() {
+    fn extreme_weights_pick_only_indices_that_exist() {
         for weights in [vec![1], vec![1, 1], vec![u32::MAX, 1], vec![u32::MAX; 3]] {
             let weighted = Weighted::new(&weights);
             for random in [0, u64::MAX, u64::from(u32::MAX), u64::MAX << 32] {

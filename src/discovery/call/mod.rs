@@ -241,6 +241,7 @@ impl Call {
         let succeeded = outcome == Some(Outcome::Succeeded);
         if let Some(load) = &picked.load {
             self.measure(load, !succeeded && outcome.is_some());
+            source.directory.measured();
         }
         // Picks are even, so successes of other instances say nothing.
         if !succeeded || picked.is_on_probation || source.strategy() == Strategy::Sticky {

@@ -4,6 +4,7 @@ use crate::balance::ejection::{Candidate, Ejected, Failed, Siblings, Tally};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::outcome::Outcome;
 use crate::balance::strategy::chance;
+use crate::config::Strategy;
 use crate::discovery::services::notice::Notice;
 use crate::discovery::services::prober;
 use crate::discovery::services::{Interest, State, Subscriptions};
@@ -26,9 +27,7 @@ pub(crate) struct Report<'a> {
     pub(crate) siblings: Siblings,
     /// Whether the call went to the endpoint of the instance, and not to a port that the program chose.
     pub(crate) is_at_endpoint: bool,
-    /// Whether one instance gets all calls. Then its failures are compared with its own successes, and its weight does not
-    /// count. If picks are even, the failures of siblings are comparable, and successes say nothing.
-    pub(crate) is_sticky: bool,
+    pub(crate) strategy: Strategy,
     /// The failures to compare with, if they are not those of all who look the service up by name.
     pub(crate) tally: Option<&'a Mutex<Tally>>,
 }
@@ -275,13 +274,16 @@ impl Interest {
         {
             return false;
         }
+        // If one instance gets all calls, its failures are compared with its own successes, and its weight does not count.
+        // If picks are even, the failures of siblings are comparable, and successes say nothing.
+        let is_sticky = report.strategy == Strategy::Sticky;
         let mut instance = instance.clone();
-        if report.is_sticky {
+        if is_sticky {
             instance.weight = 1;
         }
         let changed = match report.outcome {
             Some(Outcome::Succeeded) => {
-                if report.is_sticky {
+                if is_sticky {
                     tally.make_up(endpoint, now);
                 }
                 ejections.succeeded(endpoint);
@@ -298,6 +300,7 @@ impl Interest {
                     instance: &instance,
                     why,
                     siblings: report.siblings,
+                    is_avoided: report.strategy == Strategy::LeastLoaded,
                 };
                 ejections.failed(failure, tally, now, &mut chance)
             }

@@ -5,6 +5,7 @@ mod cache;
 
 use self::batches::{Batches, Child};
 use self::cache::{Cache, Read};
+use crate::balance::strategy::Aging;
 use crate::discovery::name::Name;
 use crate::discovery::services::Subscriptions;
 use crate::excerpt::excerpt;
@@ -67,11 +68,21 @@ impl Updater {
     }
 
     fn wait(&mut self, deadline: Instant) {
+        self.age_until(deadline);
         let changes = self.inbox.take(deadline);
         changes.paths.iter().for_each(|path| self.changed(path));
         if changes.everything {
             let services = self.services.values_mut();
             services.for_each(|service| service.generation = 0);
+        }
+    }
+
+    /// Ages what calls measured, until there is something to do or nothing to age.
+    fn age_until(&self, deadline: Instant) {
+        let (aging, mut now) = (&self.subscriptions.selection.aging, Instant::now());
+        while now < deadline && aging.age(now) && !self.inbox.wait(deadline.min(now + Aging::EVERY))
+        {
+            now = Instant::now();
         }
     }
 
