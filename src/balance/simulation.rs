@@ -254,7 +254,7 @@ fn a_bad_part_of_a_fleet_of_any_size_up_to_half_is_ejected() {
             (6, 3, 20.0),
             (5, 1, 100.0),
         ] {
-            for run in 0..5 {
+            for run in 0..3 {
                 seed(run);
                 let fault: Fault<'_> = &|who, _| {
                     if who < bad {
@@ -270,14 +270,14 @@ fn a_bad_part_of_a_fleet_of_any_size_up_to_half_is_ejected() {
                     first.ever_ejected.iter().all(|who| *who < bad),
                     "{case}: {first:?}"
                 );
-                // `LeastLoaded` hardly calls the last bad one of many, so that it is ejected later, or never needs to be.
-                let least = match strategy {
-                    Strategy::LeastLoaded => bad - bad / 20,
-                    _ => bad,
-                };
-                assert!(first.ever_ejected.len() >= least, "{case}: {first:?}");
+                // `LeastLoaded` may call the last bad ones so rarely that it never needs to eject them.
+                let is_avoided = strategy == Strategy::LeastLoaded;
+                let all_are_ejected = first.ever_ejected.len() == bad;
+                assert!(all_are_ejected || is_avoided, "{case}: {first:?}");
                 let after = fleet.run(rate, 75.0);
                 assert_eq!(after.failed, 0, "{case}: {after:?}");
+                let attempts = f64::from(after.attempts) / f64::from(after.calls);
+                assert!(attempts < 1.06, "{case}: {attempts}");
                 assert!(
                     after.ever_ejected.iter().all(|who| *who < bad),
                     "{case}: {after:?}"
@@ -290,8 +290,8 @@ fn a_bad_part_of_a_fleet_of_any_size_up_to_half_is_ejected() {
 #[test]
 fn errors_that_all_instances_have_eject_none() {
     for strategy in STRATEGIES {
-        for instances in [3, 5, 10, 20] {
-            for part in [0.01, 0.05, 0.2] {
+        for instances in [5, 20] {
+            for part in [0.01, 0.05] {
                 let fault: Fault<'_> = &|_, _| Answer::Fails(part);
                 let ejected = (0..20).filter(|run| {
                     seed(*run);
