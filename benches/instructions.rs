@@ -1,7 +1,7 @@
-//! How many instructions a lookup takes once its service has been seen, which repeats exactly where time does not.
+//! The instructions of a lookup of a known service. Unlike times, they are the same in every run.
 //!
-//! It does what it is told a thousand times in a function of that name, for `valgrind --tool=callgrind` to count what is
-//! inside: see `scripts/instructions`.
+//! Each kind of lookup runs a thousand times inside a function with its name, so that `valgrind --tool=callgrind` can
+//! count the instructions inside it: see `scripts/instructions`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod memory;
@@ -11,7 +11,8 @@ use std::hint::black_box;
 
 const TIMES: usize = 1000;
 
-/// A text that crosses no page, for which comparing has a slow path: where the linker puts it is not to count.
+/// A text that crosses no page. Comparing texts that cross one takes a slow path, so the figure would depend on the
+/// linker.
 #[repr(align(64))]
 struct Text<const N: usize>([u8; N]);
 
@@ -32,7 +33,7 @@ fn main() {
         registration::register(service.uri_spec("/1.x/{territory}/users/{userid}")).unwrap();
     }
     let provider = discovery::service_provider("users").unwrap();
-    // What is made once per thread is not part of a lookup.
+    // The first lookup of a thread sets up state that is not part of a lookup.
     measured_url(1);
     measured_base_url(1);
     measured_instance(&provider, 1);

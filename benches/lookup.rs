@@ -1,13 +1,15 @@
-//! What a lookup costs once its service has been seen: no I/O, one pick, one allocation.
+//! The cost of a lookup of a known service: no I/O, one pick, one allocation.
 //!
 //! ```text
 //! cargo bench --bench lookup
 //! ```
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod floor;
 mod memory;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use floor::Floor;
 use party::{Service, discovery, registration};
 use std::hint::black_box;
 
@@ -20,7 +22,10 @@ fn lookup(criterion: &mut Criterion) {
             registration::register(service.uri_spec("/1.x/{territory}/users/{userid}")).unwrap();
         }
         let provider = discovery::service_provider(&name).unwrap();
-        floor(criterion, instances);
+        let floor = Floor::of(instances);
+        criterion.bench_function(&format!("floor/{instances}"), |bencher| {
+            bencher.iter(|| floor.url());
+        });
         let url = format!("url, two variables/{instances}");
         criterion.bench_function(&url, |bencher| {
             bencher.iter(|| {
@@ -36,22 +41,6 @@ fn lookup(criterion: &mut Criterion) {
             bencher.iter(|| provider.instance().unwrap())
         });
     }
-}
-
-/// What no lookup can do without: to pick one of as many texts, and to copy it.
-fn floor(criterion: &mut Criterion, instances: usize) {
-    let url = |n: usize| format!("http://10.0.{}.{}:8080/1.x/GB/users/42", n / 256, n % 256);
-    let urls: Vec<String> = (0..instances).map(url).collect();
-    let mut random = 1_u64;
-    criterion.bench_function(&format!("floor/{instances}"), |bencher| {
-        bencher.iter(|| {
-            // As fast as random numbers come, but not as good.
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            black_box(&urls)[(random >> 33) as usize % instances].clone()
-        });
-    });
 }
 
 criterion_group!(benches, lookup);

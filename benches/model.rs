@@ -1,4 +1,4 @@
-//! What is done once for many lookups: templates, the JSON of an instance, and snapshots. Needs no server.
+//! Work that is done once for many lookups: templates, the JSON of an instance, and snapshots. Needs no server.
 //!
 //! ```text
 //! cargo bench --bench model
@@ -51,7 +51,7 @@ fn json(criterion: &mut Criterion) {
     });
 }
 
-/// From the connection to the last of the instances: read, made and shown.
+/// From the connection until all instances can be looked up.
 fn snapshot(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("snapshot");
     group.sample_size(10);
@@ -60,7 +60,7 @@ fn snapshot(criterion: &mut Criterion) {
         connect(&name);
         registration::register_all((0..instances).map(|id| service(id, 80))).unwrap();
         group.bench_function(format!("json read and built/{instances}"), |bencher| {
-            // A new connection knows nothing yet.
+            // A new connection has no snapshot yet.
             bencher.iter_batched(
                 || discovery::connect_with(config(&name)).unwrap(),
                 |()| discovery::service_provider("users").unwrap(),
@@ -71,7 +71,7 @@ fn snapshot(criterion: &mut Criterion) {
         let mut port = 80;
         group.bench_function(format!("one changed/{instances}"), |bencher| {
             bencher.iter(|| {
-                // Another instance each time, since one is not written often.
+                // A different instance each time, because the same instance is not written that often.
                 port = port % 60_000 + 1;
                 let id = usize::from(port) % instances;
                 registration::register(service(id, port)).unwrap();

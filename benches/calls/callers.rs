@@ -1,4 +1,4 @@
-//! Threads that call a service all the time, and note how that goes.
+//! Threads that call a service again and again, and record the outcome of each call.
 
 use party::{Attempt, Outcome, ServiceProvider, discovery};
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) const THREADS: usize = 4;
-/// The time that the program allows for an answer.
+/// The timeout of the program for an answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The way calls are made.
@@ -37,12 +37,22 @@ impl Calls {
         self.0.iter().filter(|made| made.failed).count()
     }
 
-    /// Returns the number of calls that took about as long as the program waits at most.
+    /// Returns the number of calls that took about as long as the timeout of the program.
     pub(crate) fn slow(&self) -> usize {
         self.0
             .iter()
             .filter(|made| made.took >= TIMEOUT * 9 / 10)
             .count()
+    }
+
+    /// Returns the seconds from a moment to the end of each failed call, negative before it.
+    pub(crate) fn failed_at(&self, moment: Instant) -> Vec<f64> {
+        let seconds = |at: Instant| {
+            let after = at.saturating_duration_since(moment).as_secs_f64();
+            after - moment.saturating_duration_since(at).as_secs_f64()
+        };
+        let failed = self.0.iter().filter(|made| made.failed);
+        failed.map(|made| seconds(made.at + made.took)).collect()
     }
 
     pub(crate) fn since(&self, moment: Instant) -> Calls {
@@ -62,13 +72,8 @@ impl Calls {
     }
 }
 
-/// Calls a service while `meanwhile` runs, each thread after a pause.
-pub(crate) fn during(
-    service: &str,
-    how: How<'_>,
-    pause: Duration,
-    meanwhile: impl FnOnce(),
-) -> Calls {
+/// Calls a service while `work` runs. Each thread pauses after each call.
+pub(crate) fn during(service: &str, how: How<'_>, pause: Duration, work: impl FnOnce()) -> Calls {
     let (over, calls) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -84,7 +89,7 @@ pub(crate) fn during(
                 calls.lock().unwrap().extend(own);
             });
         }
-        meanwhile();
+        work();
         over.store(true, Ordering::Relaxed);
     });
     Calls(calls.into_inner().unwrap())
@@ -114,7 +119,7 @@ fn get(url: &str) -> io::Result<()> {
     let address: SocketAddr = host.parse().map_err(io::Error::other)?;
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    // In one piece: who answers the first of several and closes resets the connection.
+    // In one write: a server that answers the first of several and closes the connection would reset it.
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();

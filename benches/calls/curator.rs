@@ -1,4 +1,4 @@
-//! Curator's provider, calling the same service at the same time: see `benches/curator/Calls.java`.
+//! Curator's provider, which calls the same service at the same time: see `benches/curator/Calls.java`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -10,14 +10,13 @@ pub(crate) struct Curator {
 }
 
 /// The outcomes of its calls since it was asked last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    pub(crate) calls: u64,
-    pub(crate) failed: u64,
-    pub(crate) slow: u64,
+    pub(crate) calls: usize,
+    pub(crate) slow: usize,
     pub(crate) p99: Duration,
-    /// Milliseconds from the last time it was asked to the last failed call.
-    pub(crate) last_failed: u64,
+    /// The time of each failed call since it was asked last.
+    pub(crate) failed: Vec<Duration>,
 }
 
 impl Curator {
@@ -42,7 +41,7 @@ impl Curator {
             .unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap());
         let mut curator = Curator { process, stdout };
-        // Until its code is compiled.
+        // The JVM takes that long to compile its code.
         std::thread::sleep(Duration::from_secs(2));
         curator.seen();
         curator
@@ -57,11 +56,14 @@ impl Curator {
             .map(|number| number.parse().unwrap())
             .collect();
         Seen {
-            calls: numbers[0],
-            failed: numbers[1],
-            slow: numbers[2],
-            p99: Duration::from_micros(numbers[3]),
-            last_failed: numbers[4],
+            calls: numbers[0] as usize,
+            slow: numbers[1] as usize,
+            p99: Duration::from_micros(numbers[2]),
+            failed: numbers[3..]
+                .iter()
+                .copied()
+                .map(Duration::from_millis)
+                .collect(),
         }
     }
 }

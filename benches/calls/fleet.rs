@@ -1,4 +1,4 @@
-//! HTTP servers, each a process that registers itself and does what it is told.
+//! HTTP servers, each a process that registers itself and takes commands.
 
 use party::{Config, Service, registration};
 use party_testing::free_port;
@@ -54,7 +54,7 @@ impl Fleet {
             .unwrap()
     }
 
-    /// Has an instance do what `line` says, see [`serve`].
+    /// Sends a command to an instance, see [`serve`].
     pub(crate) fn tell(&mut self, instance: usize, line: &str) {
         let told = self.instances[instance].stdin.as_mut().unwrap();
         writeln!(told, "{line}").unwrap();
@@ -66,7 +66,7 @@ impl Fleet {
             .for_each(|instance| signal(instance.id(), name));
     }
 
-    /// Kills the first of them, all at once.
+    /// Kills the first instances, all at once.
     pub(crate) fn kill(&mut self, instances: usize) {
         self.signal(instances, "-KILL");
         for instance in &mut self.instances[..instances] {
@@ -74,7 +74,7 @@ impl Fleet {
         }
     }
 
-    /// Starts those that were killed again, at their ports, and returns when they serve.
+    /// Starts the killed instances again on their ports, and returns when they serve.
     pub(crate) fn start_again(&mut self, instances: usize) {
         for index in 0..instances {
             self.instances[index] = self.spawn(self.ports[index]);
@@ -82,7 +82,7 @@ impl Fleet {
         self.instances[..instances].iter_mut().for_each(ready);
     }
 
-    /// Stops each as a supervisor does, and starts it again, one after the other.
+    /// Stops each instance as a supervisor does and starts it again, one after the other.
     pub(crate) fn roll(&mut self) {
         for index in 0..self.instances.len() {
             signal(self.instances[index].id(), "-TERM");
@@ -110,11 +110,11 @@ fn ready(instance: &mut Child) {
 }
 
 static DELAY: AtomicU32 = AtomicU32::new(0);
-/// Answers in ten thousand that are errors.
+/// The number of errors in ten thousand answers.
 static ERRORS: AtomicU32 = AtomicU32::new(0);
 
-/// Plays the part of an instance, where the arguments say so. Lines on the standard input tell it to take longer
-/// (`delay MILLIS`) or to fail (`errors SHARE`, in ten thousand).
+/// Runs as an instance if the arguments say so. Commands on the standard input make it slow (`delay MILLIS`) or make
+/// it fail (`errors SHARE`, in ten thousand).
 pub(crate) fn serve(args: &[String]) -> bool {
     let [flag, connection, service, port] = args else {
         return false;
@@ -148,14 +148,14 @@ pub(crate) fn serve(args: &[String]) -> bool {
 fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let mut request = BufReader::new(&stream).lines();
-    // Up to the empty line: what is left unread when the connection is closed resets it.
+    // Read up to the empty line, because closing a connection with unread bytes resets it.
     while request
         .next()
         .transpose()?
         .is_some_and(|line| !line.is_empty())
     {}
     thread::sleep(Duration::from_millis(DELAY.load(Ordering::Relaxed).into()));
-    // Spread like random ones, and the same in every run.
+    // The errors are spread as if at random, but they are the same in every run.
     let nth = COUNT
         .fetch_add(1, Ordering::Relaxed)
         .wrapping_mul(2_654_435_761)

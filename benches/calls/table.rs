@@ -1,23 +1,29 @@
-//! The table.
+//! The table of `docs/calls.md`.
 
 use std::fmt;
 
 #[derive(Default)]
 pub(crate) struct Table(Vec<String>);
 
+/// The bound of a figure: the text for the page, and whether the figure reached it.
+pub(crate) struct Bound<'a>(pub(crate) &'a str, pub(crate) bool);
+
 impl Table {
-    /// Adds a row: what was measured of this library and of Curator, and what must be reached.
+    /// Adds a row: the figures of this library and of Curator, and the bound if there is one.
     pub(crate) fn row(
         &mut self,
         figure: &str,
         ours: &str,
         curator: Option<&str>,
-        bound: &str,
-        holds: bool,
+        bound: Option<Bound<'_>>,
     ) {
-        let holds = if holds { "" } else { " **no**" };
+        let (bound, holds) = match bound {
+            None => ("–", "–"),
+            Some(Bound(text, true)) => (text, "yes"),
+            Some(Bound(text, false)) => (text, "**no**"),
+        };
         let curator = curator.unwrap_or("–");
-        let line = format!("| {figure} | {ours} | {curator} | {bound}{holds} |");
+        let line = format!("| {figure} | {ours} | {curator} | {bound} | {holds} |");
         println!("{line}");
         self.0.push(line);
     }
@@ -27,7 +33,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "| figure | this library | Curator | must reach |\n|---|---|---|---|"
+            "| figure | party | Curator | bound | holds |\n|---|---|---|---|---|"
         )?;
         self.0.iter().try_for_each(|line| write!(f, "\n{line}"))
     }

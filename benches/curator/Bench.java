@@ -25,14 +25,15 @@ import org.apache.zookeeper.ZooDefs;
 import org.apache.zookeeper.ZooKeeper;
 
 /**
- * What Curator takes for the work that is measured of the library: {@code Bench CONNECTION}.
+ * Does with Curator the work that is measured of the library: {@code Bench CONNECTION}.
  *
  * <p>Each figure is a line of its name and its value, a time in nanoseconds or a size in bytes. With {@code register} as a
- * second argument it registers as often as each line of its input says, and answers with the times.
+ * second argument it registers as many times as each line of its input says, and answers with the times.
  */
 public final class Bench {
   private static final String NAMESPACE = "curator";
   private static final Map<String, Object> VALUES = Map.of("territory", "GB", "userid", 42);
+  private static final long ROUND = 5_000_000;
   private static String connection;
   private static volatile long sink;
 
@@ -100,7 +101,7 @@ public final class Bench {
         .build();
   }
 
-  /** Creates instances as fast as ZooKeeper takes them, which Curator's own API does not. */
+  /** Creates instances with many requests in flight, which Curator's own API cannot do. */
   private static void load(CuratorFramework client, String service, int instances) throws Exception {
     discovery(client).registerService(instance(service, 0));
     JsonInstanceSerializer<Void> serializer = new JsonInstanceSerializer<>(Void.class);
@@ -129,13 +130,13 @@ public final class Bench {
         return base(found).append(found.buildUriSpec(VALUES)).toString().length();
       };
       for (Work work : List.of(instance, base, url)) {
-        perCall(work, 1, 2_000);
+        perCall(work, 1, 400);
       }
-      say("instance/" + instances, perCall(instance, 1, 1_000));
-      say("base_url/" + instances, perCall(base, 1, 1_000));
-      double one = perCall(url, 1, 1_000);
+      say("instance/" + instances, perCall(instance, 1, 300));
+      say("base_url/" + instances, perCall(base, 1, 300));
+      double one = perCall(url, 1, 300);
       say("url/" + instances, one);
-      say("url_two_threads/" + instances, perCall(url, 2, 1_000));
+      say("url_two_threads/" + instances, perCall(url, 2, 300));
     }
   }
 
@@ -143,34 +144,40 @@ public final class Bench {
     return new StringBuilder(64).append("http://").append(found.getAddress()).append(':').append(found.getPort());
   }
 
-  /** Returns the time that one call takes on each of so many threads. */
-  private static double perCall(Work work, int threads, long millis) throws Exception {
-    AtomicLong calls = new AtomicLong();
-    long begin = System.nanoTime();
-    long end = begin + millis * 1_000_000;
-    List<Thread> running = new ArrayList<>();
-    for (int n = 0; n < threads; n++) {
-      Thread thread = new Thread(() -> calls.addAndGet(callUntil(work, end)));
-      thread.start();
-      running.add(thread);
+  /**
+   * Returns the time that one call takes on each of these threads, in the fastest of many short rounds. Each thread has a
+   * fastest round of its own.
+   */
+  private static double perCall(Work work, int threads, int rounds) throws Exception {
+    double[] fastest = new double[threads];
+    Arrays.fill(fastest, Double.MAX_VALUE);
+    for (int round = 0; round < rounds; round++) {
+      List<Thread> running = new ArrayList<>();
+      for (int n = 0; n < threads; n++) {
+        int own = n;
+        Thread thread = new Thread(() -> fastest[own] = Math.min(fastest[own], round(work)));
+        thread.start();
+        running.add(thread);
+      }
+      for (Thread thread : running) {
+        thread.join();
+      }
     }
-    for (Thread thread : running) {
-      thread.join();
-    }
-    return (double) (System.nanoTime() - begin) * threads / calls.get();
+    return Arrays.stream(fastest).average().getAsDouble();
   }
 
-  private static long callUntil(Work work, long end) {
+  private static double round(Work work) {
     try {
       long calls = 0;
       long sum = 0;
-      for (; System.nanoTime() < end; calls += 16) {
+      long begin = System.nanoTime();
+      for (; System.nanoTime() < begin + ROUND; calls += 16) {
         for (int n = 0; n < 16; n++) {
           sum += work.run();
         }
       }
       sink = sum;
-      return calls;
+      return (double) (System.nanoTime() - begin) / calls;
     } catch (Exception e) {
       throw new IllegalStateException(e);
     }
@@ -233,7 +240,7 @@ public final class Bench {
     }
   }
 
-  /** Registers what nobody watches. */
+  /** Registers instances of a service that no program follows. */
   private static void register() throws Exception {
     try (CuratorFramework client = client()) {
       ServiceDiscovery<Void> discovery = discovery(client);
@@ -298,7 +305,7 @@ public final class Bench {
     say("close_gone", percentile(gone, 0.5));
   }
 
-  /** Looks again and again, but not all the time, which would take one of two cores from what is measured. */
+  /** Polls with pauses, because polling without them would take one of two cores from what is measured. */
   private static void until(BooleanSupplier done) {
     while (!done.getAsBoolean()) {
       LockSupport.parkNanos(20_000);

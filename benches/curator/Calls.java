@@ -18,7 +18,8 @@ import org.apache.curator.x.discovery.strategies.RandomStrategy;
 public class Calls {
     private static final int TIMEOUT = 1000;
     private static List<Long> took = new ArrayList<>();
-    private static long failed, slow, lastFailed;
+    private static List<Long> failed = new ArrayList<>();
+    private static long slow;
     private static long since = System.nanoTime();
 
     public static void main(String[] args) throws Exception {
@@ -77,22 +78,25 @@ public class Calls {
     private static synchronized void note(long nanos, boolean ok) {
         took.add(nanos);
         if (!ok) {
-            failed++;
-            lastFailed = System.nanoTime();
+            failed.add((System.nanoTime() - since) / 1_000_000);
         }
         if (nanos >= TIMEOUT * 900_000L) {
             slow++;
         }
     }
 
+    /** Returns the number of calls, of slow ones, the p99 in microseconds, and the milliseconds at which calls failed. */
     private static synchronized String seen() {
         Collections.sort(took);
         long p99 = took.isEmpty() ? 0 : took.get(took.size() * 99 / 100) / 1000;
-        long last = failed == 0 ? 0 : (lastFailed - since) / 1_000_000;
-        String seen = took.size() + " " + failed + " " + slow + " " + p99 + " " + last;
+        StringBuilder seen = new StringBuilder().append(took.size()).append(' ').append(slow).append(' ').append(p99);
+        for (long at : failed) {
+            seen.append(' ').append(at);
+        }
         took = new ArrayList<>();
-        failed = slow = 0;
+        failed = new ArrayList<>();
+        slow = 0;
         since = System.nanoTime();
-        return seen;
+        return seen.toString();
     }
 }

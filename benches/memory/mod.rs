@@ -1,4 +1,4 @@
-//! A registry inside the process, for what needs no server.
+//! A registry inside the process, for benchmarks that need no server.
 
 use party::{Config, discovery, registration};
 

@@ -1,10 +1,10 @@
-//! How cost grows, and what a mass restart does to an ensemble: the figures of `docs/scale.md`.
+//! The growth of costs, and the load of a mass restart on an ensemble: the figures of `docs/scale.md`.
 //!
 //! ```text
 //! cargo bench --bench scale
 //! ```
 //!
-//! What one program does is measured on a real server. Ten thousand of them are simulated.
+//! The costs of one program are measured on a real server. Ten thousand programs are simulated.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
 mod measured;

@@ -1,4 +1,4 @@
-//! What one program does, on a real server.
+//! The costs of one program, measured on a real server.
 
 use party::{Config, Service, discovery, registration};
 use party_testing::client::{Client, Kind};
@@ -6,7 +6,7 @@ use party_testing::process;
 use party_testing::server::Server;
 use std::time::{Duration, Instant};
 
-/// Registers ever more instances of one service, and reads them.
+/// Registers more and more instances of one service, and reads them.
 pub(crate) fn instances() {
     let server = Server::start();
     let config = Config::new()
@@ -30,16 +30,16 @@ pub(crate) fn instances() {
         let provider = discovery::service_provider(&name).unwrap();
         let read = began.elapsed();
         assert_eq!(provider.instances().unwrap().len(), instances);
-        // Each name is 36 bytes and its length.
+        // Each name takes 36 bytes, and its length takes 4.
         let (list, rss) = (4 + 40 * instances, process::rss(std::process::id()) / 1024);
         println!("| {instances} | {registered:.1?} | {read:.1?} | {list} | {rss} kB |");
-        // The server may take longer to delete so many than a disconnect waits for.
+        // The server may need longer to delete so many nodes than `disconnect` waits.
         let _ = registration::disconnect();
     }
     println!();
 }
 
-/// Follows ever more services of ten instances each.
+/// Follows more and more services of ten instances each.
 pub(crate) fn services() {
     println!(
         "| services | all first answers | requests | watches on the server | memory of the process |"

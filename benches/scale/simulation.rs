@@ -1,38 +1,39 @@
 //! Ten thousand programs at once.
 //!
-//! A server answers requests in the order in which they come, so many in a second, and a read of many nodes as fast as
-//! it answers one request and a twentieth of one for each node. It comes back at the time 0 to clients that have all
-//! waited for it. Each connects, reads what it follows with so many requests under way, and gives up a server that says
-//! nothing for a while: then it begins anew, and what it had asked is still answered, in vain. Where its patience grows,
-//! as that of the library does, the next server has twice the time, until one answers quickly.
+//! A server answers requests in the order in which they arrive, at a fixed rate. A read of many nodes takes the time
+//! of one request, plus a twentieth of that for each node. At time 0 the server comes back to clients that have all
+//! waited for it. Each client connects and reads the services that it follows, with a limited number of requests in
+//! flight. If the server sends nothing for a while, the client gives it up and connects again. The server still
+//! answers the earlier requests, but no client uses these answers. If the patience of a client grows, as the
+//! library's does, the next server has twice the time, until one answers quickly.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-/// After so many seconds without an answer a server is given up.
+/// A server is given up after this many seconds without an answer.
 const SILENCE: f64 = 5.0;
-/// Where patience grows, at most after so many: two thirds of a session timeout of 30 s.
+/// The longest that patience grows to, in seconds: two thirds of a session timeout of 30 s.
 const LONGEST_SILENCE: f64 = 20.0;
-/// What a node in a read of many costs, in requests.
+/// The cost of each node in a read of many, in requests.
 const NODE: f64 = 0.05;
-/// A client that has waited for a server for long looks again after such a time.
+/// A client that waits for a server tries again after a time between these two, in seconds.
 const SHORTEST: f64 = 0.25;
 const LONGEST: f64 = 0.5;
-/// A restart that takes longer has failed.
+/// If the restart takes longer, in seconds, it has failed.
 const FOREVER: f64 = 600.0;
 
 #[derive(Clone, Copy)]
 struct Plan {
     clients: usize,
-    /// Of each client: one watch and one list for each service, and the reads of its instances.
+    /// Services that each client follows.
     services: usize,
     instances: usize,
-    /// Nodes in one read.
+    /// Nodes per read.
     batch: usize,
     grows: bool,
-    /// Requests that the server answers in a second.
+    /// Requests that the server answers per second.
     rate: f64,
     in_flight: usize,
     jitter: bool,
@@ -40,10 +41,10 @@ struct Plan {
 
 #[derive(Clone, Default)]
 struct Client {
-    /// Which of its attempts this is, so that what belongs to an earlier one is told from it.
+    /// The number of this attempt. Events of earlier attempts are ignored.
     attempt: u32,
     unasked: usize,
-    /// When it asked what is not answered yet.
+    /// The times at which the unanswered requests were sent.
     under_way: VecDeque<f64>,
     heard: f64,
     patience: f64,
@@ -53,15 +54,15 @@ struct Client {
 struct Outcome {
     /// When the last client had read everything.
     done: f64,
-    /// For how long a request waited at most.
+    /// The longest time that a request waited.
     waited: f64,
     given_up: u64,
     in_vain: u64,
-    /// Connections begun within the worst tenth of a second.
+    /// The most connections within a tenth of a second.
     burst: usize,
 }
 
-/// What happens next: at a time in nanoseconds, to a client in one of its attempts.
+/// The time in nanoseconds, the client, its attempt, and the kind.
 type Event = Reverse<(u64, usize, u32, Kind)>;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +77,7 @@ struct Simulation {
     clients: Vec<Client>,
     events: BinaryHeap<Event>,
     random: StdRng,
-    /// When the server is through with what it was asked.
+    /// The time at which the server has answered all requests so far.
     free: f64,
     connects: Vec<f64>,
     unfinished: usize,
@@ -93,17 +94,17 @@ impl Client {
 }
 
 impl Plan {
-    /// Reads of many nodes. The first node of each service is read alone.
+    /// The number of reads of many nodes. The first node of each service is read alone.
     fn batches(&self) -> usize {
         (self.services * (self.instances - 1)).div_ceil(self.batch)
     }
 
-    /// A watch, a list and a read of one node for each service, and the reads of many.
+    /// The number of requests: a watch, a list and a read of one node for each service, and the reads of many nodes.
     fn requests(&self) -> usize {
         3 * self.services + self.batches()
     }
 
-    /// What a request costs when so many are still to be asked, it among them: the reads of many come last.
+    /// The cost of the next request if this many are left. The reads of many nodes come last.
     fn cost(&self, unasked: usize) -> f64 {
         if unasked > self.batches() || self.batch == 1 {
             1.0
@@ -159,7 +160,7 @@ impl Simulation {
         match kind {
             Kind::Connect => {
                 self.connects.push(now);
-                // A probe and a handshake come first, and nothing else is asked before they are answered.
+                // A probe and a handshake come first. Other requests wait for their answers.
                 self.clients[client].unasked = 2 + self.plan.requests();
                 self.clients[client].heard = now;
                 self.ask(now, client, 2);
@@ -203,7 +204,7 @@ impl Simulation {
         self.later(heard + patience, client, Kind::Silence);
     }
 
-    /// Asks so many requests, or as many as there still are.
+    /// Sends at most this many requests.
     fn ask(&mut self, now: f64, client: usize, requests: usize) {
         for _ in 0..requests.min(self.clients[client].unasked) {
             let cost = self.plan.cost(self.clients[client].unasked);
@@ -236,7 +237,7 @@ impl Simulation {
 
 pub(crate) fn restarts() {
     println!(
-        "| clients | requests in a second | nodes in a read | under way | patience | jitter | all have read | longest wait | given up | answered in vain | connections in the worst 0.1 s |"
+        "| programs | requests per second | nodes per read | requests in flight | patience | jitter | all have read after | longest wait | servers given up | useless answers | connections in the worst 0.1 s |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let plan = Plan {

@@ -1,4 +1,4 @@
-//! What Curator takes for the same, see `benches/curator/Bench.java`.
+//! The same work done by Curator, see `benches/curator/Bench.java`.
 
 use crate::peer::Peer;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ pub(crate) fn figures(connection: &str) -> HashMap<String, f64> {
     lines.lines().map(figure).collect()
 }
 
-/// Starts the Java program as one that registers as often as it is told, and answers with the times.
+/// Starts the Java program as a peer: it registers as many times as each line says, and answers with the times.
 pub(crate) fn registering(connection: &str) -> Peer {
     Peer::of(program(connection).arg("register"))
 }

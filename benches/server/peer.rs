@@ -1,4 +1,4 @@
-//! Processes beside the one that measures: lines in, lines out.
+//! Child processes of the benchmark. They read commands and write answers, one a line.
 
 use party::{Config, Service, discovery, registration};
 use party_testing::allocator::Counting;
@@ -20,7 +20,7 @@ pub(crate) fn service(name: &str, port: u16) -> Service {
     Service::new(name, port).uri_spec("/1.x/{territory}/users/{userid}")
 }
 
-/// A child process that does what it is told.
+/// A child process that takes commands.
 pub(crate) struct Peer {
     process: Child,
     stdin: Option<ChildStdin>,
@@ -52,7 +52,7 @@ impl Peer {
         self.process.id()
     }
 
-    /// Says a line, and returns the numbers of the answer.
+    /// Sends a command, and returns the numbers of the answer.
     pub(crate) fn ask(&mut self, line: &str) -> Vec<f64> {
         writeln!(self.stdin.as_ref().unwrap(), "{line}").unwrap();
         self.answer()
@@ -82,7 +82,7 @@ pub(crate) fn now() -> f64 {
         .as_nanos() as f64
 }
 
-/// Plays the part of a peer, where the arguments say so.
+/// Runs as a peer if the arguments say so.
 pub(crate) fn run(args: &[String]) -> bool {
     let [flag, role, connection] = args else {
         return false;
@@ -113,7 +113,7 @@ fn obey(line: &str) {
     let (command, number) = (words.next().unwrap(), words.next());
     let number: u16 = number.map_or(0, |number| number.parse().unwrap());
     match command {
-        // One instance, and when that was done.
+        // Registers one instance, and answers with the time at which that was done.
         "register" => {
             registration::register(service("visible", 80).id("1")).unwrap();
             say(&[now()]);
@@ -122,7 +122,7 @@ fn obey(line: &str) {
             registration::unregister(&Service::new("visible", 80)).unwrap();
             say(&[now()]);
         }
-        // Changes the ports of a hundred of the many instances that `load` made, other ones each time.
+        // Changes the ports of a hundred of the instances that `load` made, different ones each time.
         "churn" => {
             let first = number % 100 * 100;
             let again =
@@ -144,7 +144,7 @@ fn obey(line: &str) {
     }
 }
 
-/// Follows two services of 10,000 instances each, and says what each of them holds.
+/// Follows two services of 10,000 instances each, and answers with the memory of each.
 fn memory(connection: &str) {
     discovery::connect_with(config(connection)).unwrap();
     Counting::begin();
@@ -154,7 +154,7 @@ fn memory(connection: &str) {
         let provider = discovery::service_provider(name).unwrap();
         assert_eq!(provider.instances().unwrap().len(), 10_000);
         providers.push(provider);
-        // What was read is let go of.
+        // The buffers of the read are freed within that time.
         std::thread::sleep(Duration::from_secs(2));
         let held = Counting::held();
         say(&[(held - before) as f64]);

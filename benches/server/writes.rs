@@ -1,8 +1,8 @@
-//! What registering and leaving cost, and how soon others know.
+//! The cost of registering and unregistering, and the time until other programs see it.
 
 use crate::curator;
 use crate::peer::{Peer, config, now, service};
-use crate::rows::{Table, Unit, percentile, time};
+use crate::rows::{Bound, Table, Unit, percentile, time};
 use party::{Service, discovery, registration};
 use party_testing::{process, until};
 use std::thread;
@@ -18,8 +18,8 @@ pub(crate) fn measure(table: &mut Table, connection: &str) {
     idle(table, connection);
 }
 
-/// Waits until the service has so many instances, and returns when that was. Looks again and again, but not all the
-/// time, which would take one of two cores from what is measured.
+/// Waits until the service has this many instances, and returns when that was. Polls with pauses, because polling
+/// without them would take one of two cores from the programs that are measured.
 fn seen(provider: &party::ServiceProvider, instances: usize) -> f64 {
     while provider.instances().unwrap().len() != instances {
         thread::sleep(Duration::from_micros(20));
@@ -40,25 +40,16 @@ fn visible(table: &mut Table, connection: &str) {
         writer.ask("unregister");
         seen(&provider, 0);
     }
-    let title =
-        "a registration is visible in another process, 500 times, median after `register` returned";
-    table.beside(
-        title,
-        Unit::Time,
-        percentile(visible.clone(), 0.5),
-        "visible_median",
-        1e6,
-    );
-    table.beside(
-        "the same, p99",
-        Unit::Time,
-        percentile(visible, 0.99),
-        "visible_p99",
-        5e6,
-    );
+    let title = "median time from the return of `register` until another process sees the instance";
+    let median = percentile(visible.clone(), 0.5);
+    let bound = Bound::Ratio(1.3);
+    table.beside(title, Unit::Time, median, "visible_median", bound);
+    let (title, p99) = ("p99 of the same", percentile(visible, 0.99));
+    table.beside(title, Unit::Time, p99, "visible_p99", Bound::Ratio(1.3));
 }
 
-/// Registers what nobody watches. Curator and ours by turns, since a machine has fast and slow seconds.
+/// Registers a service that no program follows. Curator and this library take turns, because a machine has fast and
+/// slow seconds.
 fn register(table: &mut Table, connection: &str) {
     const TURNS: usize = 22;
     const CALLS: usize = 50;
@@ -76,16 +67,11 @@ fn register(table: &mut Table, connection: &str) {
         theirs.extend(curator.ask(&CALLS.to_string()));
     }
     registration::disconnect().unwrap();
-    // Of the first two turns nothing counts: a JVM takes that long to compile what it runs.
+    // The first two turns do not count, because a JVM takes that long to compile its code.
     let median = |calls: &[f64]| percentile(calls[2 * CALLS..].to_vec(), 0.5);
     let (ours, theirs) = (median(&ours), median(&theirs));
-    table.against(
-        "`register`, median of 1,000, by turns",
-        Unit::Time,
-        ours,
-        theirs,
-        0.95 * theirs,
-    );
+    let title = "median time of `register`, 1,000 calls, by turns with Curator";
+    table.row(title, Unit::Time, ours, Some(theirs), Bound::Ratio(0.72));
 }
 
 fn many(table: &mut Table, connection: &str) {
@@ -93,13 +79,8 @@ fn many(table: &mut Table, connection: &str) {
     let services: Vec<_> = (0..10_000).map(|_| service("many", 80)).collect();
     let ours = time(|| drop(registration::register_all(services).unwrap()));
     registration::disconnect().unwrap();
-    table.beside(
-        "`register_all`, 10,000 services",
-        Unit::Time,
-        ours,
-        "register_many",
-        1.5e9,
-    );
+    let title = "`register_all` with 10,000 services";
+    table.beside(title, Unit::Time, ours, "register_many", Bound::Ratio(0.45));
 }
 
 fn leaving(table: &mut Table, connection: &str) {
@@ -116,15 +97,12 @@ fn leaving(table: &mut Table, connection: &str) {
         calls.push(asked[1] - asked[0]);
         gone.push(at - asked[0]);
     }
-    table.beside(
-        "`disconnect` with 500 registrations",
-        Unit::Time,
-        percentile(calls, 0.5),
-        "close_call",
-        3e7,
-    );
-    let title = "the same, until they are gone for others";
-    table.beside(title, Unit::Time, percentile(gone, 0.5), "close_gone", 1e7);
+    let title = "`disconnect` with 500 registrations";
+    let called = percentile(calls, 0.5);
+    table.beside(title, Unit::Time, called, "close_call", Bound::Ratio(0.075));
+    let title = "the same, until another process sees that they are gone";
+    let gone = percentile(gone, 0.5);
+    table.beside(title, Unit::Time, gone, "close_gone", Bound::Ratio(0.75));
 }
 
 fn idle(table: &mut Table, connection: &str) {
@@ -135,8 +113,8 @@ fn idle(table: &mut Table, connection: &str) {
     );
     empty.answer();
     peer.answer();
-    // The threads that look for a server end by themselves.
-    until("it is at rest", Duration::from_secs(30), || {
+    // The threads that connected end by themselves.
+    until("the program is at rest", Duration::from_secs(30), || {
         process::threads(peer.pid()) <= 5
     });
     thread::sleep(Duration::from_secs(3));
@@ -145,18 +123,15 @@ fn idle(table: &mut Table, connection: &str) {
     let used = process::cpu_time(peer.pid()) - before;
     let percent = 100.0 * used.as_secs_f64() / LOOK.as_secs_f64();
     table.alone(
-        "idle, 100 services watched and registered: CPU of a core",
+        "CPU of an idle program that registers and follows 100 services, of one core",
         Unit::Percent,
         percent,
-        0.1,
+        Bound::Most(0.1),
     );
     let threads = process::threads(peer.pid()) as f64 - 1.0;
-    table.alone("the same, threads of both sides", Unit::Count, threads, 4.0);
+    let title = "threads that the library adds to it";
+    table.alone(title, Unit::Count, threads, Bound::Most(4.0));
     let more = process::rss(peer.pid()) as f64 - process::rss(empty.pid()) as f64;
-    table.alone(
-        "the same, memory above that of an empty program",
-        Unit::Bytes,
-        more,
-        2e6,
-    );
+    let title = "its memory above that of an empty program";
+    table.alone(title, Unit::Bytes, more, Bound::Most(2e6));
 }
