@@ -11,7 +11,7 @@ use party::{Service, discovery, registration};
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    registration::connect()?; // both sides read the same two variables as the Java program
+    registration::connect()?; // registration and discovery read the same variables as the Java program
     discovery::connect()?;
     let _party = party::disconnect_on_drop();
     let users = Service::new("users", 8080).uri_spec("/users/{userid}");

@@ -1,3 +1,4 @@
+import java.util.Locale;
 import java.util.Map;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
@@ -12,7 +13,8 @@ import org.apache.curator.x.discovery.UriSpec;
 public final class Orders {
   public static void main(String[] arguments) throws Exception {
     String servers = System.getenv("ZOOKEEPER_CONNECTIONSTRING");
-    String environment = System.getenv("ENVIRONMENT_NAME");
+    // Party writes the environment in lower case.
+    String environment = System.getenv("ENVIRONMENT_NAME").toLowerCase(Locale.ROOT);
     ServiceInstance<Object> orders = ServiceInstance.builder()
         .name("orders").address("10.0.0.2").port(8081).uriSpec(new UriSpec("/orders/{orderid}")).build();
 

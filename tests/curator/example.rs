@@ -14,7 +14,8 @@ use std::time::Instant;
 
 #[test]
 fn a_java_program_and_a_rust_program_find_each_other() {
-    let environment = unique("example");
+    // In upper case, because both programs are to write it in lower case.
+    let environment = unique("example").to_uppercase();
     let classpath = party_testing::curator::classpath("examples/curator");
     let mut java = Command::new("java");
     java.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])

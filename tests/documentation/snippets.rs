@@ -146,6 +146,16 @@ mod living {
         Ok(())
     }
 
+    #[expect(dead_code, reason = "there is no server, and no environment")]
+    fn gated() -> party::Result<String> {
+        use party::{Service, check, registration};
+
+        let users = Service::new("users", 8080);
+        let id = registration::register_when_healthy(users, check::tcp(8080))?;
+
+        Ok(id)
+    }
+
     #[test]
     fn a_registration_is_changed_switched_and_drained() -> party::Result<()> {
         let _alone = alone();
