@@ -88,7 +88,7 @@ impl Choices<'_> {
             .find(is_good)
             .or_else(|| from_anywhere(&picks.instances).find(is_good))
             .or_else(|| from_anywhere(&picks.instances).find(is_new));
-        let mut others = from_anywhere(&picks.rest).chain(from_anywhere(&self.ejected));
+        let mut others = from_anywhere(&picks.rest).chain(from_anywhere(self.ejected));
         let instance = preferred.or_else(|| others.find(is_new))?;
         Some(Picked {
             instance: instance.clone(),

@@ -1,9 +1,11 @@
-//! How many picks each instance had a share of lately.
+//! The share of recent picks that each instance has had.
 
-use crate::balance::ejection::WINDOW;
 use crate::balance::endpoint::Endpoint;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
+
+/// Failures are compared over this long.
+pub(super) const WINDOW: Duration = Duration::from_secs(10);
 
 /// Two moments that are closer than this are kept as one.
 const RESOLUTION: Duration = Duration::from_millis(500);

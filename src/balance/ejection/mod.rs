@@ -27,8 +27,6 @@ use exposure::Exposure;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Failures count for this long.
-const WINDOW: Duration = Duration::from_secs(10);
 /// An instance that is back is on probation for this long, unless a call to it succeeds before.
 const PROBATION: Duration = Duration::from_secs(10);
 /// The shortest time for which an instance is ejected that fails.

@@ -1,7 +1,6 @@
 //! Counts the failures of endpoints that are picked in the same way, and tells which endpoint stands out.
 
-use super::WINDOW;
-use super::exposure::Exposure;
+use super::exposure::{Exposure, WINDOW};
 use crate::balance::endpoint::Endpoint;
 use std::collections::HashMap;
 use std::time::Instant;

@@ -154,13 +154,15 @@ impl Call {
     /// Ends the call, reports how it failed, and begins it again on an instance that it has not tried.
     ///
     /// It goes to the other instances of the zone and subset first, then to all others that pass the filter, and in the
-    /// end to ejected instances. [`attempts_per_call`](crate::Config::attempts_per_call) does not limit it.
+    /// end to ejected instances. It never goes to an endpoint that it has tried, also if another instance is registered
+    /// there. [`attempts_per_call`](crate::Config::attempts_per_call) does not limit it.
     ///
     /// If the service has an override, the call goes to the override again. Then it is begun at most
     /// [`attempts_per_call`](crate::Config::attempts_per_call) times in total.
     ///
     /// # Errors
-    /// - [`NoInstance`](crate::ErrorKind::NoInstance) if the call has tried all instances.
+    /// - [`NoInstance`](crate::ErrorKind::NoInstance) if the call has tried all instances, or if the
+    ///   [retry budget](crate::RetryBudget) of the service is used up.
     /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
     ///
     /// # Examples

@@ -124,7 +124,7 @@ impl EjectedInstance {
         self.ejected.since
     }
 
-    /// Returns when the instance is tried again, or `None` if it first has to accept a probe.
+    /// Returns when the instance is picked again, or `None` if it first has to accept a probe.
     ///
     /// # Examples
     /// ```
@@ -140,7 +140,7 @@ impl EjectedInstance {
     /// # provider.report("http://127.0.0.1:1", Outcome::Refused);
     /// for ejected in provider.ejected() {
     ///     match ejected.until() {
-    ///         Some(until) => println!("tried again in {:.1?}", until.saturating_duration_since(Instant::now())),
+    ///         Some(until) => println!("picked again in {:.1?}", until.saturating_duration_since(Instant::now())),
     ///         None => println!("not picked until it accepts a connection"),
     ///     }
     /// }
@@ -157,12 +157,14 @@ impl fmt::Display for EjectedInstance {
         let url = excerpt(self.instance.base_url().unwrap_or_default());
         write!(f, "{id} at {url} is not picked: ")?;
         match (self.reason(), self.until()) {
-            (_, None) => f.write_str("it refuses connections, until it accepts one"),
+            (_, None) => {
+                f.write_str("it refuses connections; it is picked again when it accepts one")
+            }
             (Outcome::Refused, Some(until)) => {
                 let left = until.saturating_duration_since(Instant::now());
                 write!(
                     f,
-                    "it refuses connections, and cannot be tried from here: a call tries it in {left:.1?}"
+                    "it refuses connections and cannot be probed, for {left:.1?}"
                 )
             }
             (why, Some(until)) => {

@@ -3,13 +3,12 @@
 
 use super::notice::Notice;
 use super::probe::{MOST, Probes};
-use super::{State, Subscriptions};
+use super::{Prober, State, Subscriptions};
 use crate::balance::ejection::{Candidate, Reach};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::strategy::chance;
 use crate::discovery::name::Name;
 use crate::discovery::snapshot::shown;
-use mio::Waker;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -18,28 +17,6 @@ use std::time::{Duration, Instant};
 
 /// The thread ends when there was nothing to do for this long.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// The part of the state that belongs to the prober.
-#[derive(Default)]
-pub(crate) struct Prober {
-    /// Wakes the thread, while there is one.
-    waker: Option<Arc<Waker>>,
-    /// The services in which an instance is ejected, suspected or on probation, or was until now.
-    services: BTreeSet<Name>,
-}
-
-impl Prober {
-    #[cfg(test)]
-    pub(crate) fn is_running(&self) -> bool {
-        self.waker.is_some()
-    }
-
-    pub(super) fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            let _ = waker.wake();
-        }
-    }
-}
 
 /// An endpoint of a service, to be probed.
 type Target = (Name, Endpoint<'static>);
