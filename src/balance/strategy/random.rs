@@ -18,7 +18,7 @@ fn seeded() -> SmallRng {
     SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(by_time)
 }
 
-/// Has the random numbers of this thread repeat those of another run with the same seed.
+/// Seeds the random numbers of this thread, so that another run with the same seed repeats exactly.
 #[cfg(test)]
 pub(crate) fn seed(seed: u64) {
     RANDOM.with(|own| *own.borrow_mut() = SmallRng::seed_from_u64(seed));
@@ -74,7 +74,7 @@ mod tests {
         }
     }
 
-    /// A panic here would end the process.
+    /// A panic while thread locals are dropped would end the process.
     #[test]
     fn a_thread_that_ends_can_still_draw_its_first_number() {
         thread_local!(static LAST: OnceCell<Drawing> = const { OnceCell::new() });
