@@ -28,7 +28,7 @@
 //! - To use a fixed URL in tests: [`set_override`].
 //!
 //! The first lookup of a service reads it from ZooKeeper and starts to watch it. Later lookups answer from memory and
-//! do no I/O. If ZooKeeper is down, they keep answering from the last snapshot.
+//! do no I/O. While ZooKeeper is down, they keep answering from the last snapshot.
 //!
 //! A URL is good for one call, because instances come and go and calls should be spread over all of them. Never keep a
 //! URL: ask for a new one each time.
@@ -72,7 +72,7 @@ static DEFAULT: Lazy<Discovery> = Lazy::new(Discovery::unconnected);
 /// `ENVIRONMENT_NAME`. The [crate page](crate#environment-variables) lists the other variables.
 ///
 /// Returns once there is a session, at most after the [connection timeout](Config::connection_timeout), which defaults
-/// to 15 s. If there is an earlier connection, it is replaced as soon as the new session is established.
+/// to 15 s. An earlier connection is replaced as soon as the new session is established.
 ///
 /// # Errors
 /// If connecting fails, an earlier connection stays in use.
@@ -155,7 +155,7 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// The first lookup of a name reads the service, which takes at most the connection timeout. Later lookups answer from
 /// memory.
 ///
-/// If the last instance of a service goes, lookups still return it for one second, because its successor may be about
+/// When the last instance of a service goes, lookups still return it for one second, because its successor may be about
 /// to register. If it goes shortly after a reconnect, they return it until five seconds after the reconnect.
 ///
 /// # Errors
@@ -359,9 +359,9 @@ pub fn begin(name: &str) -> Result<Call> {
 
 /// Reports the outcome of a call to a URL that [`url`] or [`base_url`] built.
 ///
-/// Returns whether the service has an instance with the scheme, host and port of the URL. A failure has the same
-/// consequences as a failed attempt of [`call`]. If the service has an override, the URL is compared with the override,
-/// and nothing is ejected.
+/// Returns whether the service has an instance with the scheme, host and port of the URL. A failure counts like a
+/// failed attempt of [`call`]. If the service has an override, the URL is compared with the override, and nothing is
+/// ejected.
 ///
 /// You need not report successes, except with [`Sticky`](crate::Strategy::Sticky), because there they offset earlier
 /// failures. With that strategy, an error that every instance returns can eject one instance after the other, up to
@@ -442,7 +442,7 @@ pub fn provider(name: &str) -> ServiceProviderBuilder {
 /// Returns once the service has been read, at most after the connection timeout. The service is followed until the
 /// returned [`Subscription`] is dropped.
 ///
-/// The listener runs on its own thread, with no lock held. If it is slow, it delays only itself: changes that happen
+/// The listener runs on its own thread, with no lock held. A slow listener delays only itself: changes that happen
 /// while it runs are passed on together as one. It is not called if the service was merely read again, for example
 /// after a reconnect. Once discovery is disconnected or connected again, it is no longer called.
 ///
@@ -508,8 +508,8 @@ pub fn services() -> Result<Vec<String>> {
 /// Answers within one second. Returns false if discovery is not connected, and if nothing was ever registered in the
 /// environment.
 ///
-/// Use this for readiness probes, never for liveness. If ZooKeeper is down, it returns false in every program at once.
-/// A program that keeps running answers lookups from memory; a program that is restarted cannot.
+/// Use this for readiness probes, never for liveness. While ZooKeeper is down, it returns false in every program at
+/// once. A program that keeps running answers lookups from memory; a program that is restarted cannot.
 ///
 /// # Examples
 /// ```
@@ -547,8 +547,7 @@ pub fn state() -> ConnectionState {
 ///
 /// The listener runs on its own thread, with no lock held. It is called until the returned [`Subscription`] is dropped,
 /// or until the connection is ended or replaced. In that case [`Unconnected`](ConnectionState::Unconnected) is the last
-/// state that it receives. If the listener is slow, it delays only itself: states that come and go while it runs are
-/// skipped.
+/// state that it receives. A slow listener delays only itself: states that come and go while it runs are skipped.
 ///
 /// # Errors
 /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.

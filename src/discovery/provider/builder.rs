@@ -1,4 +1,4 @@
-//! The builder of a provider, which picks in a way of its own.
+//! The builder of a provider that picks in its own way.
 
 use super::ServiceProvider;
 use crate::config::{Strategy, checked_count};
