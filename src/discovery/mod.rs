@@ -76,12 +76,12 @@ static DEFAULT: Lazy<Discovery> = Lazy::new(Discovery::unconnected);
 ///
 /// # Errors
 /// If connecting fails, an earlier connection stays in use.
-/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if a setting is missing or cannot be used. The
+/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): a setting is missing or cannot be used. The
 ///   message names the setting, its value, and what was expected.
-/// - [`Timeout`](crate::ErrorKind::Timeout) if there was no session in time. The message or its cause has the last
+/// - [`Timeout`](crate::ErrorKind::Timeout): there was no session in time. The message or its cause has the last
 ///   failure of each address.
-/// - [`Refused`](crate::ErrorKind::Refused) if ZooKeeper refused the connection, and
-///   [`System`](crate::ErrorKind::System) if no thread can be started.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refused the connection.
+/// - [`System`](crate::ErrorKind::System): no thread can be started.
 ///
 /// # Examples
 /// ```no_run
@@ -159,15 +159,15 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// to register. If it goes shortly after a reconnect, they return it until five seconds after the reconnect.
 ///
 /// # Errors
-/// - [`NoInstance`](crate::ErrorKind::NoInstance) if no instance can be picked. The message says why.
-/// - [`MissingParameter`](crate::ErrorKind::MissingParameter) if a variable of the uri spec has no value.
-/// - [`InvalidParameter`](crate::ErrorKind::InvalidParameter) if a value has a control character, is empty in a path,
-///   or makes a path segment `.` or `..`.
-/// - [`InvalidService`](crate::ErrorKind::InvalidService) if `name` cannot be the name of a service.
-/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if the variable `DISCOVERY_OVERRIDE_<NAME>` of
-///   the service cannot be used.
-/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
-/// - [`Timeout`](crate::ErrorKind::Timeout) if the service has never been read and cannot be read in time.
+/// - [`NoInstance`](crate::ErrorKind::NoInstance): no instance can be picked. The message says why.
+/// - [`MissingParameter`](crate::ErrorKind::MissingParameter): a variable of the uri spec has no value.
+/// - [`InvalidParameter`](crate::ErrorKind::InvalidParameter): a value has a control character, is empty in a path, or
+///   makes a path segment `.` or `..`.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): `name` cannot be the name of a service.
+/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): the variable `DISCOVERY_OVERRIDE_<NAME>` of the
+///   service cannot be used.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.
+/// - [`Timeout`](crate::ErrorKind::Timeout): the service has never been read and cannot be read in time.
 ///
 /// # Examples
 /// ```
@@ -261,7 +261,7 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
 /// never ejected. If the service has an override, every attempt goes to it.
 ///
 /// # Errors
-/// - [`CallError::Discovery`] if no instance can be picked or no URL can be built, for the reasons of [`url`].
+/// - [`CallError::Discovery`]: no instance can be picked or no URL can be built, for the reasons of [`url`].
 /// - [`CallError::Call`] with the error of the last attempt.
 ///
 /// # Examples
@@ -393,9 +393,9 @@ pub fn report(name: &str, url: &str, outcome: Outcome) -> bool {
 /// timeout.
 ///
 /// # Errors
-/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
-/// - [`InvalidService`](crate::ErrorKind::InvalidService) if `name` cannot be the name of a service.
-/// - [`Timeout`](crate::ErrorKind::Timeout) if the service cannot be read in time.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): `name` cannot be the name of a service.
+/// - [`Timeout`](crate::ErrorKind::Timeout): the service cannot be read in time.
 ///
 /// # Examples
 /// ```
@@ -482,9 +482,9 @@ pub fn on_change(
 /// A service in the list may have no instance at the moment. Returns at most after the connection timeout.
 ///
 /// # Errors
-/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
-/// - [`Timeout`](crate::ErrorKind::Timeout) if ZooKeeper does not answer in time.
-/// - [`Refused`](crate::ErrorKind::Refused) if ZooKeeper refuses to list the services.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.
+/// - [`Timeout`](crate::ErrorKind::Timeout): ZooKeeper does not answer in time.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses to list the services.
 ///
 /// # Examples
 /// ```
@@ -550,8 +550,8 @@ pub fn state() -> ConnectionState {
 /// state that it receives. A slow listener delays only itself: states that come and go while it runs are skipped.
 ///
 /// # Errors
-/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
-/// - [`System`](crate::ErrorKind::System) if no thread can be started.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.
+/// - [`System`](crate::ErrorKind::System): no thread can be started.
 ///
 /// # Examples
 /// ```
@@ -602,8 +602,8 @@ pub fn disconnect() -> Result<()> {
 /// same. An override that the environment variable `DISCOVERY_OVERRIDE_<NAME>` made is replaced.
 ///
 /// # Errors
-/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if the URL cannot be used.
-/// - [`InvalidService`](crate::ErrorKind::InvalidService) if `name` cannot be the name of a service.
+/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): the URL cannot be used.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): `name` cannot be the name of a service.
 ///
 /// # Examples
 /// ```

@@ -1,8 +1,8 @@
 //! Picks the cheaper of two random instances, by the time of calls to them and the calls in flight.
 //!
 //! The cost of an instance is the average time of its calls. Recent failures raise it, and so do calls in flight. The
-//! choice between two instances is not strict: if their costs are nearly equal, either may be picked. So a failure, or one
-//! slow call, lowers the share of an instance and does not end it.
+//! choice between two instances is not strict: if their costs are nearly equal, either may be picked. So a failure, or
+//! one slow call, lowers the share of an instance and does not end it.
 //!
 //! A measurement grows old. Without new calls, the costs of all instances move towards their mean, which gives slow
 //! instances another chance. A pick reads no clock, so [`Aging`] moves the costs from outside, about once a second.
@@ -75,8 +75,8 @@ impl Load {
         let failures = get(&self.failures);
         self.changed.store(now, Relaxed);
         if failed {
-            // The time of a failed call counts for nothing: instances that fail fast would attract calls, and one timeout
-            // would cost as much as hundreds of calls.
+            // The time of a failed call counts for nothing: instances that fail fast would attract calls, and one
+            // timeout would cost as much as hundreds of calls.
             let raised = (3.0 * failures + FAILURE).min(MOST_FAILURES);
             set(&self.failures, raised);
             set(
@@ -239,8 +239,8 @@ impl Loads {
 
 /// Ages the measurements of all [`LeastLoaded`] pickers of one connection.
 ///
-/// A thread that exists for other reasons calls [`age`](Aging::age), about once [`EVERY`](Aging::EVERY) while that returns
-/// true. After that the thread may sleep until a call [wakes](Aging::wake) it, because equal costs stay equal.
+/// A thread that exists for other reasons calls [`age`](Aging::age), about once [`EVERY`](Aging::EVERY) while that
+/// returns true. After that the thread may sleep until a call [wakes](Aging::wake) it, because equal costs stay equal.
 #[derive(Debug, Default)]
 pub(crate) struct Aging {
     state: Mutex<State>,

@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 // A fast generator will do, because nothing secret depends on it.
 thread_local!(static RANDOM: RefCell<SmallRng> = RefCell::new(seeded()));
 
-/// Makes a generator from a seed of the system. The generator that `rand` keeps for each thread would panic if the thread
-/// is about to end and has already dropped it.
+/// Makes a generator from a seed of the system. The generator that `rand` keeps for each thread would panic if the
+/// thread is about to end and has already dropped it.
 fn seeded() -> SmallRng {
     let by_time = |_| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -43,8 +43,8 @@ pub(super) fn random_below(count: usize) -> usize {
     below(drawn.unwrap_or(0), count)
 }
 
-/// Scales a random number to an index below `count`. If `count` is ten thousand, the chances of two indices differ by less
-/// than a hundred-thousandth.
+/// Scales a random number to an index below `count`. If `count` is ten thousand, the chances of two indices differ by
+/// less than a hundred-thousandth.
 #[inline]
 pub(crate) fn below(random: u32, count: usize) -> usize {
     ((u64::from(random) * count as u64) >> u32::BITS) as usize

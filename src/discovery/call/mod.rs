@@ -160,9 +160,9 @@ impl Call {
     /// [`attempts_per_call`](crate::Config::attempts_per_call) times in total.
     ///
     /// # Errors
-    /// - [`NoInstance`](crate::ErrorKind::NoInstance) if the call has tried all instances, or if the
+    /// - [`NoInstance`](crate::ErrorKind::NoInstance): the call has tried all instances, or the
     ///   [retry budget](crate::RetryBudget) of the service is used up.
-    /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
+    /// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery was disconnected or connected again.
     ///
     /// # Examples
     /// ```

@@ -137,7 +137,7 @@ impl ServiceProviderBuilder {
     ///
     /// # Errors
     /// - The errors of [`service_provider`](crate::discovery::service_provider).
-    /// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if the subset is 0.
+    /// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): the subset is 0.
     ///
     /// # Examples
     /// ```

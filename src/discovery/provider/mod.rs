@@ -395,8 +395,8 @@ impl ServiceProvider {
     /// Only instances in the zone and subset of this provider that pass its filter are counted.
     ///
     /// # Errors
-    /// - [`Timeout`](crate::ErrorKind::Timeout) if fewer instances can be picked when the timeout has passed.
-    /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
+    /// - [`Timeout`](crate::ErrorKind::Timeout): fewer instances can be picked when the timeout has passed.
+    /// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery was disconnected or connected again.
     ///
     /// # Examples
     /// A test that starts two instances can wait until discovery sees both:
@@ -454,8 +454,8 @@ impl ServiceProvider {
     /// [`discovery::on_change`](crate::discovery::on_change) for when it is called.
     ///
     /// # Errors
-    /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
-    /// - [`System`](crate::ErrorKind::System) if no thread can be started.
+    /// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery was disconnected or connected again.
+    /// - [`System`](crate::ErrorKind::System): no thread can be started.
     ///
     /// # Examples
     /// ```
