@@ -31,7 +31,7 @@ pub(crate) struct Picked {
 #[derive(Debug, Default)]
 pub(crate) struct Tried {
     endpoints: Vec<Endpoint<'static>>,
-    /// Uri specs from which no URL could be built. They would fail on other instances too.
+    /// Uri specs from which no URL could be built. Instances with the same spec are avoided while there are others.
     unbuilt: Vec<UriSpec>,
     /// True once an attempt was made. An instance for which no URL can be built is not attempted.
     is_called: bool,

@@ -483,7 +483,7 @@ impl Discovery {
 
     /// Ends the session, for all clones of this handle.
     ///
-    /// Does nothing once the session has ended. Returns within about one second.
+    /// Does nothing if the session has already ended. Returns within about one second.
     ///
     /// # Errors
     /// The errors of [`discovery::disconnect`](crate::discovery::disconnect).

@@ -28,7 +28,7 @@ use exposure::Exposure;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// The longest probation. A call that succeeds ends the probation earlier.
+/// The longest probation. A call that succeeds ends it earlier.
 const PROBATION: Duration = Duration::from_secs(10);
 /// The shortest ejection of an instance that fails, before jitter.
 const SHORTEST: Duration = Duration::from_secs(2);

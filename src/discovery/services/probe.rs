@@ -109,7 +109,7 @@ impl<T> Probes<T> {
             false => Duration::ZERO,
         };
         let mut events = Events::with_capacity(MOST);
-        // Rounded up, because the thread would spin for the last fraction of a millisecond.
+        // Rounded up. Otherwise the thread would spin for the last fraction of a millisecond.
         let timeout = Some(timeout + Duration::from_millis(1));
         if let Err(error) = self.poll.poll(&mut events, timeout)
             && error.kind() != ErrorKind::Interrupted

@@ -68,8 +68,8 @@ fn the_ratio_of_weights_counts_and_not_their_size() {
         assert_eq!(takes(weight, weight, 0), Some(5), "{weight}");
         assert_eq!(takes(weight, weight, 50), Some(133), "{weight}");
     }
-    // With ten times the weight, an instance may fail ten times as often: 173 > 2 * 63.7 + 3 * 14.9. 63.7 is 10 * (20 +
-    // 4.5 + 1) / 4, and 14.9 is the root of 63.7 * 3.5.
+    // With ten times the weight, an instance may fail ten times as often: 173 > 2 * 63.7 + 3 * 14.9. The expected
+    // number is 10 * (20 + 4.5 + 1) / 4 = 63.7, and 14.9 is the root of 63.7 * 3.5.
     assert_eq!(takes(10, 1, 5), Some(173));
 }
 

@@ -1,4 +1,4 @@
-//! Ejects instances by calls, and brings them back.
+//! Tests how calls eject instances, and how the instances come back.
 
 use super::*;
 use crate::sync::logged::on_line;
