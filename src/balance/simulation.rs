@@ -148,7 +148,7 @@ impl<'a> Fleet<'a> {
             self.selection.aging.age(now);
         }
         self.ejections.tick(now);
-        for endpoint in self.ejections.take_due(64, now, &mut chance) {
+        for endpoint in self.ejections.take_due(64, now) {
             let which = index(&endpoint);
             let reach = match (self.fault)(which, self.now) {
                 Answer::Refuses => Reach::Refused,

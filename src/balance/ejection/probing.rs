@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// Time between two probes of an instance that refuses connections, before jitter.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// No probe takes longer than this, so no endpoint has two probes in flight.
+const LONGEST_PROBE: Duration = Duration::from_secs(5);
 /// A suspect that was probed within this time is not probed again.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// The same after a final error. Such an error, for example status 404, may be the usual answer of the instance, and is
@@ -83,13 +85,8 @@ impl Ejections {
 
     /// Returns at most `most` endpoints to probe now, and the endpoints that have waited longest come first. Suspects
     /// come before ejected instances, because calls still go to them. An ejected instance is due again about a second
-    /// later, and a suspect after another failed call.
-    pub(crate) fn take_due(
-        &mut self,
-        most: usize,
-        now: Instant,
-        random: Random<'_>,
-    ) -> Vec<Endpoint<'static>> {
+    /// after its probe has ended, and a suspect after another failed call.
+    pub(crate) fn take_due(&mut self, most: usize, now: Instant) -> Vec<Endpoint<'static>> {
         let mut suspects: Vec<_> = self.suspects.drain().collect();
         suspects.sort_by_key(|(_, since)| *since);
         let kept = suspects.split_off(most.min(suspects.len()));
@@ -108,8 +105,7 @@ impl Ejections {
         due.sort_by_key(|(at, _)| *at);
         due.truncate(most.saturating_sub(suspects.len()));
         for (_, endpoint) in &due {
-            let next = End::Probed(now + jittered(INTERVAL, random));
-            self.set_end(endpoint, next);
+            self.set_end(endpoint, End::Probed(now + LONGEST_PROBE));
         }
         let suspects = suspects.into_iter().map(|(endpoint, _)| endpoint);
         suspects
@@ -144,7 +140,11 @@ impl Ejections {
                 self.set_end(endpoint, end);
                 true
             }
-            (Reach::Refused | Reach::NotYet, true) | (_, false) => false,
+            (Reach::Refused | Reach::NotYet, true) => {
+                self.set_end(endpoint, End::Probed(now + jittered(INTERVAL, random)));
+                false
+            }
+            (_, false) => false,
         }
     }
 

@@ -115,7 +115,7 @@ impl Service {
 
     /// Returns the instances to probe now.
     fn due(&mut self) -> Vec<u16> {
-        let due = self.ejections.take_due(64, self.now, &mut || 0.5);
+        let due = self.ejections.take_due(64, self.now);
         due.iter().map(Endpoint::port).collect()
     }
 

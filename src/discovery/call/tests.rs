@@ -226,9 +226,10 @@ fn a_call_to_a_dead_instance_is_retried_and_the_instance_is_ejected() {
         let called = provider.call(&[], |url| connect(url).inspect_err(|_| *met.lock() += 1));
         called.unwrap();
         world.accept();
-        provider.ejected().len() == 1
+        // It may fail often enough before the probe that finds out that it refuses.
+        let ejected = provider.ejected();
+        ejected.len() == 1 && ejected[0].reason() == Outcome::Refused
     });
-    assert_eq!(provider.ejected()[0].reason(), Outcome::Refused);
     assert_eq!(provider.ejected()[0].until(), None);
     assert!(
         provider.ejected()[0]

@@ -101,7 +101,7 @@ fn due(subscriptions: &Subscriptions, state: &mut State, room: usize, now: Insta
         let is_changed = ejections.tick(now);
         // Rounded up. Room that one service does not need is for the next.
         let share = (room - targets.len()).div_ceil(names.len() - index);
-        let due = ejections.take_due(share, now, &mut chance);
+        let due = ejections.take_due(share, now);
         targets.extend(due.into_iter().map(|endpoint| (name.clone(), endpoint)));
         if ejections.next(now).is_none() {
             state.prober.services.remove(name);

@@ -100,7 +100,7 @@ fn suspects_are_probed_before_ejected_instances_and_the_longest_waiting_first() 
         service.pass(0.01);
     }
     let mut due = || {
-        let due = service.ejections.take_due(2, service.now, &mut || 0.5);
+        let due = service.ejections.take_due(2, service.now);
         due.iter().map(Endpoint::port).collect::<Vec<u16>>()
     };
     assert_eq!(
