@@ -121,7 +121,14 @@ impl Cache {
                     self.instances.insert(znode.into(), Arc::new(instance));
                     return None;
                 }
-                Err(unusable) => unusable.to_string(),
+                Err(unusable) => {
+                    // If the node was deleted and created again, the last good value came from another node.
+                    let good = self.instances.get(znode);
+                    if good.is_some_and(|good| good.created() != created) {
+                        self.instances.remove(znode);
+                    }
+                    unusable.to_string()
+                }
             },
             Read::Gone => {
                 self.instances.remove(znode);
@@ -222,6 +229,18 @@ mod tests {
         assert!(apply(&mut cache, "a", Some("[]")).is_some());
         let warning = apply(&mut cache, "b", Some("")).unwrap();
         assert!(warning.contains("cannot be used, it is left out: "));
+    }
+
+    #[test]
+    fn the_last_good_value_is_that_of_the_same_node() {
+        let mut cache = cache(&[("a", GOOD)]);
+        let read = |data: &str, created| Read::Data(data.into(), created);
+        let warning = cache.apply("foo", "a", read("", 1)).unwrap();
+        assert!(warning.contains("its last good value is kept"));
+        assert_eq!(known(&mut cache, None).listed.len(), 1);
+        let warning = cache.apply("foo", "a", read("{", 2)).unwrap();
+        assert!(warning.contains("it is left out"), "{warning}");
+        assert_eq!(known(&mut cache, None).listed.len(), 0);
     }
 
     #[test]
