@@ -39,6 +39,7 @@ mod provider;
 mod services;
 mod snapshot;
 mod source;
+mod table;
 #[cfg(test)]
 mod testing;
 mod updater;
@@ -103,8 +104,9 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// [`NoInstance`](crate::ErrorKind::NoInstance) where none can be picked,
 /// [`MissingParameter`](crate::ErrorKind::MissingParameter) and
 /// [`InvalidParameter`](crate::ErrorKind::InvalidParameter) for values,
-/// [`NotConnected`](crate::ErrorKind::NotConnected), and [`Timeout`](crate::ErrorKind::Timeout) where the service was
-/// never seen and cannot be read.
+/// [`NotConnected`](crate::ErrorKind::NotConnected). If the service was never seen: [`Timeout`](crate::ErrorKind::Timeout)
+/// if it cannot be read in time, and at once [`Refused`](crate::ErrorKind::Refused) if ZooKeeper refuses to list it, such
+/// as for an access control list.
 pub fn url(name: &str, params: &[(&str, &dyn std::fmt::Display)]) -> Result<String> {
     DEFAULT.url(name, params)
 }
@@ -231,7 +233,7 @@ pub fn report(name: &str, url: &str, outcome: Outcome) -> bool {
 ///
 /// # Errors
 /// [`NotConnected`](crate::ErrorKind::NotConnected), [`InvalidService`](crate::ErrorKind::InvalidService) for a name
-/// that cannot be one, and [`Timeout`](crate::ErrorKind::Timeout).
+/// that cannot be one, and [`Timeout`](crate::ErrorKind::Timeout) or [`Refused`](crate::ErrorKind::Refused) as [`url`].
 pub fn service_provider(name: &str) -> Result<ServiceProvider> {
     DEFAULT.service_provider(name)
 }

@@ -2,27 +2,27 @@
 
 use crate::balance::ejection::Ejections;
 use crate::balance::selection::{Key, Picks, Selection};
-use crate::discovery::name::Name;
+use crate::discovery::table::Table;
 use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The state of one service that a lookup reads. Never changed: a new one takes its place.
+/// The state of one service that a lookup reads. It is immutable, and replaced as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
-    /// Those that are picked, without those that are out.
+    /// The instances to pick from, without the ejected instances.
     pub(crate) picks: Picks,
-    /// Those that are out, since calls to them fail.
+    /// The ejected instances.
     pub(crate) out: Vec<Arc<ServiceInstance>>,
-    /// Set where the next call is to try one of those.
+    /// Set if the next call should retry an ejected instance.
     pub(crate) has_offers: bool,
     pub(crate) known: Arc<Known>,
-    /// The revision of what is out.
+    /// The revision of the ejections that this was made with.
     revision: u64,
-    /// Set once the service was looked up by name, which has it followed for good.
+    /// Set once the service was looked up by name. It is then followed until discovery is disconnected.
     used: Arc<AtomicBool>,
 }
 
@@ -33,7 +33,8 @@ pub(crate) struct Known {
     pub(crate) listed: Vec<Arc<ServiceInstance>>,
     /// The nodes below the service that are not used.
     pub(crate) rejected: Vec<RejectedInstance>,
-    /// Those that are picked although they are gone, since the last of them may just be replaced.
+    /// Instances that are gone and still picked for a moment, because the last instance of a service may just be
+    /// replaced.
     pub(crate) gone: Vec<Arc<ServiceInstance>>,
 }
 
@@ -64,19 +65,17 @@ impl fmt::Display for RejectedInstance {
     }
 }
 
-/// The snapshots of all services that are followed. Its keys are names that this program looks up, so its hash need not
-/// withstand an attack.
-pub(crate) type View = FxHashMap<Name, Arc<Snapshot>>;
+/// The snapshots of all services that are followed.
+pub(crate) type View = Table<Snapshot>;
 
-/// Finds a snapshot where nanoseconds do not count. In one place, so that the compiler has the code of the map inlined in
-/// the other, a lookup.
+/// Finds a snapshot when nanoseconds do not count. Not inlined, so that the code of the table is in lookups alone.
 #[inline(never)]
 pub(crate) fn shown<'a>(view: &'a View, name: &str) -> Option<&'a Arc<Snapshot>> {
     view.get(name)
 }
 
 impl Known {
-    /// Returns those that could be picked, were none of them out: switched on, with an address and a port.
+    /// Returns the instances that are switched on and have an address and a port. An ejected instance is among them.
     pub(crate) fn candidates(&self) -> impl Iterator<Item = &Arc<ServiceInstance>> {
         let listed = self
             .listed
@@ -87,7 +86,7 @@ impl Known {
 }
 
 impl Snapshot {
-    /// Makes the snapshot that follows another, without what is out.
+    /// Makes the snapshot that follows another. Ejected instances are not picked.
     pub(crate) fn after(
         before: Option<&Snapshot>,
         known: Arc<Known>,
@@ -110,8 +109,8 @@ impl Snapshot {
         }
     }
 
-    /// Makes a snapshot of those that pass a filter, picked in another way. Where all that pass are out, none of them
-    /// is.
+    /// Makes a snapshot of the instances that pass a filter, with a selection of its own. If all of them are ejected,
+    /// they are picked anyway.
     pub(crate) fn narrowed(
         &self,
         before: Option<&Picks>,
@@ -154,13 +153,13 @@ impl Snapshot {
     /// Notes that the service was looked up by name.
     #[inline]
     pub(crate) fn mark_used(&self) {
-        // A load first: a cache line that is only read is shared by all processors.
+        // A load first, because processors can share a cache line only while none writes it.
         if !self.is_used() {
             self.used.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Returns why none can be picked.
+    /// Returns why no instance can be picked.
     pub(crate) fn why_none(&self) -> String {
         match self.known.candidates().count() {
             0 => {}

@@ -207,7 +207,7 @@ mod tests {
                 listed: (0..10).map(instance).collect(),
                 ..Known::default()
             };
-            subscriptions.publish(vec![((*name).into(), Arc::new(known))], |_| true);
+            subscriptions.publish(vec![((*name).into(), Arc::new(known))], &[]);
             let mut state = subscriptions.state.lock();
             let service = state.services.get_mut(*name).unwrap();
             for id in 0..*count {
