@@ -4,14 +4,17 @@
 //! cargo bench --bench scale
 //! ```
 //!
-//! What one program does is measured on a real server. Ten thousand of them are simulated.
+//! What one program does is measured on a real server, or without one where it makes no difference. Ten thousand programs
+//! are simulated.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
+mod changes;
 mod measured;
 mod simulation;
 
 fn main() {
     measured::services();
     measured::instances();
+    changes::one_of_many();
     simulation::restarts();
 }
