@@ -106,7 +106,7 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// [`InvalidParameter`](crate::ErrorKind::InvalidParameter) for values,
 /// [`NotConnected`](crate::ErrorKind::NotConnected). If the service was never seen: [`Timeout`](crate::ErrorKind::Timeout)
 /// if it cannot be read in time, and at once [`Refused`](crate::ErrorKind::Refused) if ZooKeeper refuses to list it, such
-/// as for an access control list.
+/// as for an access control list. ZooKeeper is asked again after a pause, which grows from 100 ms to a minute.
 pub fn url(name: &str, params: &[(&str, &dyn std::fmt::Display)]) -> Result<String> {
     DEFAULT.url(name, params)
 }

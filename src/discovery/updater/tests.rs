@@ -184,6 +184,21 @@ fn a_service_that_is_followed_for_a_moment_leaves_no_snapshot_behind() {
 }
 
 #[test]
+fn a_service_that_is_followed_again_in_the_middle_of_a_step_keeps_its_snapshot_until_it_is_not() {
+    let mut world = World::following(&["foo"]);
+    put(&world.writer, "1", 1);
+    world.step();
+    world.subscriptions.set_subscribed("foo", false);
+    let unfollowed = world.updater.adjust();
+    world.subscriptions.set_subscribed("foo", true);
+    world.subscriptions.publish(Vec::new(), &unfollowed);
+    assert_eq!(world.ports("foo"), Some(vec![1]), "a lookup may have it");
+    world.subscriptions.set_subscribed("foo", false);
+    world.step();
+    assert_eq!(world.ports("foo"), None);
+}
+
+#[test]
 fn a_step_looks_at_the_services_that_changed_and_at_no_others() {
     let names: Vec<String> = (0..50).map(|number| format!("s{number}")).collect();
     let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
