@@ -7,8 +7,10 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashSet;
 use std::time::Instant;
 
-/// Bytes of paths that are kept. Ten thousand changed instances take about half of it.
+/// Bytes of paths that are kept. Ten thousand changed instances, with paths of 60 bytes, take most of it.
 const MAX_BYTES: usize = 1 << 20;
+/// Bytes that each path costs besides its text. Without them, a flood of short paths would cost several times as much.
+const OVERHEAD: usize = 32;
 
 /// Changes for a thread to look at. Its lock is held briefly, never across I/O.
 #[derive(Debug, Default)]
@@ -46,13 +48,14 @@ impl Inbox {
         if state.changes.everything || state.changes.paths.contains(path) {
             return;
         }
-        if state.bytes + path.len() > MAX_BYTES {
+        let bytes = path.len() + OVERHEAD;
+        if state.bytes + bytes > MAX_BYTES {
             state.changes = Changes {
                 paths: HashSet::new(),
                 everything: true,
             };
         } else {
-            state.bytes += path.len();
+            state.bytes += bytes;
             state.changes.paths.insert(path.to_owned());
         }
         drop(state);

@@ -1,4 +1,4 @@
-//! The difference between two states of a service, as a listener is told it.
+//! The difference between two states of a service, as a listener receives it.
 
 use crate::model::ServiceInstance;
 use std::collections::HashMap;
@@ -48,7 +48,7 @@ type Instances = [Arc<ServiceInstance>];
 
 impl Change {
     pub(crate) fn between(old: &Instances, new: &Instances) -> Change {
-        // Nodes may have one id in common.
+        // Several nodes may have the same id.
         let mut known: HashMap<&str, Vec<&Arc<ServiceInstance>>> = HashMap::new();
         for instance in old.iter().rev() {
             known.entry(instance.id()).or_default().push(instance);
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn instances_are_new_gone_or_other_than_before() {
         let old = [instance("a", 1), instance("b", 1), instance("c", 1)];
-        // Read anew, and the same.
+        // Read again, and equal.
         let new = [instance("a", 1), instance("b", 2), instance("d", 1)];
         let change = Change::between(&old, &new);
         assert_eq!(told(&change), [vec!["d"], vec!["c"], vec!["b"]]);

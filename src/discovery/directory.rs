@@ -1,7 +1,8 @@
 //! The watched snapshots, one per service, and the thread that keeps them.
 //!
-//! Readers load one pointer. The thread applies what ZooKeeper reports: a changed child costs one read, a new session
-//! one full re-read, and the view is swapped whole. What cannot be read stays as it was and is read again.
+//! Readers load one pointer. The thread applies what ZooKeeper reports: a changed child costs one read, and a new
+//! session reads everything again. Then the view is swapped as a whole. If a node cannot be read, its last value stays
+//! and it is read again.
 
 use crate::balance::selection::Selection;
 use crate::balance::subset::Identity;
@@ -38,7 +39,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Connects, and waits for the session unless it is to be established in the background.
+    /// Connects, and waits for the session unless the settings say to connect in the background.
     pub(crate) fn connect(settings: Settings) -> Result<Directory> {
         Side::Discovery.check_process()?;
         process::watch_forks();
@@ -70,12 +71,12 @@ impl Directory {
         &self.subscriptions
     }
 
-    /// Returns on how many instances a call is tried.
+    /// Returns the number of instances that a call is tried on.
     pub(crate) fn attempts(&self) -> u32 {
         self.settings.choice.attempts
     }
 
-    /// Waits until the view is another. Returns whether that was before the deadline, if there is one.
+    /// Waits until the view is another than `seen`. Returns `false` if the deadline passes first.
     pub(crate) fn await_change(&self, seen: &Arc<View>, deadline: Option<Instant>) -> bool {
         let mut state = self.subscriptions.state.lock();
         while Arc::ptr_eq(&self.subscriptions.view.load(), seen) && !self.subscriptions.is_closed()
@@ -146,39 +147,26 @@ impl Directory {
         Error::no_instance(name, &format!("{}{stale}", known.why_none()))
     }
 
-    /// Follows the service until [`release`](Directory::release), and waits for its first snapshot. Returns the name as the
-    /// view has it, which a lookup tells from others by its address.
+    /// Follows the service until [`release`](Directory::release), and waits for its first snapshot. Returns the name as
+    /// the view has it, because a lookup with that compares addresses.
     pub(crate) fn hold(&self, name: &str) -> Result<Name> {
         self.load(name, |interest| interest.holders += 1)
             .inspect_err(|_| self.release(name))?;
         let view = self.view();
-        let shown = view.get_key_value(name);
-        Ok(shown.map_or_else(|| name.into(), |(name, _)| name.clone()))
+        Ok(view.name(name).cloned().unwrap_or_else(|| name.into()))
     }
 
     pub(crate) fn release(&self, name: &str) {
         if process::is_forked() {
             return;
         }
-        let mut state = self.subscriptions.state.lock();
-        let Some(interest) = state.services.get_mut(name) else {
-            return;
-        };
-        interest.holders = interest.holders.saturating_sub(1);
-        let used = self
-            .subscriptions
-            .view
-            .load()
-            .get(name)
-            .is_some_and(|snapshot| snapshot.is_used());
-        if !interest.pinned && !used && interest.holders == 0 {
-            state.services.remove(name);
-            drop(state);
+        if self.subscriptions.release(name) {
             self.inbox.wake();
         }
     }
 
-    /// Follows the service until the subscription ends, and has `call` told what has changed of it: first everything.
+    /// Follows the service until the subscription ends, and calls `call` with each change of it. The first call has
+    /// everything.
     pub(crate) fn on_change(
         self: &Arc<Directory>,
         name: &str,
@@ -208,7 +196,7 @@ impl Directory {
         let deadline = Instant::now() + limit;
         let mut state = self.subscriptions.state.lock();
         claim(self.subscriptions.interest(&mut state, name));
-        // A snapshot that is still there may lack instances that were out for an earlier interest.
+        // A leftover snapshot may exclude instances that were ejected under an earlier interest.
         self.subscriptions.pick_anew(&state, name);
         self.inbox.wake();
         loop {
@@ -218,16 +206,14 @@ impl Directory {
             if let Some(snapshot) = shown(&self.subscriptions.view.load(), name) {
                 return Ok(snapshot.clone());
             }
-            if self
-                .subscriptions
-                .loaded
-                .wait_until(&mut state, deadline)
-                .timed_out()
-            {
-                let failure = state
-                    .services
-                    .get(name)
-                    .and_then(|interest| interest.failure.clone());
+            let failure = state.failure(name);
+            if let Some(refusal) = failure.filter(|failure| !failure.is_transient()) {
+                let doing = format!("to read the instances of {}", excerpt(name));
+                return Err(Error::refused(&doing, refusal.clone()));
+            }
+            let loaded = &self.subscriptions.loaded;
+            if loaded.wait_until(&mut state, deadline).timed_out() {
+                let failure = state.failure(name).cloned();
                 drop(state);
                 return Err(self.unread(name, failure));
             }
@@ -296,9 +282,9 @@ impl Directory {
         }
     }
 
-    /// Ends the session. Idempotent. Where ZooKeeper does not answer in time, that goes on in the background.
+    /// Ends the session. Idempotent. If ZooKeeper does not answer in time, the rest happens in the background.
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
-        // The session is still that of the parent.
+        // The session belongs to the parent process.
         if process::is_forked() {
             return Ok(());
         }
@@ -311,7 +297,7 @@ impl Directory {
     }
 }
 
-/// Returns what finds the change of a service since it was called before.
+/// Returns a closure that finds the change of a service since its last call.
 fn changes(
     subscriptions: Arc<Subscriptions>,
     name: Name,
@@ -487,6 +473,59 @@ mod tests {
         assert!(started.elapsed() < SOON);
     }
 
+    const FOO: &str = "/test/instances/foo";
+
+    #[test]
+    fn a_service_that_may_not_be_listed_is_an_error_at_once_with_the_path_and_the_reason() {
+        let (registry, directory, writer) = connected("may-not-be-listed");
+        put(&writer, "1", 1);
+        registry.refuse_listing(FOO, true);
+        let check = |error: Error| {
+            let expected = format!(
+                "zookeeper refused to read the instances of foo: memory refused to list {FOO}: NoAuth"
+            );
+            assert_eq!(format!("{error:#}"), expected);
+            assert_eq!(error.kind(), ErrorKind::Refused);
+        };
+        check(directory.hold("foo").unwrap_err());
+        check(url(&directory).unwrap_err());
+        registry.freeze(true);
+        check(url(&directory).unwrap_err());
+        registry.freeze(false);
+        registry.refuse_listing(FOO, false);
+        until("it is found once it may be listed", || {
+            url(&directory).is_ok()
+        });
+    }
+
+    #[test]
+    fn a_provider_is_made_at_once_when_its_service_may_be_listed_again() {
+        let (registry, directory, writer) = connected("may-be-listed-again");
+        put(&writer, "1", 1);
+        registry.refuse_listing(FOO, true);
+        let refused = directory.hold("foo").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Refused);
+        registry.refuse_listing(FOO, false);
+        directory.hold("foo").unwrap();
+        assert_eq!(known(&directory), 1);
+    }
+
+    #[test]
+    fn a_service_that_was_known_keeps_its_snapshot_when_it_may_no_longer_be_listed() {
+        let (registry, directory, writer) = connected("no-longer-listed");
+        put(&writer, "1", 1);
+        assert!(url(&directory).is_ok());
+        registry.refuse_listing(FOO, true);
+        let asked = registry.calls().children;
+        registry.lose_connections();
+        until("it is refused", || registry.calls().children > asked);
+        put(&writer, "2", 2);
+        assert!(url(&directory).is_ok());
+        directory.hold("foo").unwrap();
+        registry.refuse_listing(FOO, false);
+        until("it is listed again", || known(&directory) == 2);
+    }
+
     #[test]
     fn broken_data_keeps_the_last_good_value() {
         let (_registry, directory, writer) = connected("broken");
@@ -541,7 +580,7 @@ mod tests {
         registry.freeze(false);
     }
 
-    /// The number of added, removed, updated and all instances of each change, as it is told.
+    /// Subscribes, and sends the number of added, removed, updated and all instances of each change.
     fn changes(directory: &Arc<Directory>) -> (Subscription, mpsc::Receiver<[usize; 4]>) {
         let (told, changes) = mpsc::channel();
         let tell = move |change: &Change| {

@@ -50,6 +50,7 @@ mod provider;
 mod services;
 mod snapshot;
 mod source;
+mod table;
 #[cfg(test)]
 mod testing;
 mod updater;
@@ -166,6 +167,9 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// - [`InvalidService`](crate::ErrorKind::InvalidService): `name` cannot be the name of a service.
 /// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): the variable `DISCOVERY_OVERRIDE_<NAME>` of the
 ///   service cannot be used.
+/// - [`Refused`](crate::ErrorKind::Refused): the service has never been read, and ZooKeeper refuses to list it, for example
+///   because of an access control list. The error comes at once. ZooKeeper is asked again after a pause, which grows from
+///   100 ms to a minute.
 /// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.
 /// - [`Timeout`](crate::ErrorKind::Timeout): the service has never been read and cannot be read in time.
 ///
@@ -396,6 +400,7 @@ pub fn report(name: &str, url: &str, outcome: Outcome) -> bool {
 /// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.
 /// - [`InvalidService`](crate::ErrorKind::InvalidService): `name` cannot be the name of a service.
 /// - [`Timeout`](crate::ErrorKind::Timeout): the service cannot be read in time.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses to list the service, as for [`url`].
 ///
 /// # Examples
 /// ```

@@ -1,4 +1,4 @@
-//! The name of a service, shared by all that know it.
+//! The name of a service, one allocation that all copies share.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The name of a service. A copy of it is told to be the same by its address, which takes no look at the text.
+/// The name of a service. Two copies are equal if their addresses are, so comparing them rarely looks at the text.
 #[derive(Clone, Debug, Eq, PartialOrd, Ord)]
 pub(crate) struct Name(Arc<str>);
 
@@ -20,7 +20,7 @@ impl PartialEq for Name {
 impl Hash for Name {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // As that of the text, by which it is found too.
+        // The hash of the text, because maps are also searched by text.
         self.0.hash(state);
     }
 }

@@ -6,7 +6,7 @@ use crate::balance::endpoint::Endpoint;
 use crate::balance::retry_budget::RetryAccount;
 use crate::balance::selection::{Picks, Selection};
 use crate::config::RetryBudget;
-use crate::discovery::name::Name;
+use crate::discovery::table::Table;
 use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
 use parking_lot::Mutex;
@@ -47,7 +47,8 @@ pub(crate) struct Known {
     pub(crate) listed: Vec<Arc<ServiceInstance>>,
     /// The nodes below the service that are not used.
     pub(crate) rejected: Vec<RejectedInstance>,
-    /// The instances that are picked although they are gone, because the last of them may just be replaced.
+    /// Instances that are gone and still picked for a moment, because the last instance of a service may just be
+    /// replaced.
     pub(crate) gone: Vec<Arc<ServiceInstance>>,
     /// The instances that were not known before.
     pub(crate) joined: Vec<Arc<ServiceInstance>>,
@@ -119,12 +120,10 @@ impl fmt::Display for RejectedInstance {
     }
 }
 
-/// The snapshots of all services that are followed. Its keys are names that this program looks up, so its hash need not
-/// withstand an attack.
-pub(crate) type View = FxHashMap<Name, Arc<Snapshot>>;
+/// The snapshots of all services that are followed.
+pub(crate) type View = Table<Snapshot>;
 
-/// Finds a snapshot where nanoseconds do not count. In one place, so that the compiler has the code of the map inlined in
-/// the other, a lookup.
+/// Finds a snapshot when nanoseconds do not count. Not inlined, so that the code of the table is in lookups alone.
 #[inline(never)]
 pub(crate) fn shown<'a>(view: &'a View, name: &str) -> Option<&'a Arc<Snapshot>> {
     view.get(name)

@@ -310,6 +310,36 @@ fn a_node_that_may_not_be_read_costs_only_itself() {
 }
 
 #[test]
+fn a_service_that_may_not_be_listed_is_an_error_at_once_and_costs_only_itself() {
+    let environment = unique("unlistable");
+    let _party = Party::connected(&config(shared(), &environment));
+    let client = Client::connect(shared()).unwrap();
+    let service = |name: &str| format!("/{environment}/instances/{name}");
+    for (name, port) in [("closed", 1), ("open", 2)] {
+        let data = format!(r#"{{"address":"10.0.0.1","port":{port}}}"#);
+        create(&client, &format!("{}/1", service(name)), &data);
+    }
+    let everybody = |permissions| [(permissions, "world".to_owned(), "anyone".to_owned())];
+    let all_but_reading = 30;
+    client
+        .set_acl(&service("closed"), &everybody(all_but_reading))
+        .unwrap();
+    let reason = format!("zookeeper refused to list {}: NoAuth", service("closed"));
+    for _ in 0..2 {
+        let error = discovery::url("closed", &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error:#}");
+        assert!(format!("{error:#}").ends_with(&reason), "{error:#}");
+        let provider = discovery::service_provider("closed");
+        assert_eq!(provider.unwrap_err().kind(), ErrorKind::Refused);
+    }
+    assert_eq!(discovery::url("open", &[]).unwrap(), "http://10.0.0.1:2");
+    client.set_acl(&service("closed"), &everybody(31)).unwrap();
+    until("it is found once it may be listed", SOON, || {
+        discovery::url("closed", &[]).is_ok()
+    });
+}
+
+#[test]
 fn what_would_lead_elsewhere_is_rejected_with_the_reason() {
     let environment = unique("hostile");
     let _party = Party::connected(&config(shared(), &environment));

@@ -1,4 +1,4 @@
-//! Shares between callers and the updater: the services to follow, and the view of them.
+//! The services to follow and the view of them, which callers and the updater share.
 
 pub(crate) mod feedback;
 mod notice;
@@ -18,6 +18,7 @@ use crate::zk::Failure;
 use arc_swap::ArcSwap;
 use mio::Waker;
 use parking_lot::{Condvar, Mutex};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +34,7 @@ pub(crate) struct Subscriptions {
     /// The services to follow. Held briefly, never across I/O.
     pub(crate) state: Mutex<State>,
     pub(crate) loaded: Condvar,
-    /// The way instances are picked where nothing else is asked for.
+    /// How instances are picked if a provider asks for nothing else.
     pub(crate) selection: Selection,
     pub(crate) rule: Ejection,
     budget: RetryBudget,
@@ -44,9 +45,11 @@ pub(crate) struct Subscriptions {
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// Boxed, since a table that grows has room for twice as many.
+    /// Boxed to save memory: a hash map that grows has room for twice as many.
     pub(crate) services: HashMap<Name, Box<Interest>>,
-    /// The slot that shows the view too, where a lookup finds it in one step.
+    /// The services that began or ceased to be followed since the updater last asked. It looks at these alone.
+    adjusted: BTreeSet<Name>,
+    /// A slot that holds the view too, so that a lookup finds it in one step.
     pub(crate) shown: Option<Arc<Slot<View>>>,
     pub(crate) prober: Prober,
 }
@@ -73,11 +76,18 @@ impl Prober {
     }
 }
 
+/// The services that began or ceased to be followed. A service that did both is followed.
+#[derive(Default)]
+pub(crate) struct Adjusted {
+    pub(crate) followed: Vec<Name>,
+    pub(crate) unfollowed: Vec<Name>,
+}
+
 /// Why a service is followed, and how calls to it go.
 pub(crate) struct Interest {
-    /// Asked for by name: followed until discovery is disconnected.
+    /// Set if the service was looked up by name. It is then followed until discovery is disconnected.
     pub(crate) pinned: bool,
-    /// Providers and listeners, which follow it for as long as they live.
+    /// The number of providers and listeners that follow it.
     pub(crate) holders: usize,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) failure: Option<Failure>,
@@ -148,7 +158,7 @@ impl Subscriptions {
     }
 
     pub(crate) fn close(&self) {
-        // Under the lock, so that nothing is shown and nobody begins to wait once this is done.
+        // Under the lock, because no view may be shown and no thread may begin to wait after this.
         let mut state = self.state.lock();
         self.closed.store(true, Ordering::Release);
         self.hide(&mut state);
@@ -167,7 +177,7 @@ impl Subscriptions {
         }
     }
 
-    /// Has a listener marked whenever the snapshot of a service that is held has changed.
+    /// Marks a listener from now on whenever a service that is held has changed.
     pub(crate) fn listen(&self, name: &str, listener: &Arc<Listener>) {
         let mut state = self.state.lock();
         if let Some(interest) = state.services.get_mut(name) {
@@ -185,48 +195,94 @@ impl Subscriptions {
         }
     }
 
-    /// Returns the interest in a service, which begins with this.
+    /// Returns the interest in a service. If there is none, it begins now.
     pub(crate) fn interest<'a>(&self, state: &'a mut State, name: &str) -> &'a mut Interest {
-        let new = || {
-            let mut interest = Box::new(Interest::new(self.rule));
-            // One that was followed until just now may still be shown.
-            if let Some(snapshot) = shown(&self.view.load(), name) {
-                interest.sync(&snapshot.known);
+        match state.services.entry(name.into()) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(vacant) => {
+                let mut interest = Box::new(Interest::new(self.rule));
+                // If the service was followed until just now, its snapshot is still there.
+                if let Some(snapshot) = shown(&self.view.load(), name) {
+                    interest.sync(&snapshot.known);
+                }
+                state.adjusted.insert(vacant.key().clone());
+                vacant.insert(interest)
             }
-            interest
-        };
-        state.services.entry(name.into()).or_insert_with(new)
+        }
     }
 
-    /// Follows a service without waiting for it, or does so no more.
+    /// Ends one hold of a service, and with the last one the interest in it, unless it was looked up by name. Returns
+    /// whether the interest has ended.
+    pub(crate) fn release(&self, name: &str) -> bool {
+        let mut state = self.state.lock();
+        let Some(interest) = state.services.get_mut(name) else {
+            return false;
+        };
+        interest.holders = interest.holders.saturating_sub(1);
+        let view = self.view.load();
+        let is_used = shown(&view, name).is_some_and(|snapshot| snapshot.is_used());
+        let is_over = !interest.pinned && !is_used && interest.holders == 0;
+        if is_over {
+            state.forget(name);
+        }
+        is_over
+    }
+
+    /// Begins or ceases to follow a service, without waiting for it.
     #[cfg(test)]
     pub(crate) fn set_subscribed(&self, name: &str, followed: bool) {
         let mut state = self.state.lock();
         if followed {
             self.interest(&mut state, name).pinned = true;
         } else {
-            state.services.remove(name);
+            state.forget(name);
         }
     }
 
     /// Returns the names of the services to follow.
+    #[cfg(test)]
     pub(crate) fn names(&self) -> Vec<Name> {
         self.state.lock().services.keys().cloned().collect()
     }
 
-    /// Takes up what is new, swaps the view and wakes those who wait for a first snapshot. What is neither kept by the
-    /// caller nor followed is left out: who follows a service again may have relied on its snapshot already.
-    pub(crate) fn publish(&self, fresh: Vec<(Name, Arc<Known>)>, is_kept: impl Fn(&str) -> bool) {
+    /// Returns the services that began or ceased to be followed since the last call of this.
+    pub(crate) fn take_adjusted(&self) -> Adjusted {
+        let mut state = self.state.lock();
+        let mut adjusted = Adjusted::default();
+        for name in std::mem::take(&mut state.adjusted) {
+            match state.services.get_key_value(&name) {
+                Some((name, _)) => adjusted.followed.push(name.clone()),
+                None => adjusted.unfollowed.push(name),
+            }
+        }
+        adjusted
+    }
+
+    /// Swaps the view for one with fresh snapshots, and wakes the threads that wait for a first snapshot. The snapshots
+    /// of `unfollowed` services are removed. If such a service is followed again by now, its snapshot stays, because a
+    /// lookup may have relied on it already.
+    pub(crate) fn publish(&self, fresh: Vec<(Name, Arc<Known>)>, unfollowed: &[Name]) {
         let mut state = self.state.lock();
         let mut view = View::clone(&self.view.load());
-        view.retain(|name, _| is_kept(name) || state.services.contains_key(name));
-        for (name, known) in fresh {
-            let snapshot = self.snapshot(&mut state, &name, view.get(&name), known);
+        for name in unfollowed {
+            if !state.services.contains_key(name) {
+                view.remove(name);
+            }
+        }
+        for (name, known) in &fresh {
+            let before = shown(&view, name);
+            let snapshot = self.snapshot(&mut state, name, before, known.clone());
             view.insert(name, Arc::new(snapshot));
         }
         let replaced = self.swap(&state, view);
+        // After the swap, so that a listener sees the new view.
+        let interests = fresh
+            .iter()
+            .filter_map(|(name, _)| state.services.get(name));
+        let listeners = interests.flat_map(|interest| &interest.listeners);
+        listeners.for_each(|listener| listener.mark());
         drop(state);
-        // Outside of the lock: a view may be large.
+        // Outside of the lock, because this may be the end of many snapshots.
         drop(replaced);
         self.loaded.notify_all();
     }
@@ -252,47 +308,55 @@ impl Subscriptions {
         }
     }
 
-    /// Swaps the snapshot of a service whose instances are out, or are back.
+    /// Swaps the snapshot of a service if instances of it were ejected, or are back.
     pub(crate) fn pick_anew(&self, state: &State, name: &str) {
         let view = self.view.load();
-        let (Some(before), Some(interest)) = (shown(&view, name), state.services.get(name)) else {
+        let (Some(before), Some(interest)) =
+            (shown(&view, name), state.services.get_key_value(name))
+        else {
             return;
         };
+        let (name, interest) = interest;
         if before.revision() == interest.ejections.revision() {
             return;
         }
         let (known, ejections) = (before.known.clone(), &interest.ejections);
         let snapshot = Snapshot::after(before, known, &self.selection, ejections);
         let mut view = View::clone(&view);
-        if let Some(shown) = view.get_mut(name) {
-            *shown = Arc::new(snapshot);
-        }
+        view.insert(name, Arc::new(snapshot));
+        // No listener is marked: what is registered has not changed.
         drop(self.swap(state, view));
         self.loaded.notify_all();
     }
 
-    /// Swaps the view, under the lock, and marks the listeners for whom there is something new. Returns what it was, to
-    /// be dropped after that.
+    /// Swaps the view. Called with the lock held. Returns the old view, so that the caller can drop it later.
     fn swap(&self, state: &State, view: View) -> (Arc<View>, Option<Arc<View>>) {
         let view = Arc::new(view);
         let before = self.view.swap(view.clone());
-        for (name, interest) in &state.services {
-            let known =
-                |view: &Arc<View>| shown(view, name).map(|snapshot| Arc::as_ptr(&snapshot.known));
-            if known(&before) != known(&view) {
-                interest
-                    .listeners
-                    .iter()
-                    .for_each(|listener| listener.mark());
-            }
-        }
         let shown = state.shown.as_ref();
         (before, shown.and_then(|slot| slot.replace(view)))
     }
 
+    /// Notes why a service could not be read. If that was refused, lookups that wait for a first snapshot end at once.
     pub(crate) fn failed(&self, name: &str, failure: &Failure) {
         if let Some(interest) = self.state.lock().services.get_mut(name) {
             interest.failure = Some(failure.clone());
+        }
+        if !failure.is_transient() {
+            self.loaded.notify_all();
+        }
+    }
+}
+
+impl State {
+    /// Returns why a service could not be read when that was last tried.
+    pub(crate) fn failure(&self, name: &str) -> Option<&Failure> {
+        self.services.get(name)?.failure.as_ref()
+    }
+
+    fn forget(&mut self, name: &str) {
+        if let Some((name, _)) = self.services.remove_entry(name) {
+            self.adjusted.insert(name);
         }
     }
 }

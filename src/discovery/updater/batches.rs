@@ -3,15 +3,16 @@
 use crate::discovery::name::Name;
 use crate::discovery::updater::cache::Cache;
 
-/// Maximum nodes per request: more are hardly faster.
+/// Maximum nodes in one request. More are hardly faster.
 const MAX_NODES: usize = 32;
-/// Maximum bytes asked for in one request, as far as is known: a server has its whole answer in memory.
+/// Maximum bytes that one request asks for, as far as the sizes are known, since a server builds the whole answer in
+/// memory.
 const MAX_BYTES: usize = 256 << 10;
 
-/// A node to read, by the name of its service and its own.
+/// A node to read: the name of its service, and its own name.
 pub(crate) type Child = (Name, String);
 
-/// Divides what is to be read into requests of many nodes each.
+/// Divides the nodes to read into requests of many nodes each.
 pub(crate) struct Batches {
     max_nodes: usize,
 }
@@ -25,8 +26,8 @@ impl Default for Batches {
 }
 
 impl Batches {
-    /// Returns the nodes to read next, those of one request together. Of a service of which nothing was read yet that
-    /// is one node alone, which tells how large the others may be.
+    /// Returns the nodes to read next, one list for each request. If nothing of a service was read yet, only one of its
+    /// nodes is read: it shows how large the others may be.
     pub(crate) fn of<'a>(
         &self,
         services: impl Iterator<Item = (&'a Name, &'a Cache)>,
@@ -51,7 +52,7 @@ impl Batches {
         batches
     }
 
-    /// Notes whether everything could be read. Where not, the next requests ask for less: it may have been too much.
+    /// Notes if everything could be read. If not, the next requests ask for less: this may have been too much.
     pub(crate) fn record_outcome(&mut self, well: bool) {
         self.max_nodes = if well {
             (self.max_nodes * 2).min(MAX_NODES)

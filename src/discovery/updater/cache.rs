@@ -1,12 +1,18 @@
-//! Holds one followed service: the nodes as they were read, and the snapshot they make.
+//! One followed service: its nodes as they were read.
 
+use crate::backoff::Backoff;
 use crate::discovery::snapshot::{Known, RejectedInstance};
 use crate::excerpt::excerpt;
 use crate::model::{Common, ServiceInstance};
 use crate::zk::Failure;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The pause after the first refusal to list a service. It doubles with each further refusal, up to the limit below. No
+/// watch reports a change of an access control list, so only asking again shows it.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The answer to reading a child.
 #[derive(Clone)]
@@ -14,53 +20,60 @@ pub(crate) enum Read {
     /// The data, and the transaction that created the node.
     Data(Vec<u8>, i64),
     Gone,
-    /// It may not be read, for this reason.
+    /// ZooKeeper refused to read it, for this reason.
     Refused(Failure),
 }
 
 /// One service, as the updater knows it.
 #[derive(Default)]
 pub(crate) struct Cache {
-    /// The generation in which it was read, 0 for none.
+    /// The generation in which it was listed, 0 for none.
     pub(crate) generation: u64,
     /// The generation in which it is watched, 0 for none.
     pub(crate) watched: u64,
-    /// By the name of the znode: what it held when that could last be used.
+    /// The last good value of each znode, by its name.
     instances: BTreeMap<Box<str>, Arc<ServiceInstance>>,
     /// The instances that came since the last snapshot, or can be picked since.
     joined: Vec<Arc<ServiceInstance>>,
     common: Common,
-    /// By the name of the znode: why what it holds cannot be used.
+    /// Why the data of a znode cannot be used, by its name.
     rejected: BTreeMap<String, String>,
     /// The children to read again.
     pub(crate) changed: BTreeSet<String>,
     /// Bytes of the largest child that was read lately, `None` before the first.
     pub(crate) largest: Option<usize>,
-    /// Set while the view does not show it as it is.
+    /// Set while there is something that the view does not show yet.
     pub(crate) unpublished: bool,
-    /// Until when the instances that could be picked last are picked, although they are gone.
+    /// How long the last instances are still picked although they are gone.
     pub(crate) grace_until: Option<Instant>,
-    /// The present knowledge, for the view to show next.
-    pub(crate) fresh: Option<Arc<Known>>,
+    /// Set if ZooKeeper refused to list the service when it was last asked.
+    pub(crate) refusal: Option<Box<Refusal>>,
+}
+
+/// When to ask again for a service that may not be listed.
+pub(crate) struct Refusal {
+    backoff: Backoff,
+    pub(crate) until: Instant,
 }
 
 impl Cache {
-    /// Notes what is known now, where there is something new and everything of it was read. Where nothing can be picked
-    /// any more, what could be before and is gone still is: until it `lingers` no more, or from now until
-    /// `new_grace_until`.
+    /// Returns what is known now, if there is something new and all of it was read.
+    ///
+    /// If no instance can be picked, the instances that just vanished are kept until `grace`. If that is not set, a
+    /// grace period begins now and ends at `new_grace_until`.
     pub(crate) fn refresh(
         &mut self,
         before: Option<&Known>,
         grace: Option<Instant>,
         new_grace_until: Instant,
-    ) {
+    ) -> Option<Arc<Known>> {
         let grace_is_over = self.grace_until.is_some() && grace.is_none();
         if !(self.unpublished || grace_is_over) || self.generation == 0 || !self.changed.is_empty()
         {
-            return;
+            return None;
         }
         self.unpublished = false;
-        // One that was emptied holds on to its last node.
+        // An empty set keeps the memory of its last node.
         self.changed = BTreeSet::new();
         let listed = self.instances.values().cloned().collect();
         let rejected = self
@@ -80,31 +93,43 @@ impl Cache {
             let grace = grace.unwrap_or(new_grace_until);
             self.grace_until = (!known.gone.is_empty()).then_some(grace);
         }
-        self.fresh = Some(Arc::new(known));
+        Some(Arc::new(known))
     }
 
-    /// Returns what could be picked before and is gone, or something that cannot be used stands in its place: not what
-    /// was switched off.
+    /// Returns the instances that could be picked before and are not listed now. An instance that was switched off is
+    /// still listed.
     fn gone(&self, before: Option<&Known>) -> Vec<Arc<ServiceInstance>> {
-        // By id: a znode may have another name.
+        // By id, because a znode may have another name.
         let listed: HashSet<&str> = self.instances.values().map(|listed| listed.id()).collect();
         let known = before.into_iter().flat_map(Known::candidates);
         let gone = known.filter(|instance| !listed.contains(instance.id()));
         gone.cloned().collect()
     }
 
-    /// Takes up which children there are. All of them are to be read.
+    /// Notes that ZooKeeper refused to list the service, and returns when to ask again.
+    pub(crate) fn refused(&mut self, now: Instant) -> Instant {
+        let new = || Refusal {
+            backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
+            until: now,
+        };
+        let refusal = self.refusal.get_or_insert_with(|| Box::new(new()));
+        refusal.until = now + refusal.backoff.pause();
+        refusal.until
+    }
+
+    /// Replaces the set of children. All of them have to be read.
     pub(crate) fn list(&mut self, children: BTreeSet<String>) {
+        self.refusal = None;
         self.instances
             .retain(|znode, _| children.contains(&**znode));
         self.rejected.retain(|znode, _| children.contains(znode));
-        // What was large once may be gone. What still is makes itself known again.
+        // The largest child may be gone. If it is not, reading it raises the figure again.
         self.largest = self.largest.map(|largest| largest / 2);
         self.changed = children;
         self.unpublished = true;
     }
 
-    /// Takes up what was read of a child. Returns a warning where that cannot be used, once for the same reason.
+    /// Applies what was read of a child. Returns a warning if that cannot be used, once for the same reason.
     pub(crate) fn apply(&mut self, name: &str, znode: &str, read: Read) -> Option<String> {
         self.changed.remove(znode);
         self.unpublished = true;
@@ -129,7 +154,14 @@ impl Cache {
                     }
                     return None;
                 }
-                Err(unusable) => unusable.to_string(),
+                Err(unusable) => {
+                    // If the node was deleted and created again, the last good value came from another node.
+                    let good = self.instances.get(znode);
+                    if good.is_some_and(|good| good.created() != created) {
+                        self.instances.remove(znode);
+                    }
+                    unusable.to_string()
+                }
             },
             Read::Gone => {
                 self.instances.remove(znode);
@@ -157,7 +189,6 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const GOOD: &str = r#"{"id":"i","address":"h","port":1}"#;
 
@@ -178,8 +209,8 @@ mod tests {
     }
 
     fn known(cache: &mut Cache, before: Option<&Known>) -> Arc<Known> {
-        cache.refresh(before, None, Instant::now() + Duration::from_secs(1));
-        cache.fresh.take().unwrap()
+        let fresh = cache.refresh(before, None, Instant::now() + Duration::from_secs(1));
+        fresh.unwrap()
     }
 
     fn rejected(cache: &mut Cache) -> Vec<String> {
@@ -230,6 +261,18 @@ mod tests {
         assert!(apply(&mut cache, "a", Some("[]")).is_some());
         let warning = apply(&mut cache, "b", Some("")).unwrap();
         assert!(warning.contains("cannot be used, it is left out: "));
+    }
+
+    #[test]
+    fn the_last_good_value_is_that_of_the_same_node() {
+        let mut cache = cache(&[("a", GOOD)]);
+        let read = |data: &str, created| Read::Data(data.into(), created);
+        let warning = cache.apply("foo", "a", read("", 1)).unwrap();
+        assert!(warning.contains("its last good value is kept"));
+        assert_eq!(known(&mut cache, None).listed.len(), 1);
+        let warning = cache.apply("foo", "a", read("{", 2)).unwrap();
+        assert!(warning.contains("it is left out"), "{warning}");
+        assert_eq!(known(&mut cache, None).listed.len(), 0);
     }
 
     #[test]

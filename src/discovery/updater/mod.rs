@@ -1,4 +1,7 @@
 //! Keeps the snapshots of the followed services equal to ZooKeeper, on a thread of its own.
+//!
+//! A change must cost only what it touches, however many services are followed. So nothing here walks all of them,
+//! except after a new connection. Each step keeps the names that the next step has to look at.
 
 mod batches;
 mod cache;
@@ -8,6 +11,7 @@ use self::cache::{Cache, Read};
 use crate::balance::strategy::Aging;
 use crate::discovery::name::Name;
 use crate::discovery::services::Subscriptions;
+use crate::discovery::snapshot::Known;
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::log;
@@ -16,16 +20,17 @@ use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{Answer, Failure, ReadNode, Reply, Request};
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const RETRY: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(60);
-/// Time for which the last instances of a service are still picked after they went: one that is replaced is back
-/// sooner.
+/// How long the last instances of a service are still picked after they are gone. A restarted instance is back sooner.
 const LAST_INSTANCE_GRACE: Duration = Duration::from_secs(1);
-/// The same after a new connection: those who lost theirs with us may not be back yet.
+/// The same after a new connection. Instances that lost theirs together with us may not be back yet.
 const RECONNECT_GRACE: Duration = Duration::from_secs(5);
 
 /// Keeps the snapshots of a directory.
@@ -33,13 +38,24 @@ pub(crate) struct Updater {
     subscriptions: Arc<Subscriptions>,
     inbox: Arc<Inbox>,
     services: HashMap<Name, Cache>,
-    /// Services that are followed no more, and still watched.
+    /// The services to list, because they are not listed in this generation or their own node has changed. A service
+    /// that was refused is missing until its next attempt is due.
+    unlisted: BTreeSet<Name>,
+    /// The services with children to read. A service that has to be listed first may be missing.
+    unread: BTreeSet<Name>,
+    /// The services that may have something to publish.
+    unpublished: BTreeSet<Name>,
+    /// When a service has to be looked at although nothing happens: the end of a grace period, or the next attempt to
+    /// list it. The service itself says whether that still holds.
+    timers: BinaryHeap<Reverse<(Instant, Name)>>,
+    /// The services that are no longer followed, and still watched.
     forgotten: Vec<Name>,
     batches: Batches,
-    /// The generation that was last seen, and when the time after it in which others come back ends.
+    /// The generation that was last seen.
     seen: u64,
+    /// When the grace period after the last new connection ends.
     reconnect_grace_until: Instant,
-    /// Nodes that cannot be used and have not been warned of: the first, and the number of others.
+    /// Nodes that cannot be used and are not in the log yet: a warning of the first, and the number of others.
     rejected: Option<(String, usize)>,
     warnings: Throttle,
 }
@@ -50,6 +66,10 @@ impl Updater {
             subscriptions,
             inbox,
             services: HashMap::new(),
+            unlisted: BTreeSet::new(),
+            unread: BTreeSet::new(),
+            unpublished: BTreeSet::new(),
+            timers: BinaryHeap::new(),
             forgotten: Vec::new(),
             batches: Batches::default(),
             seen: 0,
@@ -74,6 +94,7 @@ impl Updater {
         if changes.everything {
             let services = self.services.values_mut();
             services.for_each(|service| service.generation = 0);
+            self.list_all();
         }
     }
 
@@ -88,9 +109,9 @@ impl Updater {
 
     fn changed(&mut self, path: &str) {
         if let Some(service) = path::child_of(&self.subscriptions.instances, path) {
-            // The service's own node came or went: list its children again.
-            if let Some(cache) = self.services.get_mut(service) {
-                cache.generation = 0;
+            // The service's own node came or went, so its children have to be listed again.
+            if let Some(name) = self.name(service) {
+                self.list_again(&name, |service| service.generation = 0);
             }
             return;
         }
@@ -98,23 +119,102 @@ impl Updater {
             return;
         };
         let service = path::child_of(&self.subscriptions.instances, parent);
-        if let Some(cache) = service.and_then(|service| self.services.get_mut(service)) {
+        if let Some(name) = service.and_then(|service| self.name(service))
+            && let Some(cache) = self.services.get_mut(&name)
+        {
             cache.changed.insert(child.to_owned());
+            self.unread.insert(name);
+        }
+    }
+
+    /// Returns the name of a service that is followed.
+    fn name(&self, service: &str) -> Option<Name> {
+        let (name, _) = self.services.get_key_value(service)?;
+        Some(name.clone())
+    }
+
+    /// Lists a service in the next step, even if that was refused before.
+    fn list_again(&mut self, name: &Name, note: impl FnOnce(&mut Cache)) {
+        if let Some(service) = self.services.get_mut(name) {
+            service.refusal = None;
+            note(service);
+            self.unlisted.insert(name.clone());
+        }
+    }
+
+    fn list_all(&mut self) {
+        for (name, service) in &mut self.services {
+            service.refusal = None;
+            self.unlisted.insert(name.clone());
         }
     }
 
     /// Reads what is new or changed and swaps the view. Returns when to look again if nothing happens before.
     fn update(&mut self, generation: Option<&Generation>, now: Instant) -> Instant {
         let unfollowed = self.adjust();
-        // Without a connection there is nothing to read: the next one wakes this thread.
-        let complete = generation.is_none_or(|generation| self.read_all(generation, now));
+        // Without a connection there is nothing to read, and the next one wakes this thread.
+        let complete = generation.is_none_or(|generation| {
+            self.take_due(now);
+            self.read_all(generation, now)
+        });
         self.warn(now);
-        let (changed, due) = self.refresh(generation.is_some(), now);
-        if unfollowed || changed {
-            self.publish();
+        let fresh = self.refresh(generation.is_some(), now);
+        // A service whose first read is not complete has no snapshot yet. A service that was known before keeps its
+        // own.
+        if !(fresh.is_empty() && unfollowed.is_empty()) {
+            self.subscriptions.publish(fresh, &unfollowed);
         }
-        let again = if complete { IDLE } else { RETRY };
-        due.map_or(now + again, |due| due.min(now + again))
+        let again = now + if complete { IDLE } else { RETRY };
+        let timer = self.timers.peek().filter(|_| generation.is_some());
+        timer.map_or(again, |Reverse((due, _))| again.min(*due))
+    }
+
+    /// Adds the newly followed services. Forgets the services that are no longer followed, and returns their names.
+    fn adjust(&mut self) -> Vec<Name> {
+        let adjusted = self.subscriptions.take_adjusted();
+        for name in adjusted.followed {
+            match self.services.entry(name.clone()) {
+                // Nothing was missed, because it was unfollowed for a moment only. But if it may not be listed, a
+                // lookup waits for the answer to another attempt.
+                Entry::Occupied(service) if service.get().refusal.is_none() => {}
+                Entry::Occupied(_) => self.list_again(&name, |_| {}),
+                Entry::Vacant(vacant) => {
+                    vacant.insert(Cache::default());
+                    self.unlisted.insert(name);
+                }
+            }
+        }
+        for name in &adjusted.unfollowed {
+            let forgotten = self.services.remove(name);
+            if forgotten.is_some_and(|service| service.watched == self.seen) {
+                self.forgotten.push(name.clone());
+            }
+            self.unlisted.remove(name);
+            self.unread.remove(name);
+            self.unpublished.remove(name);
+        }
+        adjusted.unfollowed
+    }
+
+    /// Looks at the services for which a timer has run out.
+    fn take_due(&mut self, now: Instant) {
+        while let Some(Reverse((due, _))) = self.timers.peek()
+            && *due <= now
+        {
+            let Some(Reverse((_, name))) = self.timers.pop() else {
+                return;
+            };
+            let Some(service) = self.services.get(&name) else {
+                continue;
+            };
+            let refusal = service.refusal.as_ref();
+            if refusal.is_some_and(|refusal| refusal.until <= now) {
+                self.unlisted.insert(name.clone());
+            }
+            if service.grace_until.is_some_and(|until| until <= now) {
+                self.unpublished.insert(name);
+            }
+        }
     }
 
     /// Reads everything that is new or changed. Returns whether all of it could be read.
@@ -122,41 +222,28 @@ impl Updater {
         let last = std::mem::replace(&mut self.seen, generation.number);
         if last != self.seen {
             self.forgotten.clear();
+            self.list_all();
         }
         if last != 0 && last != self.seen {
             self.extend_grace(now + RECONNECT_GRACE);
         }
         self.unwatch(generation);
-        let listed = self.list(generation);
+        let listed = self.list(generation, now);
         self.read(generation) && listed
     }
 
     fn extend_grace(&mut self, at: Instant) {
         self.reconnect_grace_until = at;
-        let services = self.services.values_mut();
-        services
-            .filter_map(|service| service.grace_until.as_mut())
-            .for_each(|until| *until = at);
-    }
-
-    /// Begins with what is newly followed and forgets what no longer is. Returns whether anything was forgotten.
-    fn adjust(&mut self) -> bool {
-        let names: BTreeSet<Name> = self.subscriptions.names().into_iter().collect();
-        let is_forgotten = |name: &Name, _: &mut Cache| !names.contains(name);
-        let forgotten: Vec<_> = self.services.extract_if(is_forgotten).collect();
-        let any = !forgotten.is_empty();
-        let watched = forgotten
-            .into_iter()
-            .filter(|(_, service)| service.watched == self.seen);
-        self.forgotten.extend(watched.map(|(name, _)| name));
-        for name in names {
-            self.services.entry(name).or_default();
+        for (name, service) in &mut self.services {
+            if let Some(until) = service.grace_until.as_mut() {
+                *until = at;
+                self.timers.push(Reverse((at, name.clone())));
+            }
         }
-        any
     }
 
-    /// Leaves no watch behind on services that are followed no more. Where it fails there is no connection any more, and
-    /// with that no watch.
+    /// Ends the watches on services that are no longer followed. If that fails the connection is lost, and the watches
+    /// with it.
     fn unwatch(&mut self, generation: &Generation) {
         let path = |name: &Name| path::service(&self.subscriptions.instances, name);
         let forgotten = self
@@ -174,17 +261,9 @@ impl Updater {
         self.forgotten.clear();
     }
 
-    fn unread_in(&self, generation: &Generation) -> Vec<Name> {
-        let unread = self
-            .services
-            .iter()
-            .filter(|(_, service)| service.generation != generation.number);
-        unread.map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Watches and lists the services that are new to the generation. Returns whether all could be listed.
-    fn list(&mut self, generation: &Generation) -> bool {
-        let names = self.unread_in(generation);
+    /// Watches and lists the services that are due for it. Returns whether all were answered, with a list or a refusal.
+    fn list(&mut self, generation: &Generation, now: Instant) -> bool {
+        let names: Vec<Name> = self.unlisted.iter().cloned().collect();
         let paths = names
             .iter()
             .map(|name| path::service(&self.subscriptions.instances, name));
@@ -195,8 +274,8 @@ impl Updater {
         });
         let answers = generation.call_all(requests.collect());
         let mut all = true;
-        for (name, answers) in names.iter().zip(answers.chunks_exact(2)) {
-            let Some(service) = self.services.get_mut(name) else {
+        for (name, answers) in names.into_iter().zip(answers.chunks_exact(2)) {
+            let Some(service) = self.services.get_mut(&name) else {
                 continue;
             };
             if answers[0].is_ok() {
@@ -206,24 +285,39 @@ impl Updater {
                 Ok(children) => {
                     service.generation = generation.number;
                     service.list(children);
+                    self.unlisted.remove(&name);
+                    self.unread.insert(name.clone());
+                    self.unpublished.insert(name);
                 }
-                Err(failure) => {
+                Err(failure) if failure.is_transient() => {
                     all = false;
                     log::debug!("{name} cannot be listed yet: {failure}");
-                    self.subscriptions.failed(name, &failure);
+                    self.subscriptions.failed(&name, &failure);
+                }
+                // Asked again after a pause of its own, so that other services are not retried with it.
+                Err(refusal) => {
+                    log::debug!("{name} may not be listed: {refusal}");
+                    self.subscriptions.failed(&name, &refusal);
+                    self.unlisted.remove(&name);
+                    self.timers.push(Reverse((service.refused(now), name)));
                 }
             }
         }
         all
     }
 
-    /// Reads every changed child. Returns whether all could be read.
+    /// Reads every changed child of the services that are listed. Returns whether all could be read.
     fn read(&mut self, generation: &Generation) -> bool {
         loop {
-            let listed = self
-                .services
-                .iter()
-                .filter(|(_, service)| service.generation == generation.number);
+            let services = &self.services;
+            self.unread.retain(|name| {
+                // A service of another generation comes back to this set when it is listed.
+                services.get(name).is_some_and(|service| {
+                    service.generation == generation.number && !service.changed.is_empty()
+                })
+            });
+            let unread = self.unread.iter();
+            let listed = unread.filter_map(|name| services.get_key_value(name));
             let batches = self.batches.of(listed);
             if batches.is_empty() {
                 self.batches.record_outcome(true);
@@ -232,7 +326,7 @@ impl Updater {
             let results = get_all(generation, &self.subscriptions.instances, &batches);
             let children = batches.iter().flatten().zip(results);
             let complete = children.fold(true, |complete, (child, result)| {
-                self.take_up(child, result) && complete
+                self.apply(child, result) && complete
             });
             if !complete {
                 self.batches.record_outcome(false);
@@ -241,8 +335,8 @@ impl Updater {
         }
     }
 
-    /// Takes up what was read of a child. Returns whether that is its end.
-    fn take_up(&mut self, (name, znode): &Child, result: Result<Read, Failure>) -> bool {
+    /// Applies the answer to reading a child. Returns whether there was one.
+    fn apply(&mut self, (name, znode): &Child, result: Result<Read, Failure>) -> bool {
         let Some(service) = self.services.get_mut(name) else {
             return true;
         };
@@ -252,6 +346,9 @@ impl Updater {
                     let others = self.rejected.take();
                     let others = others.map(|(first, count)| (first, count + 1));
                     self.rejected = others.or(Some((warning, 0)));
+                }
+                if !self.unpublished.contains(name) {
+                    self.unpublished.insert(name.clone());
                 }
                 true
             }
@@ -263,7 +360,7 @@ impl Updater {
         }
     }
 
-    /// Warns of what cannot be used, in one line for all of it.
+    /// Logs one warning for all nodes that cannot be used.
     fn warn(&mut self, now: Instant) {
         let Some((first, others)) = self.rejected.take() else {
             return;
@@ -275,34 +372,29 @@ impl Updater {
         }
     }
 
-    /// Notes what is known of the services that have changed. Returns whether there are any, and when one is due that
-    /// has to wait.
-    fn refresh(&mut self, connected: bool, now: Instant) -> (bool, Option<Instant>) {
-        let (before, mut changed, mut due) =
-            (self.subscriptions.view.load(), false, None::<Instant>);
+    /// Returns what is known of the services that have changed and were read completely.
+    fn refresh(&mut self, connected: bool, now: Instant) -> Vec<(Name, Arc<Known>)> {
+        let (view, mut fresh) = (self.subscriptions.view.load(), Vec::new());
         let new_grace_until = self.reconnect_grace_until.max(now + LAST_INSTANCE_GRACE);
-        for (name, service) in &mut self.services {
-            // What ZooKeeper said before it went away is no reason for a lookup to fail.
-            let grace = service
-                .grace_until
-                .filter(|until| !connected || *until > now);
-            let known = before.get(name).map(|snapshot| &*snapshot.known);
-            service.refresh(known, grace, new_grace_until);
-            changed |= service.fresh.is_some();
-            let until = service.grace_until.filter(|until| *until > now);
-            due = due.into_iter().chain(until).min();
+        for name in std::mem::take(&mut self.unpublished) {
+            let Some(service) = self.services.get_mut(&name) else {
+                continue;
+            };
+            let known_grace = service.grace_until;
+            // A grace period does not end while there is no connection: what ZooKeeper said before it went away is no
+            // reason for a lookup to fail.
+            let grace = known_grace.filter(|until| !connected || *until > now);
+            let before = view.get(&name).map(|snapshot| &*snapshot.known);
+            let known = service.refresh(before, grace, new_grace_until);
+            if service.grace_until != known_grace
+                && let Some(until) = service.grace_until
+            {
+                self.timers.push(Reverse((until, name.clone())));
+            }
+            // If there is none a read has failed. The next list or read that succeeds leads back to here.
+            fresh.extend(known.map(|known| (name, known)));
         }
-        (changed, due.filter(|_| connected))
-    }
-
-    /// Swaps the view. A service whose first read is not complete is left out, one that was known keeps what it had.
-    fn publish(&mut self) {
-        let services = self.services.iter_mut();
-        let fresh =
-            services.filter_map(|(name, service)| Some((name.clone(), service.fresh.take()?)));
-        let fresh = fresh.collect();
-        self.subscriptions
-            .publish(fresh, |name| self.services.contains_key(name));
+        fresh
     }
 }
 
@@ -341,3 +433,5 @@ fn get_all(
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;

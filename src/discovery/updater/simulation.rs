@@ -1,8 +1,7 @@
 //! Tests the updater with random changes and faults, one step at a time, against the registry at the end.
 //!
-//! Nothing here has a thread or a clock, as in the simulation of the reconciler. What it holds to are the third and the
-//! fourth of the invariants: without a connection every lookup goes on, and with one the snapshots become what
-//! ZooKeeper holds.
+//! There is no thread and no clock, as in the simulation of the reconciler. It checks the third and the fourth of the
+//! invariants: without a connection every lookup goes on, and with one the snapshots become equal to ZooKeeper.
 
 use super::Updater;
 use crate::balance::selection::Selection;
@@ -29,8 +28,8 @@ const ROOT: &str = "/test/instances";
 enum Op {
     Act(Act),
     Follow(u8, bool),
-    /// The updater takes in what it was told, or not yet, and updates, connected or not; its calls are interrupted
-    /// like this.
+    /// The updater reads its inbox or not, and then updates, with a connection or without. The script interrupts its
+    /// calls.
     Step(bool, bool, Vec<Interruption<Act>>),
     /// The connection is lost, while these things happen.
     Reconnect(Vec<Act>),
@@ -46,9 +45,11 @@ enum Act {
     Put(u8, u8, u16),
     Break(u8, u8),
     Delete(u8, u8),
-    /// With its node, as a container that is reaped.
+    /// Deletes the instances and the node of the service, like a container that is reaped.
     DeleteService(u8),
     AddChild(u8, u8),
+    /// From now on the service may not be listed, or it may again. No watch reports that.
+    Refuse(u8, bool),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -59,6 +60,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => node().prop_map(|(name, id)| Act::Delete(name, id)),
         1 => (0..SERVICES).prop_map(Act::DeleteService),
         1 => node().prop_map(|(name, id)| Act::AddChild(name, id)),
+        1 => (0..SERVICES, any::<bool>()).prop_map(|(name, on)| Act::Refuse(name, on)),
     ]
 }
 
@@ -94,7 +96,7 @@ fn path(name: u8, id: u8) -> String {
     format!("{ROOT}/{}/{id}", service(name))
 }
 
-fn apply(session: &Session, act: &Act) {
+fn apply(registry: &Registry, session: &Session, act: &Act) {
     match *act {
         Act::Put(name, id, port) => put(
             session,
@@ -107,12 +109,13 @@ fn apply(session: &Session, act: &Act) {
             let _ = session.delete(&path(name, id), -1);
         }
         Act::DeleteService(name) => {
-            (0..IDS).for_each(|id| apply(session, &Act::Delete(name, id)));
+            (0..IDS).for_each(|id| apply(registry, session, &Act::Delete(name, id)));
             let _ = session.delete(&format!("{ROOT}/{}", service(name)), -1);
         }
         Act::AddChild(name, id) => {
             let _ = session.create(&format!("{}/child", path(name, id)), b"", Mode::Persistent);
         }
+        Act::Refuse(name, on) => registry.refuse_listing(&format!("{ROOT}/{}", service(name)), on),
     }
 }
 
@@ -139,6 +142,8 @@ struct Run {
     generation: Generation,
     generations: u64,
     now: Instant,
+    /// When the updater wants to look again.
+    due: Instant,
 }
 
 impl Run {
@@ -167,16 +172,17 @@ impl Run {
             generation,
             generations: 1,
             now: Instant::now(),
+            due: Instant::now(),
         }
     }
 
     fn take(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op {
-            Op::Act(act) => apply(&self.other, act),
+            Op::Act(act) => apply(&self.registry, &self.other, act),
             Op::Follow(name, on) => self.subscriptions.set_subscribed(&service(*name), *on),
             Op::Step(told, connected, script) => return self.step(*told, *connected, script),
             Op::Reconnect(acts) => {
-                // Nobody is told of what happens now.
+                // The session receives no events until it is connected again.
                 self.registry.outage(true);
                 self.registry.outage(false);
                 self.lose(acts);
@@ -198,7 +204,8 @@ impl Run {
 
     fn lose(&self, acts: &[Act]) {
         *self.overflowing.lock() = true;
-        acts.iter().for_each(|act| apply(&self.other, act));
+        acts.iter()
+            .for_each(|act| apply(&self.registry, &self.other, act));
         *self.overflowing.lock() = false;
     }
 
@@ -214,7 +221,7 @@ impl Run {
         let before = self.pickable();
         self.session.interrupt(script.iter().cloned());
         let generation = connected.then_some(&self.generation);
-        self.updater.update(generation, self.now);
+        self.due = self.updater.update(generation, self.now);
         self.session.interrupt([]);
         if self.session.take_lost() {
             self.registry.lose_connections();
@@ -246,40 +253,49 @@ impl Run {
         count.collect()
     }
 
+    /// Lets the updater finish. Time goes on to the next moment that the updater itself names, so it must not forget to
+    /// name one.
     fn settle(&mut self) -> Result<(), TestCaseError> {
+        (0..SERVICES)
+            .for_each(|name| apply(&self.registry, &self.other, &Act::Refuse(name, false)));
         for _ in 0..30 {
-            self.now += Duration::from_millis(300);
             self.step(true, true, &[])?;
+            prop_assert!(self.due > self.now, "it never rests");
+            self.now = self.due;
         }
         Ok(())
     }
 
-    /// Compares the snapshots with the registry. What is broken keeps a value that it once had, or has none.
+    /// Compares the snapshots with the registry. A broken node keeps the last good value of the same node, or has none.
     fn check(&self) -> Result<(), TestCaseError> {
         let view = self.subscriptions.view.load();
-        let nodes: BTreeMap<String, Vec<u8>> = self
-            .registry
-            .dump()
-            .into_iter()
-            .map(|(path, data, _)| (path, data))
-            .collect();
+        let shown: BTreeSet<Name> = view.iter().map(|(name, _)| name.clone()).collect();
+        let followed: BTreeSet<Name> = self.subscriptions.names().into_iter().collect();
+        prop_assert_eq!(shown, followed);
         for name in self.subscriptions.names() {
             let snapshot = view.get(&name);
             prop_assert!(snapshot.is_some(), "{} has no snapshot", name);
             let listed = snapshot
                 .into_iter()
                 .flat_map(|snapshot| &snapshot.known.listed);
-            let mut listed: BTreeMap<String, u16> = listed
-                .map(|found| (found.id().to_owned(), found.port().unwrap()))
+            let mut listed: BTreeMap<String, (u16, i64)> = listed
+                .map(|found| {
+                    let value = (found.port().unwrap(), found.created());
+                    (found.id().to_owned(), value)
+                })
                 .collect();
             let mut there = BTreeMap::new();
             for id in (0..IDS).map(|id| id.to_string()) {
-                match nodes.get(&format!("{ROOT}/{name}/{id}")) {
-                    Some(data) if data == b"{" => drop(listed.remove(&id)),
-                    Some(data) => {
-                        let port = String::from_utf8_lossy(data);
+                let node = self.other.get(&format!("{ROOT}/{name}/{id}")).unwrap();
+                match node {
+                    Some((data, stat)) if data == b"{" => {
+                        let kept = listed.remove(&id);
+                        prop_assert!(kept.is_none_or(|(_, created)| created == stat.created));
+                    }
+                    Some((data, stat)) => {
+                        let port = String::from_utf8_lossy(&data);
                         let port = port.trim_end_matches('}').rsplit(':').next().unwrap();
-                        there.insert(id, port.parse().unwrap());
+                        there.insert(id, (port.parse().unwrap(), stat.created));
                     }
                     None => {}
                 }
@@ -287,7 +303,7 @@ impl Run {
             prop_assert_eq!(&listed, &there, "{}", &name);
             let pickable = snapshot.map_or(0, |snapshot| snapshot.picks.instances.len());
             // Of several nodes at one endpoint, one is picked.
-            let endpoints: BTreeSet<&u16> = listed.values().collect();
+            let endpoints: BTreeSet<u16> = listed.values().map(|(port, _)| *port).collect();
             prop_assert!(
                 pickable >= endpoints.len()
                     && (pickable == 0) == snapshot.unwrap().known.listed.is_empty()
@@ -312,8 +328,8 @@ fn open(
         }
     });
     let session = registry.open(signals);
-    let other = other.clone();
-    Interrupted::new(session, move |act| apply(&other, &act))
+    let (registry, other) = (registry.clone(), other.clone());
+    Interrupted::new(session, move |act| apply(&registry, &other, &act))
 }
 
 proptest! {

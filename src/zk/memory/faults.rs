@@ -80,6 +80,18 @@ impl Registry {
         self.fault(|state| state.faults.refused.push(prefix.to_owned()));
     }
 
+    /// With `true` the children of this node may not be listed from now on, with `false` they may again. As with an
+    /// access control list, no watch reports anything of it.
+    pub(crate) fn refuse_listing(&self, path: &str, on: bool) {
+        self.fault(|state| {
+            if on {
+                state.faults.unlistable.insert(path.to_owned());
+            } else {
+                state.faults.unlistable.remove(path);
+            }
+        });
+    }
+
     /// No write is refused any more.
     pub(crate) fn allow(&self) {
         self.fault(|state| state.faults.refused.clear());

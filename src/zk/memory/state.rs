@@ -91,6 +91,8 @@ pub(super) struct Faults {
     pub(super) frozen: bool,
     pub(super) delay: Duration,
     pub(super) refused: Vec<String>,
+    /// The nodes whose children may not be listed.
+    pub(super) unlistable: HashSet<String>,
 }
 
 impl Faults {
@@ -179,7 +181,13 @@ impl State {
             Request::Delete { path, version } => {
                 self.write(&path, |tree| tree.delete(&path, version))
             }
-            Request::Children { path } => Ok(Reply::Names(self.tree.children(&path))),
+            Request::Children { path } => {
+                if self.faults.unlistable.contains(&path) {
+                    let why = format!("memory refused to list {path}: NoAuth");
+                    return Err(Failure::Refused(why));
+                }
+                Ok(Reply::Names(self.tree.children(&path)))
+            }
             Request::WatchTree { path } => {
                 self.watch(id, path, false);
                 Ok(Reply::Done)
@@ -225,10 +233,12 @@ impl State {
     }
 
     fn changed(&mut self, path: &str) {
+        // Looked up by the paths of the trees that cover the node, because a client may watch thousands.
+        let covering = Path::new(path).ancestors().filter_map(Path::to_str);
+        let trees: Vec<_> = covering.map(|tree| (tree.to_owned(), false)).collect();
         for client in self.clients.values_mut() {
             let once = client.watches.remove(&(path.to_owned(), true));
-            let covers = |(tree, once): &(String, bool)| !once && Path::new(path).starts_with(tree);
-            let watched = once || client.watches.iter().any(covers);
+            let watched = once || trees.iter().any(|tree| client.watches.contains(tree));
             if watched && matches!(client.link, Link::Up(_)) {
                 let change = (client.signals.clone(), path.to_owned());
                 self.outbox.changes.push(change);
