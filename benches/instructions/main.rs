@@ -4,6 +4,7 @@
 //! inside: see `scripts/instructions`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../memory/mod.rs"]
 mod memory;
 
 use party::{Service, ServiceProvider, discovery, registration};
