@@ -4,6 +4,7 @@
 //! count the instructions inside it: see `scripts/instructions`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../memory/mod.rs"]
 mod memory;
 
 use party::{Service, ServiceProvider, discovery, registration};
