@@ -99,7 +99,7 @@ mod readme {
         registration::register_when_healthy(Service::new("sessions", 8081), is_ready)?;
         assert!(registration::unregister(&Service::new("sessions", 8081))?);
 
-        let in_discovery = party::disconnect_on_drop().on_signals().at_exit();
+        let in_discovery = party::disconnect_on_drop().at_exit();
         // … serve …
         drop(in_discovery); // unregisters, then waits for the drain time
         // … only now stop the server …
