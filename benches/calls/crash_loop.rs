@@ -30,6 +30,8 @@ pub(crate) fn measure(connection: &str) -> Table {
                 get(url, TIMEOUT)
             };
             caller.during(PER_SECOND, attempt, || sleep(FAULT));
+            let listed = caller.provider.instances().unwrap();
+            assert!(listed.len() > servers.count(), "the old nodes remain");
             (caller.count(), on_looping.into_inner())
         });
         over.store(true, Ordering::Relaxed);
@@ -40,7 +42,8 @@ pub(crate) fn measure(connection: &str) -> Table {
     for (strategy, (count, on_looping)) in seen {
         let share = 100.0 * on_looping as f64 / count.attempts as f64;
         table.row(
-            &format!("one of five instances crashes every 2 s for 60 s, its old nodes remain for 15 s, `{strategy:?}`: its share of the attempts"),
+            &format!("one of five instances crashes every 2 s for 60 s, its old nodes remain for 15 s, `{strategy:?}`: \
+                 its share of the attempts"),
             &format!("{share:.1} %, {}", failed(count.failed, count.calls)),
             None,
             Some(Bound("≤ 25 %, 0 failed", share <= 25.0 && count.failed == 0)),

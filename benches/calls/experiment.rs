@@ -36,7 +36,7 @@ const FAULTS: [Fault; 5] = [
     Fault::Killed,
     Fault::Restarted,
     Fault::Answers(Answer::Never),
-    Fault::Answers(Answer::Slowly),
+    Fault::Answers(Answer::After(Duration::from_millis(150))),
     Fault::Answers(Answer::WithError),
 ];
 

@@ -5,7 +5,7 @@ use crate::faults::failed;
 use crate::paced::{Caller, Count, TIMEOUT, each_strategy};
 use crate::servers::{Answer, Servers};
 use crate::table::{Bound, Table};
-use party::Strategy;
+use party::{EjectedInstance, Strategy};
 use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -59,14 +59,12 @@ fn fail(servers: &Servers, caller: &Caller, case: Case) -> Seen {
         let mut ejected = BTreeSet::new();
         while began.elapsed() < EJECTING {
             let now = caller.provider.ejected();
-            let url = |instance: &party::EjectedInstance| {
-                instance.instance().base_url().map(str::to_owned)
-            };
-            ejected.extend(now.iter().filter_map(url));
+            let instances = now.iter().map(EjectedInstance::instance);
+            ejected.extend(instances.map(|instance| instance.base_url().unwrap().to_owned()));
             sleep(Duration::from_millis(20));
         }
-        let bad = ejected.iter().filter(|url| servers.index(url) < case.bad);
-        let bad = bad.count();
+        let is_bad = |url: &&String| servers.index(url) < case.bad;
+        let bad = ejected.iter().filter(is_bad).count();
         let before = caller.count();
         sleep(AFTERWARDS);
         Seen {

@@ -29,7 +29,10 @@ pub(crate) fn measure(connection: &str) -> Table {
     for (strategy, count) in seen {
         let attempts = count.attempts_per_call();
         table.row(
-            &format!("all of five instances answer 503 for 60 s, 200 calls per second, `{strategy:?}`: attempts per call"),
+            &format!(
+                "all of five instances answer 503 for 60 s, 200 calls per second, `{strategy:?}`: \
+                 attempts per call"
+            ),
             &format!("{attempts:.2}"),
             None,
             Some(Bound("≤ 1.30", attempts <= 1.3)),

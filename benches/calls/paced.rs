@@ -1,4 +1,4 @@
-//! Callers that make a fixed number of calls per second. Each has its own handle, so that it learns of faults by itself.
+//! Callers that make a fixed number of calls per second. Each has its own handle, so each detects faults by itself.
 
 use crate::callers::THREADS;
 use crate::fleet::config;

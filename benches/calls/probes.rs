@@ -32,7 +32,10 @@ pub(crate) fn measure(connection: &str) -> Table {
     for strategy in STRATEGIES {
         let ejected = swallow(connection, strategy);
         table.row(
-            &format!("60 instances do not accept connections, one failed call to each is reported, `{strategy:?}`: time until half of them are ejected"),
+            &format!(
+                "60 instances do not accept connections, one failed call to each is reported, \
+                 `{strategy:?}`: time until half of them are ejected"
+            ),
             &shown(ejected),
             None,
             Some(Bound("≤ 3 s", ejected <= BOUND)),

@@ -5,7 +5,7 @@ use party::{Registration, Service};
 use party_testing::free_port;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,14 +15,12 @@ use tokio::time::sleep;
 
 /// If a process crashes, its node remains for this long.
 const SESSION: Duration = Duration::from_secs(15);
-const SLOW: Duration = Duration::from_millis(150);
 
 /// How a server answers a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[repr(u8)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
     Well,
-    Slowly,
+    After(Duration),
     WithError,
     Never,
 }
@@ -36,8 +34,7 @@ pub(crate) struct Servers {
 
 struct Server {
     address: SocketAddr,
-    /// An [`Answer`].
-    answer: Arc<AtomicU8>,
+    answer: Arc<Mutex<Answer>>,
     /// `None` if nothing listens at the address.
     listener: Mutex<Option<JoinHandle<()>>>,
     registered: Mutex<Registered>,
@@ -106,8 +103,7 @@ impl Servers {
     }
 
     pub(crate) fn answers(&self, index: usize, answer: Answer) {
-        let told = &self.servers[index].answer;
-        told.store(answer as u8, Ordering::Relaxed);
+        *self.servers[index].answer.lock().unwrap() = answer;
     }
 
     pub(crate) fn listen(&self, index: usize) {
@@ -157,7 +153,7 @@ impl Server {
     fn new(service: &str, address: SocketAddr) -> Server {
         Server {
             address,
-            answer: Arc::new(AtomicU8::new(Answer::Well as u8)),
+            answer: Arc::new(Mutex::new(Answer::Well)),
             listener: Mutex::new(None),
             registered: Mutex::new(Registered {
                 service: registration_of(service, address, 1),
@@ -176,7 +172,7 @@ fn registration_of(service: &str, address: SocketAddr, nth: u32) -> Service {
 }
 
 /// Serves until the task is aborted. This closes the connections too.
-async fn serve(listener: TcpListener, answer: Arc<AtomicU8>) {
+async fn serve(listener: TcpListener, answer: Arc<Mutex<Answer>>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
@@ -184,23 +180,21 @@ async fn serve(listener: TcpListener, answer: Arc<AtomicU8>) {
     }
 }
 
-async fn respond(stream: TcpStream, answer: Arc<AtomicU8>) -> io::Result<()> {
+async fn respond(stream: TcpStream, answer: Arc<Mutex<Answer>>) -> io::Result<()> {
     // The request is sent in one piece. A probe sends none.
     if read(&stream).await? == 0 {
         return Ok(());
     }
-    let answer = answer.load(Ordering::Relaxed);
-    if answer == Answer::Never as u8 {
+    let answer = *answer.lock().unwrap();
+    match answer {
         // The caller closes the connection when it has waited long enough.
-        read(&stream).await?;
-        return Ok(());
+        Answer::Never => return read(&stream).await.map(drop),
+        Answer::After(time) => sleep(time).await,
+        Answer::Well | Answer::WithError => {}
     }
-    if answer == Answer::Slowly as u8 {
-        sleep(SLOW).await;
-    }
-    let status = match answer == Answer::WithError as u8 {
-        true => "503 Service Unavailable",
-        false => "200 OK",
+    let status = match answer {
+        Answer::WithError => "503 Service Unavailable",
+        _ => "200 OK",
     };
     let response = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     // It fits into the empty buffer of the socket.
