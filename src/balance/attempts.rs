@@ -1,4 +1,4 @@
-//! The attempts of a call: which instance each of them goes to.
+//! Picks the instance for each attempt of a call.
 
 use crate::balance::ejection::Siblings;
 use crate::balance::endpoint::Endpoint;
@@ -7,7 +7,7 @@ use crate::balance::strategy::{Load, below, random};
 use crate::model::{ServiceInstance, UriSpec};
 use std::sync::Arc;
 
-/// Random picks that may hit an instance that was tried before all of them are looked through.
+/// Random picks to make before the list is searched for an instance that was not tried.
 const DRAWS: usize = 3;
 
 /// The instances that an attempt may go to.
@@ -23,17 +23,17 @@ pub(crate) struct Picked {
     pub(crate) instance: Arc<ServiceInstance>,
     pub(crate) siblings: Siblings,
     pub(crate) load: Option<Arc<Load>>,
-    /// Whether it was ejected, and no call is known to have succeeded since.
+    /// True if the instance is on probation.
     pub(crate) is_on_probation: bool,
 }
 
-/// What a call has tried so far.
+/// The endpoints and uri specs that a call has tried so far.
 #[derive(Debug, Default)]
 pub(crate) struct Tried {
     endpoints: Vec<Endpoint<'static>>,
-    /// Uri specs of which no URL could be built.
+    /// Uri specs from which no URL could be built. Instances with the same spec are avoided while there are others.
     unbuilt: Vec<UriSpec>,
-    /// Whether an attempt was made, and not only a URL not built.
+    /// True once an attempt was made. An instance for which no URL can be built is not attempted.
     is_called: bool,
 }
 
@@ -50,7 +50,6 @@ impl Tried {
         self.unbuilt.extend(instance.uri_spec().cloned());
     }
 
-    /// Returns whether an attempt was made, and not only a URL not built.
     pub(crate) fn is_called(&self) -> bool {
         self.is_called
     }
@@ -72,8 +71,8 @@ impl Tried {
 impl Choices<'_> {
     /// Picks an instance at an endpoint that was not tried.
     ///
-    /// A retry goes to an instance on probation only if no other is left, then to one outside of the zone or the subset, and
-    /// last to an ejected one, which is better than none.
+    /// A retry prefers, in this order: other instances of the zone and subset, instances on probation, instances
+    /// outside of the zone or the subset, and ejected instances, because an ejected instance is better than none.
     pub(crate) fn pick(self, tried: &Tried) -> Option<Picked> {
         let picks = self.picks;
         let is_first = tried.endpoints.is_empty();
@@ -88,7 +87,7 @@ impl Choices<'_> {
             .find(is_good)
             .or_else(|| from_anywhere(&picks.instances).find(is_good))
             .or_else(|| from_anywhere(&picks.instances).find(is_new));
-        let mut others = from_anywhere(&picks.rest).chain(from_anywhere(&self.ejected));
+        let mut others = from_anywhere(&picks.rest).chain(from_anywhere(self.ejected));
         let instance = preferred.or_else(|| others.find(is_new))?;
         Some(Picked {
             instance: instance.clone(),
@@ -104,7 +103,7 @@ impl Choices<'_> {
     }
 }
 
-/// Returns all, beginning with a random one.
+/// Returns all items from a random one on, and wraps around at the end.
 fn from_anywhere<T>(all: &[T]) -> impl Iterator<Item = &T> {
     let start = below(random() as u32, all.len());
     let (first, last) = all.split_at(start.min(all.len()));

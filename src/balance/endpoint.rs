@@ -1,4 +1,4 @@
-//! The place at which an instance is called.
+//! The endpoint where an instance is called.
 
 use crate::model::{ServiceInstance, UrlPort, url_parts};
 use std::borrow::Cow;
@@ -6,9 +6,9 @@ use std::hash::{Hash, Hasher};
 
 /// Scheme, host and port of the URLs of an instance.
 ///
-/// An instance has an id, but a process that restarts on its port registers under a new one while ZooKeeper still lists
-/// the old node. So everything that judges an instance by its calls goes by the endpoint: ejection, probes, reports, and
-/// the instances that a call has tried.
+/// The id of an instance does not identify its process. A process that restarts on its port registers under a new id,
+/// while ZooKeeper still lists the old node. Therefore everything that judges an instance by its calls uses the
+/// endpoint: ejection, probes, reports, and the instances that a call has tried.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint<'a> {
     is_secure: bool,
@@ -17,7 +17,8 @@ pub(crate) struct Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    /// Returns the endpoint of an instance as its uri spec says, or `None` if the instance has no address or port.
+    /// Returns the endpoint of an instance, at the port that its uri spec names. Returns `None` if the instance has no
+    /// address or port.
     pub(crate) fn of(instance: &'a ServiceInstance) -> Option<Endpoint<'a>> {
         let registered = Endpoint::parse(instance.base_url()?)?;
         let default = if registered.is_secure { 443 } else { 80 };
@@ -68,7 +69,7 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-/// Returns whether a URL leads to an instance: to its endpoint, or to its base URL if that has another port.
+/// Returns whether a URL leads to the endpoint of an instance, or to its base URL, which may have another port.
 pub(crate) fn leads_to(url: &str, instance: &ServiceInstance) -> bool {
     let Some(called) = Endpoint::parse(url) else {
         return false;
@@ -77,15 +78,15 @@ pub(crate) fn leads_to(url: &str, instance: &ServiceInstance) -> bool {
     Endpoint::of(instance).as_ref() == Some(&called) || base().as_ref() == Some(&called)
 }
 
-/// Returns whether every port of an instance is the one of its endpoint, so that a refused connection, whichever port the
-/// program chose, was refused there.
+/// Returns whether every port of an instance is the port of its endpoint. If so, a connection that was refused at any
+/// port was refused at the endpoint.
 pub(crate) fn has_one_port(instance: &ServiceInstance) -> bool {
     let endpoint = Endpoint::of(instance).map(|endpoint| endpoint.port);
     let mut registered = instance.port().into_iter().chain(instance.ssl_port());
     registered.all(|port| Some(port) == endpoint)
 }
 
-// Host names are compared without regard to case.
+// Host names are compared without regard to case, and `hash` has to agree with this.
 impl PartialEq for Endpoint<'_> {
     fn eq(&self, other: &Endpoint<'_>) -> bool {
         self.port == other.port
@@ -129,7 +130,7 @@ mod tests {
     const ADDRESS: (&str, bool) = ("address", true);
 
     #[test]
-    fn a_path_is_called_at_the_registered_port_and_at_the_tls_port_if_there_is_one() {
+    fn an_instance_with_a_path_is_called_at_its_tls_port_or_else_at_its_plain_port() {
         let path = [("/a/", false), ("port", true)];
         assert_eq!(shown(&instance(json!({"port": 1}), &path)), (false, 1));
         let both = json!({"port": 1, "sslPort": 2});
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_url_is_called_at_the_port_that_its_spec_names() {
+    fn an_instance_with_a_whole_url_is_called_at_the_port_that_its_spec_names() {
         let both = json!({"port": 1, "sslPort": 2});
         for (behind, port) in [
             (vec![], 443),
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_the_same_if_scheme_host_and_port_are() {
+    fn endpoints_are_equal_if_scheme_host_and_port_are_equal() {
         let hash = |endpoint: &Endpoint<'_>| {
             let mut hasher = rustc_hash::FxHasher::default();
             endpoint.hash(&mut hasher);

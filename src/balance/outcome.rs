@@ -1,4 +1,4 @@
-//! The outcome of a call, as the program tells it.
+//! The outcome of a call, as the program reports it.
 
 use std::fmt;
 use std::io;
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_usual_errors_of_sockets_are_sorted() {
+    fn socket_errors_are_converted_by_their_kind() {
         use io::ErrorKind::{
             ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
             UnexpectedEof, WouldBlock,

@@ -13,7 +13,8 @@ const FOR_EACH_SECOND: u64 = 10 * RETRY;
 
 /// The account of one service: calls and time deposit, retries withdraw.
 ///
-/// Deposits are kept by the second in which they were made, so that a quiet hour does not save up for a storm of retries.
+/// A deposit expires after ten seconds, so that a quiet hour does not save up for a storm of retries. For this,
+/// deposits are kept by the second in which they were made.
 #[derive(Debug)]
 pub(crate) struct RetryAccount {
     is_limited: bool,
@@ -28,7 +29,7 @@ impl RetryAccount {
             is_limited: budget.is_on,
             start: now,
             second: 0,
-            // As after a quiet time, so that the first calls can be retried too.
+            // The account begins with the deposits of ten quiet seconds, so that the first calls can be retried too.
             by_second: [FOR_EACH_SECOND; KEPT],
         }
     }
@@ -63,7 +64,7 @@ impl RetryAccount {
         (self.second % KEPT as u64) as usize
     }
 
-    /// Drops the deposits that are too old, and makes those of the seconds since.
+    /// Drops deposits that have expired, and makes the deposit of each second that has passed.
     fn advance(&mut self, now: Instant) {
         let second = now.saturating_duration_since(self.start).as_secs();
         let first = (self.second + 1).max(second.saturating_sub(KEPT as u64 - 1));
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifth_of_the_calls_and_ten_a_second_may_be_retried() {
+    fn a_fifth_of_the_calls_and_ten_calls_a_second_may_be_retried() {
         let start = Instant::now();
         let mut account = RetryAccount::new(RetryBudget::default(), start);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Narrows the instances that can be picked to those that are, and prepares how.
+//! Narrows the instances by zone and subset, and prepares the strategy that picks one of them.
 
 use crate::balance::ejection::Siblings;
 use crate::balance::endpoint::Endpoint;
@@ -9,25 +9,25 @@ use crate::model::ServiceInstance;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// The way one of several instances is picked: by zone and subset first, then by a strategy.
+/// The settings by which an instance is picked: the zone and the subset first, then the strategy.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
     pub(crate) strategy: Strategy,
     pub(crate) zone: Option<String>,
     pub(crate) subset: Option<usize>,
     identity: Identity,
-    /// Ages what the pickers of this connection measured.
+    /// Ages the measurements of all pickers of this connection.
     pub(crate) aging: Arc<Aging>,
 }
 
-/// Instances, and how one of them is picked.
+/// The selected instances, and the picker that picks one of them.
 #[derive(Debug)]
 pub(crate) struct Picks {
     pub(crate) instances: Vec<Arc<ServiceInstance>>,
     pub(crate) picker: Picker,
     /// The sum of the weights of the instances.
     weight: u64,
-    /// Those outside of the zone or the subset, for a call that has tried all others.
+    /// Instances outside of the zone or the subset, for a call that has tried all the selected instances.
     pub(crate) rest: Vec<Arc<ServiceInstance>>,
 }
 
@@ -43,7 +43,6 @@ impl Default for Picks {
 }
 
 impl Picks {
-    /// Returns one of the instances.
     #[inline]
     pub(crate) fn pick(&self) -> Option<&Arc<ServiceInstance>> {
         match self.instances.as_slice() {
@@ -53,7 +52,8 @@ impl Picks {
         }
     }
 
-    /// Returns the others that could be picked instead of one, or all where that is none of them.
+    /// Returns the other instances that could have been picked. `of` is the picked instance, or `None` if it is not
+    /// among the selected instances.
     pub(crate) fn siblings(&self, of: Option<&Arc<ServiceInstance>>) -> Siblings {
         let weight = of.map_or(0, |one| u64::from(one.weight()));
         let count = self.instances.len();
@@ -63,7 +63,7 @@ impl Picks {
         }
     }
 
-    /// Returns what calls to an instance measured, where that is what picks go by.
+    /// Returns the measurements of an instance, or `None` if the strategy does not use them.
     pub(crate) fn load(&self, instance: &Arc<ServiceInstance>) -> Option<&Arc<Load>> {
         let Picker::LeastLoaded(loads) = &self.picker else {
             return None;
@@ -84,8 +84,8 @@ impl Selection {
         }
     }
 
-    /// Selects among instances that can be picked, of those that are listed. `before` is what was selected last, which
-    /// a strategy may go on from.
+    /// Selects among the `pickable` instances. `listed` are all instances. `before` is the last selection, from which a
+    /// strategy may continue.
     pub(crate) fn select(
         &self,
         listed: &[Arc<ServiceInstance>],
@@ -100,7 +100,7 @@ impl Selection {
             instances = kept;
             rest.extend(others);
         }
-        // There may be ten thousand, and they stay for long.
+        // A service may have ten thousand instances, and the lists live as long as the snapshot.
         instances.shrink_to_fit();
         rest.shrink_to_fit();
         let picker = self.picker(&instances, before);
@@ -113,7 +113,8 @@ impl Selection {
         }
     }
 
-    /// Keeps to the own zone, unless fewer than half of it can be picked. Returns those of the other zones, too.
+    /// Splits off the instances outside of the own zone. Ignores the zone if fewer than half of its instances can be
+    /// picked.
     fn in_zone(
         &self,
         listed: &[Arc<ServiceInstance>],
@@ -160,7 +161,8 @@ impl Selection {
         }
     }
 
-    /// Returns the index of the one that was picked before, else of the first one by rank.
+    /// Returns the index of the instance that was picked before. If it is gone, returns the index of the instance with
+    /// the highest rank.
     fn same(&self, instances: &[Arc<ServiceInstance>], before: Option<&Picks>) -> usize {
         let before = before.and_then(Picks::pick);
         let same = |before: &Arc<ServiceInstance>| {
@@ -178,7 +180,8 @@ impl Selection {
     }
 }
 
-/// An instance as one process at its endpoint: a process that registers again has started again.
+/// Identifies one process: its endpoint, and the transaction that registered it. A process that registers again has
+/// restarted, so its old measurements do not count.
 type Registration<'a> = (Option<Endpoint<'a>>, i64);
 
 fn registration(instance: &ServiceInstance) -> Registration<'_> {
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn those_outside_of_zone_and_subset_are_kept_for_calls_that_have_tried_all_others() {
+    fn instances_outside_of_zone_and_subset_are_kept_for_calls_that_have_tried_all_others() {
         let zones = ["eu", "eu", "eu", "us", "us"];
         let all = ["1", "2", "3", "4", "5"].iter().zip(zones);
         let all: Vec<_> = all.map(|(id, zone)| instance(id, zone, 1)).collect();
@@ -268,7 +271,10 @@ mod tests {
             let picks = selection.select(&all, all.clone(), None);
             assert_eq!(picks.instances.len() + picks.rest.len(), 5);
             let picked = |one| picks.instances.contains(one);
-            assert!(!picks.rest.iter().any(picked), "nobody is there twice");
+            assert!(
+                !picks.rest.iter().any(picked),
+                "no instance is in both lists"
+            );
             picks.rest.len()
         };
         assert_eq!(rest(None, None), 0);
@@ -279,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subset_is_one_of_the_zone() {
+    fn a_subset_is_chosen_within_the_zone() {
         let zone = |id: u32| if id.is_multiple_of(5) { "eu" } else { "us" };
         let all: Vec<_> = (0..20)
             .map(|id| instance(&id.to_string(), zone(id), 1))
@@ -299,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_goes_on_when_instances_are_selected_anew() {
+    fn a_round_continues_after_a_new_selection() {
         let selection = selection(Strategy::RoundRobin);
         let all: Vec<_> = (0..99).map(|id| instance(&id.to_string(), "", 1)).collect();
         let before = selection.select(&all, all.clone(), None);
@@ -309,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_differ_in_whom_they_stay_with() {
+    fn sticky_programs_pick_different_instances() {
         let all: Vec<_> = (0..99).map(|id| instance(&id.to_string(), "", 1)).collect();
         let first = || {
             let picks = selection(Strategy::Sticky).select(&all, all.clone(), None);
@@ -328,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sticky_pick_stays_while_it_can_be_picked_and_then_goes_on_to_another() {
+    fn a_sticky_pick_stays_until_its_instance_is_gone_and_does_not_return() {
         let selection = selection(Strategy::Sticky);
         let all: Vec<_> = (0..9).map(|id| instance(&id.to_string(), "", 1)).collect();
         let first = selection.select(&all, all[..4].to_vec(), None);
@@ -344,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_count_only_where_they_differ_from_one() {
+    fn weights_count_only_if_they_differ_from_one() {
         let even = [instance("1", "", 1), instance("2", "", 1)];
         let picker = |of: &[Arc<ServiceInstance>], strategy| selection(strategy).picker(of, None);
         assert!(matches!(picker(&even, Strategy::Random), Picker::Even));
@@ -361,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_stays_with_its_instance_and_goes_with_its_registration() {
+    fn a_load_stays_with_its_instance_until_the_instance_registers_again() {
         let selection = selection(Strategy::LeastLoaded);
         let all = [instance("1", "", 1), instance("2", "", 1)];
         let before = selection.select(&all, all.to_vec(), None);

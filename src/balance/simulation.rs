@@ -1,5 +1,5 @@
-//! Fleets with faults, called in every way that there is to pick: the bad instances go, and the good ones stay. Every run
-//! has its seed, so it repeats exactly.
+//! Simulates fleets with faults under every strategy that spreads calls. Bad instances have to be ejected, and good
+//! instances have to stay. Every run has a seed, so it repeats exactly.
 
 use super::attempts::{Choices, Tried};
 use super::ejection::{Candidate, Ejections, Failed, Reach, Tally};
@@ -22,10 +22,10 @@ const STRATEGIES: [Strategy; 3] = [
     Strategy::LeastLoaded,
 ];
 
-/// How an instance answers a call at a time in seconds.
+/// The answer of an instance to a call.
 #[derive(Clone, Copy, PartialEq)]
 enum Answer {
-    /// With success, except for this part of the calls.
+    /// The call succeeds, except for this part of the calls.
     Fails(f64),
     Refuses,
     /// Its port is open, but no call is answered before the timeout of the caller.
@@ -118,7 +118,7 @@ impl<'a> Fleet<'a> {
         self.select();
     }
 
-    /// Makes the snapshot anew, as discovery does.
+    /// Makes a new snapshot, as discovery does.
     fn select(&mut self) {
         let is_ejected = |one: &Arc<ServiceInstance>| {
             Endpoint::of(one).is_some_and(|endpoint| self.ejections.is_ejected(&endpoint))
@@ -140,7 +140,7 @@ impl<'a> Fleet<'a> {
         self.revision = self.ejections.revision();
     }
 
-    /// Does what the threads of discovery do.
+    /// Does the work of the threads of discovery.
     fn look_after(&mut self) {
         let now = self.at();
         if self.now >= self.aged + 1.0 {
@@ -148,7 +148,7 @@ impl<'a> Fleet<'a> {
             self.selection.aging.age(now);
         }
         self.ejections.tick(now);
-        for endpoint in self.ejections.take_due(64, now, &mut chance) {
+        for endpoint in self.ejections.take_due(64, now) {
             let which = index(&endpoint);
             let reach = match (self.fault)(which, self.now) {
                 Answer::Refuses => Reach::Refused,
@@ -228,7 +228,7 @@ impl<'a> Fleet<'a> {
         self.seen.failed += 1;
     }
 
-    /// Makes calls, so many a second, until a time, and returns what was seen in it.
+    /// Makes about `rate` calls a second until the time `until`, and returns what was seen.
     fn run(&mut self, rate: f64, until: f64) -> Seen {
         self.seen = Seen::default();
         self.select();
@@ -246,7 +246,7 @@ impl<'a> Fleet<'a> {
 }
 
 #[test]
-fn a_bad_part_of_a_fleet_of_any_size_up_to_half_is_ejected() {
+fn bad_instances_are_ejected_even_if_they_are_half_of_the_fleet() {
     for strategy in STRATEGIES {
         for (instances, bad, rate) in [
             (20, 10, 200.0),
@@ -270,7 +270,7 @@ fn a_bad_part_of_a_fleet_of_any_size_up_to_half_is_ejected() {
                     first.ever_ejected.iter().all(|who| *who < bad),
                     "{case}: {first:?}"
                 );
-                // `LeastLoaded` may call the last bad ones so rarely that it never needs to eject them.
+                // `LeastLoaded` may call the last bad instances so rarely that it never needs to eject them.
                 let is_avoided = strategy == Strategy::LeastLoaded;
                 let all_are_ejected = first.ever_ejected.len() == bad;
                 assert!(all_are_ejected || is_avoided, "{case}: {first:?}");
@@ -288,7 +288,7 @@ fn a_bad_part_of_a_fleet_of_any_size_up_to_half_is_ejected() {
 }
 
 #[test]
-fn errors_that_all_instances_have_eject_none() {
+fn an_error_rate_that_all_instances_share_ejects_none() {
     for strategy in STRATEGIES {
         for instances in [5, 20] {
             for part in [0.01, 0.05] {
@@ -309,7 +309,7 @@ fn errors_that_all_instances_have_eject_none() {
 }
 
 #[test]
-fn instances_that_join_make_no_old_instance_look_bad() {
+fn new_instances_do_not_make_old_instances_look_bad() {
     for strategy in STRATEGIES {
         for (before, after) in [(1, 8), (2, 10), (4, 20)] {
             let fault: Fault<'_> = &|_, _| Answer::Fails(0.05);
@@ -355,7 +355,7 @@ fn refused_instances_cost_a_few_retries_and_no_call() {
             };
             let mut fleet = Fleet::new(strategy, instances, fault);
             let seen = fleet.run(100.0, 60.0);
-            // The first calls may find three of ten that have just gone.
+            // The first calls may meet three bad instances in a row, and then they have no attempt left.
             assert!(seen.failed <= 2, "{strategy}: {seen:?}");
             assert_eq!(fleet.ejected().len(), bad, "{strategy}: {seen:?}");
             assert!(

@@ -1,4 +1,4 @@
-//! A client of the discovery side, for programs to hold.
+//! The handle of the discovery side, which a program holds.
 
 use crate::balance::outcome::Outcome;
 use crate::config::{Choice, Config, DISCONNECT_WITHIN};
@@ -53,7 +53,7 @@ pub struct Discovery {
 
 struct Inner {
     overrides: Arc<Overrides>,
-    /// The view of the directory, for lookups to find in one step. Where it is empty, they ask the directory.
+    /// The view of the directory, so that a lookup finds it in one step. While it is empty, lookups ask the directory.
     view: Arc<Slot<View>>,
     directory: Slot<Directory>,
 }
@@ -93,7 +93,7 @@ impl Discovery {
         }
     }
 
-    /// Connects, in the place of the connection there was.
+    /// Connects, and replaces an earlier connection.
     pub(super) fn replace(&self, config: Config) -> Result<()> {
         let directory = Arc::new(Directory::connect(config.resolve(Side::Discovery)?)?);
         let replaced = self.inner.directory.replace(directory.clone());
@@ -101,7 +101,7 @@ impl Discovery {
             replaced.hide();
         }
         directory.show_in(&self.inner.view);
-        // Its providers may keep it alive for long.
+        // Its providers may keep it alive for long, so its session is ended here.
         let ended = replaced.map(|directory| directory.disconnect(DISCONNECT_WITHIN));
         if let Some(Err(error)) = ended {
             log::warn!("{error}");
@@ -127,8 +127,8 @@ impl Discovery {
     /// assert_eq!(url, "http://10.0.0.1:8080/1.x/users/42");
     /// # Ok::<(), party::Error>(())
     /// ```
-    // Always inlined, as all below it: a lookup is one function, since each result handed through another is moved once
-    // more. `scripts/instructions` counts it.
+    // Always inlined, like every function below it: a lookup is one function, because each result that is handed
+    // through another is moved once more. `scripts/instructions` counts the instructions.
     #[inline(always)]
     pub fn url(&self, name: &str, params: &[(&str, &dyn Display)]) -> Result<String> {
         match self.inner.overrides.find(name)? {
@@ -543,14 +543,14 @@ impl Discovery {
         self.inner.overrides.clear(name);
     }
 
-    /// Builds something of one live instance of the service.
+    /// Builds a URL from one of the live instances of the service.
     #[inline(always)]
     fn with_instance(
         &self,
         name: &str,
         build: impl Fn(&ServiceInstance) -> Result<String>,
     ) -> Result<String> {
-        // Returned from in here, not out of a closure: to move what was just written takes as long as to find the
+        // This returns from here and not from a closure, because moving the result takes as long as finding the
         // instance.
         if !process::is_forked()
             && let Some(view) = self.inner.view.load().as_deref()
@@ -564,8 +564,9 @@ impl Discovery {
         self.with_instance_of_directory(name, build)
     }
 
-    /// Builds something of one instance where the view shows none: not known yet, nothing to pick, or not connected.
-    // Apart, so that a lookup has one place that calls `build`, and it is inlined there.
+    /// Builds a URL when the view shows no instance: the service is not known yet, no instance can be picked, or
+    /// discovery is not connected.
+    // A separate function, so that a lookup has one place where it calls `build`, and `build` is inlined there.
     #[cold]
     #[inline(never)]
     fn with_instance_of_directory(
@@ -580,7 +581,7 @@ impl Discovery {
         Source::by_name(directory, self.inner.overrides.clone(), name.into())
     }
 
-    /// Returns on how many instances a call is tried.
+    /// Returns the number of attempts of a call.
     fn attempts(&self) -> u32 {
         let directory = self.inner.directory.get();
         directory.map_or_else(
@@ -612,7 +613,7 @@ mod tests {
     use crate::zk::memory::registry;
 
     #[test]
-    fn an_override_is_that_of_one_handle_and_its_clones() {
+    fn an_override_belongs_to_one_handle_and_its_clones() {
         let one = Discovery::connect(Config::in_memory("override-one")).unwrap();
         let other = Discovery::connect(Config::in_memory("override-other")).unwrap();
         one.clone().set_override("foo", "http://there/x").unwrap();
@@ -623,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_that_was_disconnected_finds_nothing_and_its_clones_neither() {
+    fn a_disconnected_handle_and_its_clones_find_nothing() {
         let discovery = Discovery::connect(Config::in_memory("handle-ends")).unwrap();
         let writer = writer("handle-ends");
         put(&writer, "1", 1);
@@ -642,8 +643,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_keeps_the_session_of_a_handle_that_was_dropped_but_not_of_one_that_was_disconnected()
-    {
+    fn a_call_keeps_the_session_of_a_dropped_handle_but_not_of_a_disconnected_one() {
         let name = "handle-call";
         let writer = writer(name);
         put(&writer, "1", 1);
@@ -667,7 +667,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_by_name_is_made_elsewhere_as_often_as_the_configuration_says() {
+    fn a_call_by_name_is_retried_as_often_as_the_configuration_says() {
         let config = Config::in_memory("handle-calls").attempts_per_call(2);
         let discovery = Discovery::connect(config).unwrap();
         let writer = writer("handle-calls");
@@ -689,7 +689,7 @@ mod tests {
     }
 
     #[test]
-    fn an_override_is_called_as_often_while_unconnected() {
+    fn a_call_to_an_override_is_retried_without_a_connection() {
         let discovery = Discovery::unconnected();
         discovery.set_override("foo", "http://there").unwrap();
         let mut urls = Vec::new();
@@ -707,7 +707,7 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_that_takes_the_place_of_another_answers_at_once() {
+    fn a_connection_that_replaces_another_answers_at_once() {
         let discovery = Discovery::unconnected();
         let _writers = ["handle-first", "handle-second"].map(|name| {
             let writer = writer(name);

@@ -28,7 +28,7 @@
 //! - To use a fixed URL in tests: [`set_override`].
 //!
 //! The first lookup of a service reads it from ZooKeeper and starts to watch it. Later lookups answer from memory and
-//! do no I/O. If ZooKeeper is down, they keep answering from the last snapshot.
+//! do no I/O. While ZooKeeper is down, they keep answering from the last snapshot.
 //!
 //! A URL is good for one call, because instances come and go and calls should be spread over all of them. Never keep a
 //! URL: ask for a new one each time.
@@ -72,16 +72,16 @@ static DEFAULT: Lazy<Discovery> = Lazy::new(Discovery::unconnected);
 /// `ENVIRONMENT_NAME`. The [crate page](crate#environment-variables) lists the other variables.
 ///
 /// Returns once there is a session, at most after the [connection timeout](Config::connection_timeout), which defaults
-/// to 15 s. If there is an earlier connection, it is replaced as soon as the new session is established.
+/// to 15 s. An earlier connection is replaced as soon as the new session is established.
 ///
 /// # Errors
 /// If connecting fails, an earlier connection stays in use.
-/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if a setting is missing or cannot be used. The
+/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): a setting is missing or cannot be used. The
 ///   message names the setting, its value, and what was expected.
-/// - [`Timeout`](crate::ErrorKind::Timeout) if there was no session in time. The message or its cause has the last
+/// - [`Timeout`](crate::ErrorKind::Timeout): there was no session in time. The message or its cause has the last
 ///   failure of each address.
-/// - [`Refused`](crate::ErrorKind::Refused) if ZooKeeper refused the connection, and
-///   [`System`](crate::ErrorKind::System) if no thread can be started.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refused the connection.
+/// - [`System`](crate::ErrorKind::System): no thread can be started.
 ///
 /// # Examples
 /// ```no_run
@@ -155,19 +155,19 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// The first lookup of a name reads the service, which takes at most the connection timeout. Later lookups answer from
 /// memory.
 ///
-/// If the last instance of a service goes, lookups still return it for one second, because its successor may be about
+/// When the last instance of a service goes, lookups still return it for one second, because its successor may be about
 /// to register. If it goes shortly after a reconnect, they return it until five seconds after the reconnect.
 ///
 /// # Errors
-/// - [`NoInstance`](crate::ErrorKind::NoInstance) if no instance can be picked. The message says why.
-/// - [`MissingParameter`](crate::ErrorKind::MissingParameter) if a variable of the uri spec has no value.
-/// - [`InvalidParameter`](crate::ErrorKind::InvalidParameter) if a value has a control character, is empty in a path,
-///   or makes a path segment `.` or `..`.
-/// - [`InvalidService`](crate::ErrorKind::InvalidService) if `name` cannot be the name of a service.
-/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if the variable `DISCOVERY_OVERRIDE_<NAME>` of
-///   the service cannot be used.
-/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
-/// - [`Timeout`](crate::ErrorKind::Timeout) if the service has never been read and cannot be read in time.
+/// - [`NoInstance`](crate::ErrorKind::NoInstance): no instance can be picked. The message says why.
+/// - [`MissingParameter`](crate::ErrorKind::MissingParameter): a variable of the uri spec has no value.
+/// - [`InvalidParameter`](crate::ErrorKind::InvalidParameter): a value has a control character, is empty in a path, or
+///   makes a path segment `.` or `..`.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): `name` cannot be the name of a service.
+/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): the variable `DISCOVERY_OVERRIDE_<NAME>` of the
+///   service cannot be used.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.
+/// - [`Timeout`](crate::ErrorKind::Timeout): the service has never been read and cannot be read in time.
 ///
 /// # Examples
 /// ```
@@ -261,7 +261,7 @@ pub fn base_url(name: &str, suffix: &str) -> Result<String> {
 /// never ejected. If the service has an override, every attempt goes to it.
 ///
 /// # Errors
-/// - [`CallError::Discovery`] if no instance can be picked or no URL can be built, for the reasons of [`url`].
+/// - [`CallError::Discovery`]: no instance can be picked or no URL can be built, for the reasons of [`url`].
 /// - [`CallError::Call`] with the error of the last attempt.
 ///
 /// # Examples
@@ -359,9 +359,9 @@ pub fn begin(name: &str) -> Result<Call> {
 
 /// Reports the outcome of a call to a URL that [`url`] or [`base_url`] built.
 ///
-/// Returns whether the service has an instance with the scheme, host and port of the URL. A failure has the same
-/// consequences as a failed attempt of [`call`]. If the service has an override, the URL is compared with the override,
-/// and nothing is ejected.
+/// Returns whether the service has an instance with the scheme, host and port of the URL. A failure counts like a
+/// failed attempt of [`call`]. If the service has an override, the URL is compared with the override, and nothing is
+/// ejected.
 ///
 /// You need not report successes, except with [`Sticky`](crate::Strategy::Sticky), because there they offset earlier
 /// failures. With that strategy, an error that every instance returns can eject one instance after the other, up to
@@ -393,9 +393,9 @@ pub fn report(name: &str, url: &str, outcome: Outcome) -> bool {
 /// timeout.
 ///
 /// # Errors
-/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
-/// - [`InvalidService`](crate::ErrorKind::InvalidService) if `name` cannot be the name of a service.
-/// - [`Timeout`](crate::ErrorKind::Timeout) if the service cannot be read in time.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): `name` cannot be the name of a service.
+/// - [`Timeout`](crate::ErrorKind::Timeout): the service cannot be read in time.
 ///
 /// # Examples
 /// ```
@@ -442,7 +442,7 @@ pub fn provider(name: &str) -> ServiceProviderBuilder {
 /// Returns once the service has been read, at most after the connection timeout. The service is followed until the
 /// returned [`Subscription`] is dropped.
 ///
-/// The listener runs on its own thread, with no lock held. If it is slow, it delays only itself: changes that happen
+/// The listener runs on its own thread, with no lock held. A slow listener delays only itself: changes that happen
 /// while it runs are passed on together as one. It is not called if the service was merely read again, for example
 /// after a reconnect. Once discovery is disconnected or connected again, it is no longer called.
 ///
@@ -482,9 +482,9 @@ pub fn on_change(
 /// A service in the list may have no instance at the moment. Returns at most after the connection timeout.
 ///
 /// # Errors
-/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
-/// - [`Timeout`](crate::ErrorKind::Timeout) if ZooKeeper does not answer in time.
-/// - [`Refused`](crate::ErrorKind::Refused) if ZooKeeper refuses to list the services.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.
+/// - [`Timeout`](crate::ErrorKind::Timeout): ZooKeeper does not answer in time.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses to list the services.
 ///
 /// # Examples
 /// ```
@@ -508,8 +508,8 @@ pub fn services() -> Result<Vec<String>> {
 /// Answers within one second. Returns false if discovery is not connected, and if nothing was ever registered in the
 /// environment.
 ///
-/// Use this for readiness probes, never for liveness. If ZooKeeper is down, it returns false in every program at once.
-/// A program that keeps running answers lookups from memory; a program that is restarted cannot.
+/// Use this for readiness probes, never for liveness. While ZooKeeper is down, it returns false in every program at
+/// once. A program that keeps running answers lookups from memory; a program that is restarted cannot.
 ///
 /// # Examples
 /// ```
@@ -547,12 +547,11 @@ pub fn state() -> ConnectionState {
 ///
 /// The listener runs on its own thread, with no lock held. It is called until the returned [`Subscription`] is dropped,
 /// or until the connection is ended or replaced. In that case [`Unconnected`](ConnectionState::Unconnected) is the last
-/// state that it receives. If the listener is slow, it delays only itself: states that come and go while it runs are
-/// skipped.
+/// state that it receives. A slow listener delays only itself: states that come and go while it runs are skipped.
 ///
 /// # Errors
-/// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery is not connected.
-/// - [`System`](crate::ErrorKind::System) if no thread can be started.
+/// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.
+/// - [`System`](crate::ErrorKind::System): no thread can be started.
 ///
 /// # Examples
 /// ```
@@ -603,8 +602,8 @@ pub fn disconnect() -> Result<()> {
 /// same. An override that the environment variable `DISCOVERY_OVERRIDE_<NAME>` made is replaced.
 ///
 /// # Errors
-/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if the URL cannot be used.
-/// - [`InvalidService`](crate::ErrorKind::InvalidService) if `name` cannot be the name of a service.
+/// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): the URL cannot be used.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): `name` cannot be the name of a service.
 ///
 /// # Examples
 /// ```

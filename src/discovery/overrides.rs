@@ -16,14 +16,15 @@ const EXPECTED: &str =
 /// The overrides of one client.
 pub(crate) struct Overrides {
     by_name: ArcSwap<ByName>,
-    /// Set once there was one. Most programs never have any, and every lookup asks.
+    /// Set once there was an override. Most programs never have one. So a lookup reads this flag first, and then
+    /// usually nothing else.
     any: AtomicBool,
 }
 
-/// By folded name. A URL that cannot be used is an error for its service alone.
+/// The overrides by folded name. A URL that cannot be used is an error for its service alone.
 type ByName = HashMap<String, Result<Arc<Override>>>;
 
-/// A URL that stands for all instances of a service.
+/// A URL that is used instead of all instances of a service.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Override {
     /// Scheme, host and port, as they were given.
@@ -31,7 +32,7 @@ pub(crate) struct Override {
     host: Box<str>,
     port: u16,
     is_secure: bool,
-    /// The rest.
+    /// The rest of the URL, which may have variables.
     spec: UriSpec,
 }
 
@@ -40,7 +41,7 @@ impl Override {
         &self.base
     }
 
-    /// Returns the instance that the URL stands for, with the port that its scheme has by default.
+    /// Returns an instance at this URL. Its port defaults to the port of the scheme.
     pub(crate) fn instance(&self, name: &str) -> ServiceInstance {
         let (port, is_secure) = (self.port, self.is_secure);
         ServiceInstance::new(Fields {
@@ -52,13 +53,13 @@ impl Override {
         })
     }
 
-    /// Returns whether a URL goes to where this one does.
+    /// Returns whether a URL has the scheme, host and port of this URL.
     pub(crate) fn leads_to(&self, url: &str) -> bool {
         endpoint::leads_to(url, &self.instance(""))
     }
 
     pub(crate) fn url(&self, name: &str, params: Params<'_>) -> Result<String> {
-        // The same rules for values as for an instance, of which only the name and the path are known.
+        // Values follow the same rules as for an instance, of which only the name and the path are known here.
         let fields = Fields {
             uri_spec: Some(self.spec.clone()),
             ..Fields::new(name, "")
@@ -81,7 +82,7 @@ impl Overrides {
         }
     }
 
-    /// Returns the override of a service, if it has one.
+    /// Returns the override of a service, or `None`.
     #[inline]
     pub(crate) fn find(&self, name: &str) -> Result<Option<Arc<Override>>> {
         if self.any.load(Ordering::Acquire) {
@@ -117,7 +118,7 @@ impl Overrides {
     }
 }
 
-/// Names of services hold what the names of variables cannot: case and punctuation do not count.
+/// Folds case and punctuation, because names of services may have characters that names of variables cannot have.
 fn fold(name: &str) -> String {
     name.to_lowercase().replace(['-', '.'], "_")
 }
@@ -133,7 +134,7 @@ pub(crate) fn parse(setting: &str, url: &str) -> Result<Override> {
     let (host, port) = location.ok_or_else(|| invalid(EXPECTED))?;
     let spec = UriSpec::parse(path)
         .map_err(|why| invalid(&format!("{EXPECTED}; the path is no uri spec: {why}")))?;
-    // The replacement character is what is left of a variable that was not Unicode.
+    // A variable that was not Unicode has the replacement character in its value.
     if path.contains(char::REPLACEMENT_CHARACTER) || spec.check().is_err() {
         return Err(invalid(EXPECTED));
     }
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_used_is_refused_by_name() {
+    fn the_error_of_an_unusable_url_names_its_setting() {
         let bad = [
             "",
             "localhost",
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_override_stands_for_an_instance_with_the_port_of_its_scheme() {
+    fn an_override_without_a_port_has_the_default_port_of_its_scheme() {
         let instance = |url: &str| parse("test", url).unwrap().instance("foo");
         let plain = instance("http://localhost/a/{b}");
         assert_eq!(
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_folded() {
+    fn names_that_differ_in_case_or_punctuation_are_the_same() {
         for name in [
             "user-sessions",
             "USER_SESSIONS",

@@ -1,4 +1,5 @@
-//! A service as calls pick from it: by its name, or through a provider that may have its own filter and strategy.
+//! The service that a call picks from. It is looked up by name, or through a provider, which may have its own filter
+//! and strategy.
 
 use crate::balance::attempts::{Picked, Tried};
 use crate::balance::ejection::{Siblings, Tally};
@@ -29,11 +30,11 @@ pub(crate) struct Source {
     pub(crate) name: Name,
     /// The filter and strategy of a provider that has its own.
     pub(crate) own: Option<Arc<OwnPicks>>,
-    /// Keeps the service followed, if it is not looked up by name.
+    /// Keeps the service followed. `None` for a service that is looked up by name.
     pub(crate) hold: Option<Arc<Hold>>,
 }
 
-/// Has a service followed for as long as it lives.
+/// Keeps a service followed until it is dropped.
 pub(crate) struct Hold {
     directory: Arc<Directory>,
     pub(crate) name: Name,
@@ -69,7 +70,7 @@ impl Source {
         }
     }
 
-    /// Reads the snapshot, or returns `None` if there is none for a moment.
+    /// Reads the snapshot. Returns `None` while there is none.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Arc<Snapshot>) -> T) -> Result<Option<T>> {
         self.directory.check_open()?;
         let view = self.directory.view();
@@ -87,8 +88,8 @@ impl Source {
         picked.ok_or_else(|| self.directory.no_instance(&self.name, &snapshot.known))
     }
 
-    /// Picks an instance that was not tried. If an attempt was made before, this is a retry, for which the budget has to
-    /// last.
+    /// Picks an instance that was not tried. After a first attempt this is a retry, which the retry budget has to
+    /// allow.
     pub(crate) fn pick_another(&self, tried: &Tried, now: Instant) -> Result<Picked> {
         let snapshot = self.snapshot()?;
         let picked = snapshot.choices().pick(tried);
@@ -105,7 +106,7 @@ impl Source {
         own.map_or_else(shared, |own| own.selection.strategy)
     }
 
-    /// Returns the snapshot. If the service is looked up for the first time, waits until it was read.
+    /// Returns the snapshot. The first lookup of a service waits until it has been read.
     fn snapshot(&self) -> Result<Arc<Snapshot>> {
         if let Some(snapshot) = self.read(Arc::clone)? {
             if self.hold.is_none() {
@@ -120,7 +121,7 @@ impl Source {
         })
     }
 
-    /// Reports how calls to a URL went, for each instance that it leads to. Returns whether there are any.
+    /// Reports the outcome of a call for each instance to which the URL leads. Returns whether there is any.
     pub(crate) fn report_url(&self, url: &str, outcome: Outcome) -> bool {
         let called = Endpoint::parse(url);
         let found = self.read(|snapshot| {
@@ -168,18 +169,19 @@ impl Source {
 /// A filter of the program.
 pub(crate) type Filter = Box<dyn Fn(&ServiceInstance) -> bool + Send + Sync>;
 
-/// The filter and selection of one provider and its clones, and what they last made of the snapshot of the service.
+/// The filter and selection of one provider and its clones, and the last snapshot that they made.
 pub(crate) struct OwnPicks {
     name: String,
     selection: Selection,
     filter: Option<Filter>,
     narrowed: ArcSwapOption<Narrowed>,
-    /// Failures of the instances that are picked here.
+    /// The failures of calls that were picked here. They are not comparable with failures of other calls, which may go
+    /// to other instances.
     tally: Mutex<Tally>,
     has_warned: AtomicBool,
 }
 
-/// A snapshot, and the one it was made from.
+/// The snapshot of this provider, and the snapshot of the service that it was made from.
 struct Narrowed {
     from: Arc<Snapshot>,
     own: Arc<Snapshot>,
@@ -197,8 +199,10 @@ impl OwnPicks {
         }
     }
 
-    /// Reads the snapshot as it is picked from here. It is made once for each snapshot of the service, by the first thread
-    /// that needs it, with no lock held, because the filter is the program's.
+    /// Reads the snapshot of this provider.
+    ///
+    /// It is made after each new snapshot of the service, by the first thread that needs it. No lock is held, because
+    /// the filter is code of the program. Two threads may make it at the same time, which does no harm.
     pub(crate) fn read<T>(
         &self,
         from: &Arc<Snapshot>,
@@ -225,7 +229,7 @@ impl OwnPicks {
         self.read(from, |own| own.picks.pick().cloned())
     }
 
-    /// Returns whether an instance passes the filter. If the filter panics, it does not.
+    /// Returns whether an instance passes the filter. Returns false when the filter panics.
     pub(crate) fn passes(&self, instance: &ServiceInstance) -> bool {
         let Some(filter) = &self.filter else {
             return true;

@@ -1,26 +1,31 @@
-//! How many picks each instance had a share of lately.
+//! Computes the share of recent picks that each instance had.
 
-use crate::balance::ejection::WINDOW;
 use crate::balance::endpoint::Endpoint;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Two moments that are closer than this are kept as one.
+/// The time over which failures are compared.
+pub(super) const WINDOW: Duration = Duration::from_secs(10);
+
+/// Two changes that are closer together than this are stored as one, which bounds the memory.
 const RESOLUTION: Duration = Duration::from_millis(500);
 
 /// The share of the picks that an instance of weight 1 had within the window, for all instances of a service.
 ///
-/// Failures are compared as rates, because counts are not comparable after a deploy: the old instances have shared the
-/// picks of ten seconds among few, and a newcomer those of one second among many. A lookup counts nothing, but picks are
-/// even. So an instance that could be picked from one moment to another had a share that is the integral of 1/n over that
-/// time, with n the number of instances that could be picked.
+/// Failures are compared as rates, because counts are not comparable after a deploy. The old instances have shared the
+/// picks of ten seconds among few, while a new instance has shared the picks of one second among many.
+///
+/// A lookup records nothing, so the share is computed. Picks are even: while n instances can be picked, each of them
+/// has a share of 1/n. The share of an instance over a time is the integral of 1/n over the seconds in which it could
+/// be picked. For example, two instances have a share of 5 in ten seconds, and ten instances have a share of 1.
 #[derive(Debug, Default)]
 pub(super) struct Exposure {
-    /// Moments at which n changed, and the integral up to each. The first one may be older than the window.
+    /// The moments at which n changed, and the integral up to each. The first moment may be older than the window.
     moments: VecDeque<(Instant, f64)>,
-    /// The n since the last moment.
+    /// The value of n since the last moment.
     count: usize,
-    /// The instances that could not be picked before this time, with their weights. Only those of the window are kept.
+    /// Instances that could not be picked before this time, with their weights. They are dropped when the time is older
+    /// than the window.
     newcomers: HashMap<Endpoint<'static>, (Instant, u32)>,
 }
 
@@ -33,7 +38,7 @@ impl Exposure {
         let total = self.total(now);
         let len = self.moments.len();
         let is_close = |(at, _): &(Instant, f64)| now.saturating_duration_since(*at) < RESOLUTION;
-        // What is between the two is a straight line, which is close enough.
+        // Between two moments the integral is taken as a straight line, which is close enough.
         if len > 1 && self.moments.get(len - 2).is_some_and(is_close) {
             self.moments.pop_back();
         }
@@ -128,9 +133,9 @@ mod tests {
         assert!(is_about(exposure.of_old(at(4.0)), 2.0));
         assert!(
             is_about(exposure.of_old(at(400.0)), 5.0),
-            "ten seconds of two"
+            "two instances share ten seconds"
         );
-        // From 2 instances to 10, of which one comes at 400 s.
+        // At 400 s, the number of instances grows from 2 to 10. Instance 1 joins then.
         exposure.set_count(10, at(400.0));
         exposure.joined(endpoint(1), 1, at(400.0));
         assert!(is_about(exposure.of_old(at(401.0)), 4.5 + 0.1));
@@ -141,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_window_takes_no_memory() {
+    fn changes_older_than_the_window_are_forgotten() {
         let (mut exposure, start) = (Exposure::default(), Instant::now());
         for step in 0..100_000_u32 {
             let now = start + Duration::from_millis(1) * step;

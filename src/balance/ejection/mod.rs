@@ -1,12 +1,13 @@
 //! Decides which instances of a service are ejected: not picked for a while, because calls to them fail.
 //!
-//! The rule is pure. Reports, the clock and random numbers come from the caller, who asks which instances are ejected
+//! The rule is pure. Reports, the clock and random numbers come from the caller. The caller reads the ejected instances
 //! when it makes a snapshot, so a lookup costs nothing more.
 //!
-//! - *Refused*: one report ejects the instance, and only a probe brings it back, if it can be probed from here.
-//! - *Failed* and *timed out*: an instance is ejected if it fails more often than chance explains beside its siblings. It
-//!   is ejected for a quarter of the time for which it has been failing. Then it is on probation: it is picked again, a
-//!   few failures eject it again, and a success ends the probation.
+//! - *Refused*: one report ejects the instance, and only a probe brings it back. An instance that cannot be probed from
+//!   here is ejected for a time instead.
+//! - *Failed* and *timed out*: an instance is ejected if it fails more often than its siblings, by more than chance
+//!   explains. It is ejected for a quarter of the time for which it has been failing. Then it is on probation: it is
+//!   picked again, a few failures eject it again, and a success ends the probation.
 //! - At most a share of the instances is ejected, and never the last one.
 
 mod exposure;
@@ -27,30 +28,28 @@ use exposure::Exposure;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Failures count for this long.
-const WINDOW: Duration = Duration::from_secs(10);
-/// An instance that is back is on probation for this long, unless a call to it succeeds before.
+/// The longest probation. A call that succeeds ends it earlier.
 const PROBATION: Duration = Duration::from_secs(10);
-/// The shortest time for which an instance is ejected that fails.
+/// The shortest ejection of an instance that fails, before jitter.
 const SHORTEST: Duration = Duration::from_secs(2);
-/// The part of the time for which an instance has been failing that it is ejected for.
+/// An instance is ejected for the time for which it has been failing, divided by this number.
 const PART_OF_FAULT: u32 = 4;
 
 /// Returns a random number from 0 to 1.
 pub(crate) type Random<'a> = &'a mut dyn FnMut() -> f64;
 
-/// The ejected instances of one service, and what is remembered of those that were ejected.
+/// The ejected instances of one service, and the history of instances that were ejected or probed.
 #[derive(Debug)]
 pub(crate) struct Ejections {
     rule: Ejection,
-    /// How many instances could be picked if none was ejected.
+    /// The number of instances that could be picked without any ejection.
     candidates: usize,
     ejected: HashMap<Endpoint<'static>, Ejected>,
     past: HashMap<Endpoint<'static>, Past>,
-    /// The instances to probe because a call to them failed, since when.
+    /// The instances to probe because a call to them failed, and the time since which each waits for its probe.
     suspects: HashMap<Endpoint<'static>, Instant>,
     exposure: Exposure,
-    /// Raised whenever an instance is ejected, is back, or ends its probation.
+    /// Raised whenever an instance is ejected, comes back, or ends its probation.
     revision: u64,
 }
 
@@ -61,19 +60,19 @@ pub(crate) struct Ejected {
     pub(crate) why: Outcome,
     end: End,
     weight: u32,
-    /// The transaction that created the node, to tell a new registration from the old one.
+    /// The transaction that created the node. A later transaction means that the process has registered again.
     created: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// When a probe succeeds. The next one is due then.
+    /// The ejection ends when a probe succeeds. The next probe is due at this time.
     Probed(Instant),
     At(Instant),
 }
 
 impl Ejected {
-    /// Returns when the instance is picked again, or `None` if it first has to accept a connection.
+    /// Returns when the instance is picked again, or `None` if it first has to accept a probe.
     pub(crate) fn until(&self) -> Option<Instant> {
         match self.end {
             End::Probed(_) => None,
@@ -82,10 +81,10 @@ impl Ejected {
     }
 }
 
-/// The past of an instance.
+/// The history of an instance.
 #[derive(Clone, Copy, Debug, Default)]
 struct Past {
-    /// When the fault began for which it was ejected. Forgotten when the probation ends.
+    /// The beginning of the fault for which the instance was ejected. Cleared when the probation ends.
     failing_since: Option<Instant>,
     returned: Option<Instant>,
     is_on_probation: bool,
@@ -101,7 +100,7 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// Returns what the rule needs of an instance, or `None` if the instance has no address or port.
+    /// Returns `None` if the instance has no address or port.
     pub(crate) fn of(instance: &ServiceInstance) -> Option<Candidate> {
         Some(Candidate {
             endpoint: Endpoint::of(instance)?.into_owned(),
@@ -117,7 +116,7 @@ pub(crate) struct Failed<'a> {
     pub(crate) instance: &'a Candidate,
     pub(crate) why: Outcome,
     pub(crate) siblings: Siblings,
-    /// Whether callers avoid an instance that fails by themselves, so that it has few failures.
+    /// True if the strategy avoids an instance that fails, so that few of its failures are seen.
     pub(crate) is_avoided: bool,
 }
 
@@ -146,23 +145,22 @@ impl Ejections {
         &self.ejected
     }
 
-    /// Returns whether an instance was ejected, and no call is known to have succeeded since.
+    /// Returns whether an instance came back from an ejection, and no call is known to have succeeded since.
     pub(crate) fn is_on_probation(&self, endpoint: &Endpoint<'_>) -> bool {
         self.past
             .get(endpoint)
             .is_some_and(|past| past.is_on_probation)
     }
 
-    /// Returns whether any instance is on probation.
     pub(crate) fn has_probation(&self) -> bool {
         self.past.values().any(|past| past.is_on_probation)
     }
 
-    /// Records which instances could be picked if none was ejected: how many, which of them are new, and, asked for only
-    /// if something is remembered, all of them.
+    /// Records the instances that could be picked without any ejection: `candidates` is their number, and `joined` are
+    /// the new ones. `all` is called only if some instance is remembered.
     ///
-    /// Forgets instances that are gone or registered again. If the others have become too few for so many ejected ones,
-    /// those that were ejected first are back.
+    /// Forgets instances that are gone or registered again. If too many of the remaining instances are ejected, the
+    /// instances that were ejected first come back.
     pub(crate) fn sync(
         &mut self,
         candidates: usize,
@@ -182,7 +180,7 @@ impl Ejections {
 
     fn forget(&mut self, present: &HashMap<Endpoint<'static>, i64>, now: Instant) {
         let before = self.ejected.len();
-        // A process that has registered again has started again.
+        // A process that registers again has restarted, so its ejection says nothing about it any longer.
         let is_the_same = |endpoint: &Endpoint<'static>, ejected: &Ejected| {
             present
                 .get(endpoint)
@@ -239,7 +237,8 @@ impl Ejections {
         self.eject(failure.instance, failure.why, end, now)
     }
 
-    /// Returns whether a call began before the instance was ejected or came back: the fault it met may be over.
+    /// Returns whether a call began before the instance was ejected or came back. The fault that such a call met may be
+    /// over.
     pub(crate) fn is_stale(&self, endpoint: &Endpoint<'_>, begun: Instant) -> bool {
         let since = self.ejected.get(endpoint).map(|ejected| ejected.since);
         let returned = self.past.get(endpoint).and_then(|past| past.returned);
@@ -274,7 +273,7 @@ impl Ejections {
         self.revision != before
     }
 
-    /// Returns when there is something to do next: a probe, or a call of [`tick`](Ejections::tick). `None` if nothing is
+    /// Returns when the next probe or the next call of [`tick`](Ejections::tick) is due. Returns `None` if nothing is
     /// ejected, suspected or on probation.
     pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
         let ends = self.ejected.values().map(|ejected| match ejected.end {
@@ -322,8 +321,10 @@ impl Ejections {
         self.candidates.saturating_sub(self.ejected.len())
     }
 
-    /// Returns for how long an instance is ejected that fails: a part of the time for which it has been failing, so that it
-    /// is back soon after the end of a short fault, and is not tried all the time in a long one.
+    /// Returns how long to eject an instance that fails.
+    ///
+    /// This is a part of the time for which the instance has been failing. After a short fault the instance is back
+    /// soon, and in a long fault it does not get calls all the time.
     fn time_out(
         &mut self,
         endpoint: &Endpoint<'static>,
@@ -338,7 +339,7 @@ impl Ejections {
     }
 }
 
-/// Returns a time that is up to a quarter shorter or longer, so that many programs do not act at once.
+/// Returns a time that is up to a quarter shorter or longer, so that many programs do not act at the same time.
 fn jittered(time: Duration, random: Random<'_>) -> Duration {
     time.mul_f64(0.75 + 0.5 * random().clamp(0.0, 1.0))
 }

@@ -1,16 +1,18 @@
-//! Probes: which instances to connect to, and what follows from how that went.
+//! Decides which instances to probe, and records the results of probes.
 
 use super::{Candidate, Ejections, End, Random, jittered};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::outcome::Outcome;
 use std::time::{Duration, Instant};
 
-/// Time between two probes of an instance that refuses connections.
+/// Time between two probes of an instance that refuses connections, before jitter.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// No probe takes longer than this, so no endpoint has two probes in flight.
+const LONGEST_PROBE: Duration = Duration::from_secs(5);
 /// A suspect that was probed within this time is not probed again.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
-/// The same after an error that says nothing against the instance. Such an error, for example status 404, may be its usual
-/// answer, and is no reason to connect all the time.
+/// The same after a final error. Such an error, for example status 404, may be the usual answer of the instance, and is
+/// no reason to connect to it all the time.
 const AFTER_FINAL: Duration = Duration::from_secs(10);
 
 /// The result of a probe.
@@ -18,15 +20,15 @@ const AFTER_FINAL: Duration = Duration::from_secs(10);
 pub(crate) enum Reach {
     Accepted,
     Refused,
-    /// It had to wait for something else, and can be tried again.
+    /// The probe could not be made, because the name of the host is not resolved yet.
     NotYet,
     /// The instance cannot be probed from here.
     Unknown,
 }
 
 impl Ejections {
-    /// Records that a connection was refused at the endpoint. Returns whether the instance is ejected by that, or for
-    /// another reason than before.
+    /// Records that a connection was refused at the endpoint. Returns true if this ejected the instance, or changed the
+    /// reason for its ejection.
     pub(crate) fn refused(
         &mut self,
         instance: &Candidate,
@@ -36,7 +38,8 @@ impl Ejections {
         self.suspects.remove(&instance.endpoint);
         let end = End::Probed(now + jittered(INTERVAL, random));
         match self.ejected.get_mut(&instance.endpoint) {
-            // The time of its ejection may be over, but the instance is not back.
+            // An instance that was ejected for its failures would come back after a time. Now a probe has to succeed
+            // first.
             Some(ejected) if ejected.until().is_some() => {
                 (ejected.end, ejected.why) = (end, Outcome::Refused);
                 true
@@ -46,8 +49,8 @@ impl Ejections {
         }
     }
 
-    /// Records that a connection was refused at a port that the program chose, of an instance that has several. A probe
-    /// would not tell whether that port is open, so the instance is ejected for a time.
+    /// Records that a connection was refused at a port that the program chose, of an instance that has several ports. A
+    /// probe connects to the endpoint, which may be another port, so the instance is ejected for a time instead.
     pub(crate) fn refused_somewhere(
         &mut self,
         instance: &Candidate,
@@ -63,9 +66,10 @@ impl Ejections {
         self.eject(instance, Outcome::Refused, end, now)
     }
 
-    /// Has an instance probed at once because a call to it failed, unless it was probed a moment ago.
+    /// Asks for a probe of an instance because a call to it failed, unless it was probed a moment ago.
     ///
-    /// An instance that is ejected for a time is probed too, because it may have failed often enough before its turn.
+    /// An instance that is ejected for a time is probed too. Its failures may have ejected it before the first probe,
+    /// and this probe may find that nothing listens there.
     pub(crate) fn suspect(&mut self, endpoint: &Endpoint<'static>, is_failure: bool, now: Instant) {
         let probed = self.past.get(endpoint).and_then(|past| past.probed);
         let interval = if is_failure {
@@ -79,15 +83,10 @@ impl Ejections {
         }
     }
 
-    /// Returns at most `most` endpoints that are to be probed now, those that have waited longest first. Suspects come
-    /// before ejected instances, because calls still go to them. None of them is returned again before
-    /// [`probed`](Ejections::probed) or, if that is never called, for a second.
-    pub(crate) fn take_due(
-        &mut self,
-        most: usize,
-        now: Instant,
-        random: Random<'_>,
-    ) -> Vec<Endpoint<'static>> {
+    /// Returns at most `most` endpoints to probe now, and the endpoints that have waited longest come first. Suspects
+    /// come before ejected instances, because calls still go to them. An ejected instance is due again about a second
+    /// after its probe has ended, and a suspect after another failed call.
+    pub(crate) fn take_due(&mut self, most: usize, now: Instant) -> Vec<Endpoint<'static>> {
         let mut suspects: Vec<_> = self.suspects.drain().collect();
         suspects.sort_by_key(|(_, since)| *since);
         let kept = suspects.split_off(most.min(suspects.len()));
@@ -106,8 +105,7 @@ impl Ejections {
         due.sort_by_key(|(at, _)| *at);
         due.truncate(most.saturating_sub(suspects.len()));
         for (_, endpoint) in &due {
-            let next = End::Probed(now + jittered(INTERVAL, random));
-            self.set_end(endpoint, next);
+            self.set_end(endpoint, End::Probed(now + LONGEST_PROBE));
         }
         let suspects = suspects.into_iter().map(|(endpoint, _)| endpoint);
         suspects
@@ -115,10 +113,12 @@ impl Ejections {
             .collect()
     }
 
-    /// Records the result of a probe. Returns whether the instance is ejected, back, or ejected for another reason or time.
+    /// Records the result of a probe. Returns true if this ejected the instance, brought it back, or changed why or
+    /// until when it is ejected.
     ///
-    /// `listed` returns the instance, or `None` if it is gone: it would use up the limit of ejected instances. If an
-    /// ejected instance cannot be probed from here, it would never be back, so it is ejected for a time instead.
+    /// `listed` returns the instance, or `None` if it is gone. An instance that is gone is not ejected, because it
+    /// would use up the limit. An ejected instance that cannot be probed from here would never come back, so it is
+    /// ejected for a time instead.
     pub(crate) fn probed(
         &mut self,
         endpoint: &Endpoint<'static>,
@@ -140,7 +140,11 @@ impl Ejections {
                 self.set_end(endpoint, end);
                 true
             }
-            (Reach::Refused | Reach::NotYet, true) | (_, false) => false,
+            (Reach::Refused | Reach::NotYet, true) => {
+                self.set_end(endpoint, End::Probed(now + jittered(INTERVAL, random)));
+                false
+            }
+            (_, false) => false,
         }
     }
 

@@ -1,28 +1,28 @@
-//! Counts the failures of endpoints that are picked in the same way, and tells which endpoint stands out.
+//! Counts the failures of endpoints that are picked in the same way, and finds an endpoint that fails too often.
 
-use super::WINDOW;
-use super::exposure::Exposure;
+use super::exposure::{Exposure, WINDOW};
 use crate::balance::endpoint::Endpoint;
 use std::collections::HashMap;
 use std::time::Instant;
 
 const SECONDS: usize = WINDOW.as_secs() as usize;
 
-/// The part of a failure that a success makes up for, if successes count: fewer than one failure in five calls eject
-/// nothing, unless they come in a row.
+/// The part of a failure that a success makes up for, if successes count. With a quarter, an instance is not ejected
+/// while fewer than one in five calls fail, unless the failures come in a row.
 const MADE_UP_FOR: f64 = 0.25;
 
-/// The reports held against an instance so far.
+/// The standing of an instance, which decides how many failures eject it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Good,
-    /// As good, but with `LeastLoaded` an instance that fails gets few calls after the first failures.
+    /// Good, but under `LeastLoaded`. An instance that fails gets few calls after its first failures, so fewer of them
+    /// eject it.
     Avoided,
-    /// It was ejected, and no call is known to have succeeded since.
+    /// It came back from an ejection, and no call is known to have succeeded since.
     OnProbation,
 }
 
-/// The others that could have been picked instead of an instance.
+/// The other instances that could have been picked instead of an instance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Siblings {
     pub(crate) count: usize,
@@ -31,14 +31,15 @@ pub(crate) struct Siblings {
 }
 
 impl Siblings {
-    /// Returns siblings that are all picked as often as each other, whatever their weights.
+    /// Returns siblings of weight 1, for an instance that gets all calls. Its real weight says nothing about its
+    /// failures.
     pub(crate) fn even(count: usize) -> Siblings {
         let weight = count as u64;
         Siblings { count, weight }
     }
 }
 
-/// The recent failures of instances that are picked evenly, by their weights.
+/// The recent failures of instances that are picked evenly, in proportion to their weights.
 ///
 /// Because picks are even, failures are comparable without counting successes, so a lookup has nothing to record.
 #[derive(Debug, Default)]
@@ -61,7 +62,6 @@ impl Failures {
 }
 
 impl Tally {
-    /// Records a failure.
     pub(super) fn add(&mut self, endpoint: &Endpoint<'static>, weight: u32, now: Instant) {
         self.advance(now);
         let slot = self.slot();
@@ -74,7 +74,8 @@ impl Tally {
         failures.by_second[slot] += 1.0;
     }
 
-    /// Records a success of an instance that gets all calls, so that its siblings have no failures to compare with.
+    /// Records a success, which offsets a part of the earlier failures. This is for an instance that gets all calls:
+    /// its siblings get no calls, so they have no failures to compare with.
     pub(crate) fn make_up(&mut self, endpoint: &Endpoint<'static>, now: Instant) {
         self.advance(now);
         let Some(failures) = self.failures.get_mut(endpoint) else {
@@ -88,16 +89,17 @@ impl Tally {
         }
     }
 
-    /// Forgets the failures of one instance.
     pub(super) fn clear(&mut self, endpoint: &Endpoint<'static>) {
         self.failures.remove(endpoint);
     }
 
-    /// Returns whether an instance fails more often than chance explains if it is no worse than its siblings.
+    /// Returns whether an instance fails more often than its siblings, by more than chance explains.
     ///
-    /// It is compared with all siblings, and with the better ones among them. The second comparison finds a bad part of a
-    /// fleet that is so large that the mean of the siblings is bad too. It asks for more, because the better half of
-    /// equally good siblings has fewer failures than the mean by chance alone.
+    /// It is compared with all siblings, and also with the better siblings alone. If a large part of a fleet is bad,
+    /// the mean of all siblings is bad too, and only the second comparison finds a bad instance.
+    ///
+    /// The second comparison has a higher limit, because the better half of equally good siblings has fewer failures
+    /// than the mean by chance alone.
     pub(super) fn stands_out(
         &self,
         endpoint: &Endpoint<'static>,
@@ -118,7 +120,7 @@ impl Tally {
             Standing::Avoided => 3.0,
             Standing::OnProbation => 2.0,
         };
-        // Successes make up for parts of failures.
+        // Successes leave fractions of failures, so the number is rounded.
         if siblings.count == 0 || count + 0.5 <= first {
             return false;
         }
@@ -147,7 +149,8 @@ impl Tally {
         }
     }
 
-    /// Leaves out the siblings that fail at least half as often as the instance, the worst first, at most half of all.
+    /// Leaves out siblings that fail at least half as often as the instance. It begins with the worst, and leaves out
+    /// at most half of all.
     fn without_the_bad(
         &self,
         all: Group,
@@ -171,7 +174,7 @@ impl Tally {
             failures: (rest.failures - one.failures).max(0.0),
             share: (rest.share - one.share).max(0.0),
         };
-        // What is left has to be enough to compare with: half of the siblings, and half of their share.
+        // The remaining siblings have to be enough to compare with: half of the number, and half of the share.
         let least = all.share * 0.499;
         let bad = bad.into_iter().take(siblings.count / 2);
         bad.fold(all, |rest, (_, one)| match without(rest, one) {
@@ -184,7 +187,7 @@ impl Tally {
         (self.second % SECONDS as u64) as usize
     }
 
-    /// Forgets the failures that are older than the window.
+    /// Moves on to the current second, and forgets failures that are older than the window.
     fn advance(&mut self, now: Instant) {
         let start = *self.start.get_or_insert(now);
         let second = now.saturating_duration_since(start).as_secs();
@@ -201,19 +204,24 @@ impl Tally {
     }
 }
 
-/// Some siblings together.
+/// A group of siblings.
 #[derive(Clone, Copy, Debug)]
 struct Group {
     failures: f64,
-    /// Their share of the picks, as [`Exposure`] has it, times their weights.
+    /// The sum of their shares of the picks, see [`Exposure`], each times the weight.
     share: f64,
 }
 
 impl Group {
-    /// Returns the failures that an instance may have which is no worse than these: `times` as many as expected, and so
-    /// many standard `deviations` more.
+    /// Returns how many failures an instance may have without being worse than this group: `times` the expected number,
+    /// plus a number of standard `deviations`.
+    ///
+    /// For example, each of four siblings of the same weight has failed 50 times. An instance in good standing is
+    /// expected to fail (200 + 14.1 + 1) / 4 = 53.8 times. The deviation is the root of 53.8 * 1.25, which is 8.2. With
+    /// `times` 2 and `deviations` 3, the result is 132.
     fn explains(self, share: f64, standing: Standing, times: f64, deviations: f64) -> f64 {
-        // An instance in good standing has the benefit of the failures that its siblings may have been spared by chance.
+        // Chance may have spared the siblings some failures, and an instance in good standing has the benefit of this
+        // doubt.
         let failures = match standing {
             Standing::Good | Standing::Avoided => self.failures + self.failures.sqrt() + 1.0,
             Standing::OnProbation => self.failures,
@@ -221,7 +229,8 @@ impl Group {
         if self.share <= 0.0 {
             return f64::INFINITY;
         }
-        // A small share of the siblings makes the expectation uncertain: they may all have come a moment ago.
+        // If the share of the siblings is small, the expectation is uncertain, because they may all have joined a
+        // moment ago.
         let ratio = share / self.share;
         let expected = failures * ratio;
         times * expected + deviations * (expected * (1.0 + ratio)).sqrt()

@@ -1,4 +1,4 @@
-//! The rule, with a clock that moves as it is told.
+//! Tests of the rule, on a clock that moves only when a test lets time pass.
 
 use super::*;
 
@@ -30,7 +30,7 @@ struct Service {
     now: Instant,
 }
 
-/// A service of instances from 1 on.
+/// Returns a service of this many instances, numbered from 1.
 fn service(instances: u16, rule: Ejection) -> Service {
     let mut service = Service {
         ejections: Ejections::new(rule),
@@ -43,7 +43,7 @@ fn service(instances: u16, rule: Ejection) -> Service {
     service
 }
 
-/// A service of five instances, one of which has failed and is on probation.
+/// Returns a service of five instances, of which `WHO` has failed and is on probation.
 fn on_probation() -> Service {
     let mut service = service(5, Ejection::default());
     let seconds = service.eject();
@@ -58,7 +58,7 @@ impl Service {
         self.ejections.tick(self.now);
     }
 
-    /// Says which instances there are. All of them have been registered by a transaction.
+    /// Sets the instances that are present. The transaction `created` has registered them all.
     fn set(&mut self, present: std::ops::RangeInclusive<u16>, created: i64) {
         let is_known = |who: &u16| self.weights.iter().any(|(known, _)| known == who);
         let joined = match self.weights.is_empty() {
@@ -113,9 +113,9 @@ impl Service {
             .suspect(&instance(who).endpoint, true, self.now);
     }
 
-    /// Returns which instances are to be probed now.
+    /// Returns the instances to probe now.
     fn due(&mut self) -> Vec<u16> {
-        let due = self.ejections.take_due(64, self.now, &mut || 0.5);
+        let due = self.ejections.take_due(64, self.now);
         due.iter().map(Endpoint::port).collect()
     }
 
@@ -143,7 +143,7 @@ impl Service {
         Some((until - self.now).as_secs_f64())
     }
 
-    /// Has the instance fail until it is ejected, and returns for how many seconds that is.
+    /// Fails calls to `WHO` until it is ejected, and returns for how many seconds it is ejected.
     fn eject(&mut self) -> f64 {
         assert!(self.fail(WHO, 9) && self.is_ejected());
         self.until(WHO).unwrap()
@@ -184,7 +184,7 @@ fn no_instance_is_ejected_if_all_fail() {
 }
 
 #[test]
-fn at_most_half_are_ejected_and_never_the_last() {
+fn at_most_half_of_the_instances_are_ejected_and_never_the_last_one() {
     let mut service = self::service(5, Ejection::default());
     let ejected = (1..=5).filter(|who| service.refused(*who)).count();
     assert_eq!(ejected, 2);
@@ -196,7 +196,7 @@ fn at_most_half_are_ejected_and_never_the_last() {
 }
 
 #[test]
-fn if_the_others_leave_the_first_ejected_are_back_first() {
+fn if_the_others_leave_the_instances_ejected_first_come_back_first() {
     let mut service = service(20, Ejection::default());
     for who in 1..=10 {
         assert!(service.refused(who));
@@ -207,21 +207,28 @@ fn if_the_others_leave_the_first_ejected_are_back_first() {
     assert_eq!(service.ejected(), [6, 7, 8, 9, 10]);
     assert_ne!(service.ejections.revision(), revision);
     service.set(10..=10, 1);
-    assert_eq!(service.ejected(), [0; 0], "it is the last");
+    assert_eq!(
+        service.ejected(),
+        [0; 0],
+        "the last instance is not ejected"
+    );
     service.set(21..=30, 1);
     let past = &service.ejections.past;
     assert!(past.is_empty(), "instances that are gone are forgotten");
 }
 
 #[test]
-fn an_instance_that_registers_again_is_not_ejected_any_longer() {
+fn an_instance_that_registers_again_is_no_longer_ejected() {
     let mut service = service(5, Ejection::default());
     assert!(service.refused(WHO) && service.fail(2, 5));
     service.set(1..=5, 1);
     assert_eq!(service.ejected(), [1, 2]);
     service.set(1..=5, 2);
     assert_eq!(service.ejected(), [0; 0]);
-    assert!(!service.ejections.has_probation(), "it has started again");
+    assert!(
+        !service.ejections.has_probation(),
+        "the process has restarted"
+    );
 }
 
 #[test]
@@ -240,7 +247,11 @@ fn a_success_ends_the_probation() {
     let mut service = on_probation();
     let revision = service.ejections.revision();
     service.succeeded(WHO);
-    assert_ne!(service.ejections.revision(), revision, "a snapshot says so");
+    assert_ne!(
+        service.ejections.revision(),
+        revision,
+        "the snapshot changes"
+    );
     assert!(!service.ejections.has_probation());
     assert!(!service.fail(WHO, 4) && service.failed(WHO));
     service.succeeded(2);
@@ -248,7 +259,7 @@ fn a_success_ends_the_probation() {
 }
 
 #[test]
-fn a_refusal_outlasts_the_time_of_an_instance_that_failed() {
+fn an_ejected_instance_that_refuses_comes_back_only_after_a_probe() {
     let mut service = service(5, Ejection::default());
     service.eject();
     assert!(service.refused(WHO) && !service.refused(WHO));
@@ -286,7 +297,7 @@ fn a_call_is_stale_if_it_began_before_the_ejection_or_the_return() {
 }
 
 #[test]
-fn a_refusal_at_a_port_that_the_program_chose_ejects_for_a_time() {
+fn a_refusal_at_a_port_that_the_program_chose_ejects_the_instance_for_a_time() {
     let mut service = service(5, Ejection::default());
     let instance = instance(WHO);
     let now = service.now;

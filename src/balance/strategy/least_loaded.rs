@@ -1,8 +1,8 @@
 //! Picks the cheaper of two random instances, by the time of calls to them and the calls in flight.
 //!
 //! The cost of an instance is the average time of its calls. Recent failures raise it, and so do calls in flight. The
-//! choice between two instances is not strict: if their costs are nearly equal, either may be picked. So a failure, or one
-//! slow call, lowers the share of an instance and does not end it.
+//! choice between two instances is not strict: if their costs are nearly equal, either may be picked. So a failure, or
+//! one slow call, lowers the share of an instance and does not end it.
 //!
 //! A measurement grows old. Without new calls, the costs of all instances move towards their mean, which gives slow
 //! instances another chance. A pick reads no clock, so [`Aging`] moves the costs from outside, about once a second.
@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 const DECAY: Duration = Duration::from_secs(3);
 /// Costs within this part of their mean count as equal.
 const EQUAL: f32 = 0.02;
-/// How strongly a pick prefers the cheaper of two instances. With 4, the dearer instance is never picked if it costs 9/7
-/// of the other or more. At 11/9 it has a chance of 10 %, and at 19/17 of 28 %.
+/// The strength with which a pick prefers the cheaper of two instances. With 4, the dearer instance is never picked if
+/// it costs 9/7 of the other or more. At 11/9 it has a chance of 10 %, and at 19/17 of 28 %.
 const PREFERENCE: f32 = 4.0;
-/// A failure raises the cost of an instance by this part. What earlier failures added is tripled first, so five failures
-/// in a row cost far more than one.
+/// A failure raises the cost of an instance by this part. The raise of earlier failures is tripled first, so five
+/// failures in a row cost far more than one.
 const FAILURE: f32 = 0.2;
 /// Failures add at most this many times the cost.
 const MOST_FAILURES: f32 = 15.0;
@@ -75,8 +75,8 @@ impl Load {
         let failures = get(&self.failures);
         self.changed.store(now, Relaxed);
         if failed {
-            // The time of a failed call counts for nothing: instances that fail fast would attract calls, and one timeout
-            // would cost as much as hundreds of calls.
+            // The time of a failed call counts for nothing: instances that fail fast would attract calls, and one
+            // timeout would cost as much as hundreds of calls.
             let raised = (3.0 * failures + FAILURE).min(MOST_FAILURES);
             set(&self.failures, raised);
             set(
@@ -95,7 +95,7 @@ impl Load {
         }
     }
 
-    /// Records that a call has ended that says nothing about the instance.
+    /// Records the end of a call that says nothing about the instance.
     pub(crate) fn forget(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
     }
@@ -217,7 +217,7 @@ impl Loads {
         (count > 0).then(|| (sum / f64::from(count)) as f32)
     }
 
-    /// Has new instances begin at the mean of the others, so that they get their share and not every call.
+    /// Starts new instances at the mean of the others, so that they get their share and not every call.
     fn assume_mean(&self) {
         if let Some(mean) = self.mean() {
             let new = self.all().filter(|load| get(&load.time) == 0.0);
@@ -231,7 +231,7 @@ impl Loads {
         self.all().for_each(|load| load.age(mean, now));
         self.all().any(|load| {
             let differs = (get(&load.cost) - mean).abs() > EQUAL * mean;
-            // The next call would only wake the thread again.
+            // While calls go on, the next call would only wake the thread again.
             differs || load.since(&load.measured, now) < Aging::EVERY.as_micros() as u64
         })
     }
@@ -239,8 +239,8 @@ impl Loads {
 
 /// Ages the measurements of all [`LeastLoaded`] pickers of one connection.
 ///
-/// A thread that exists for other reasons calls [`age`](Aging::age), about once [`EVERY`](Aging::EVERY) while that returns
-/// true. After that the thread may sleep until a call [wakes](Aging::wake) it, because equal costs stay equal.
+/// A thread that exists for other reasons calls [`age`](Aging::age), about once [`EVERY`](Aging::EVERY) while that
+/// returns true. After that the thread may sleep until a call [wakes](Aging::wake) it, because equal costs stay equal.
 #[derive(Debug, Default)]
 pub(crate) struct Aging {
     state: Mutex<State>,
@@ -265,7 +265,8 @@ impl Aging {
 
     /// Is called after each measurement. Returns true if the thread that ages may be asleep and should be woken.
     pub(crate) fn wake(&self) -> bool {
-        // With the fence in `age`, either this sees that the thread falls asleep, or that sees the measurement.
+        // Pairs with the fence in `age`. Either this function sees that the thread falls asleep, or `age` sees the
+        // measurement. Without the fences both could miss each other, and no thread would age the new cost.
         fence(SeqCst);
         !self.is_awake.load(Relaxed) && !self.is_awake.swap(true, Relaxed)
     }
@@ -280,11 +281,11 @@ impl Aging {
         }
         state.last = Some(now);
         let all: Vec<Arc<Loads>> = state.all.iter().filter_map(Weak::upgrade).collect();
-        // There may be ten thousand loads, and a new snapshot needs the lock.
+        // The lock is released first, because there may be ten thousand loads, and a new snapshot needs the lock.
         drop(state);
         self.is_awake.store(false, Relaxed);
         fence(SeqCst);
-        // Every set is aged, so `any` will not do.
+        // Not `any`, because it stops at the first picker whose costs differ, and every picker has to be aged.
         let differ = all.iter().filter(|loads| loads.age(now)).count() > 0;
         if differ {
             self.is_awake.store(true, Relaxed);
@@ -304,7 +305,7 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A service on a clock and on random numbers of its own.
+    /// A service with its own clock and its own random numbers.
     struct World {
         loads: Vec<Arc<Load>>,
         picker: LeastLoaded,
@@ -331,7 +332,7 @@ mod tests {
             self.picker.pick(self.random.next_u64())
         }
 
-        /// Returns how often each instance is picked of a thousand times.
+        /// Returns how often each instance is picked in a thousand picks.
         fn picked(&mut self) -> Vec<u32> {
             let mut picked = vec![0; self.loads.len()];
             (0..1000).for_each(|_| picked[self.pick()] += 1);
@@ -343,7 +344,7 @@ mod tests {
             self.loads[index].end(took, failed, self.now);
         }
 
-        /// Lets time pass, with the thread that ages.
+        /// Lets time pass, and ages the measurements as the thread would.
         fn pass(&mut self, time: Duration) {
             let until = self.now + time;
             while self.now < until {
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_call_leaves_an_instance_a_quarter_of_the_picks() {
+    fn after_a_failed_call_an_instance_keeps_at_least_a_quarter_of_the_picks() {
         for (pause, took) in [(1000, 1), (100, 1), (10, 1), (100, 300)] {
             let (mut first, mut calls) = (0, 0);
             for seed in 0..30 {
@@ -668,7 +669,7 @@ mod tests {
     }
 
     #[test]
-    fn aging_takes_no_costs_twice_and_none_of_a_picker_that_is_gone() {
+    fn a_load_of_two_pickers_is_aged_once_and_pickers_that_are_gone_are_forgotten() {
         let mut world = World::new(&[1, 1], 1);
         world.called(0, 400 * MILLI, false);
         world.called(1, MILLI, false);

@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 // A fast generator will do, because nothing secret depends on it.
 thread_local!(static RANDOM: RefCell<SmallRng> = RefCell::new(seeded()));
 
-/// Makes a generator from a seed of the system. The generator that `rand` keeps for each thread would panic if the thread
-/// is about to end and has already dropped it.
+/// Makes a generator from a seed of the system. The generator that `rand` keeps for each thread would panic if the
+/// thread is about to end and has already dropped it.
 fn seeded() -> SmallRng {
     let by_time = |_| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -18,7 +18,7 @@ fn seeded() -> SmallRng {
     SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(by_time)
 }
 
-/// Has the random numbers of this thread repeat those of another run with the same seed.
+/// Seeds the random numbers of this thread, so that another run with the same seed repeats exactly.
 #[cfg(test)]
 pub(crate) fn seed(seed: u64) {
     RANDOM.with(|own| *own.borrow_mut() = SmallRng::seed_from_u64(seed));
@@ -43,8 +43,8 @@ pub(super) fn random_below(count: usize) -> usize {
     below(drawn.unwrap_or(0), count)
 }
 
-/// Scales a random number to an index below `count`. If `count` is ten thousand, the chances of two indices differ by less
-/// than a hundred-thousandth.
+/// Scales a random number to an index below `count`. If `count` is ten thousand, the chances of two indices differ by
+/// less than a hundred-thousandth.
 #[inline]
 pub(crate) fn below(random: u32, count: usize) -> usize {
     ((u64::from(random) * count as u64) >> u32::BITS) as usize
@@ -74,7 +74,7 @@ mod tests {
         }
     }
 
-    /// A panic here would end the process.
+    /// A panic while thread locals are dropped would end the process.
     #[test]
     fn a_thread_that_ends_can_still_draw_its_first_number() {
         thread_local!(static LAST: OnceCell<Drawing> = const { OnceCell::new() });

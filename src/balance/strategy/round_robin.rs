@@ -6,7 +6,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// If a round is longer than this, it is not kept as a list. A service of more instances may have one place for each.
+/// The length up to which a round is kept as a list. If a service has more instances, its list may have one place for
+/// each.
 const PLACES: u64 = 1 << 16;
 /// Threads beyond this number share positions.
 const POSITIONS: usize = 16;
@@ -39,7 +40,7 @@ enum Places {
 /// Because the step is about 0.618 of the length, the places of one instance are visited at even intervals.
 #[derive(Debug)]
 struct Strides {
-    /// For each instance, the place after its last place.
+    /// For each instance, the place where the next instance begins.
     ends: Vec<u64>,
     /// For each block of 2^`shift` places, the instance that owns the first of them.
     first: Vec<u32>,
@@ -51,7 +52,7 @@ struct Strides {
 #[derive(Debug)]
 pub(crate) struct Positions([Position; POSITIONS]);
 
-/// Alone on its cache lines.
+/// Has its cache lines to itself.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Position(AtomicU64);
@@ -64,7 +65,7 @@ impl Default for Positions {
 }
 
 impl RoundRobin {
-    /// Makes a round of weights, which continues from the position of another round.
+    /// Makes a round of weights, which continues where another round is.
     pub(crate) fn new(weights: &[u32], before: Option<&RoundRobin>) -> RoundRobin {
         let positions = before.map_or_else(Arc::default, |before| before.positions.clone());
         let places = Places::of(weights);
@@ -135,9 +136,9 @@ impl Strides {
 
 /// Returns the step by which to move through a round.
 ///
-/// The golden ratio spreads well because the quotients of its continued fraction are all 1. A step is a whole number, so
-/// its fraction ends in other quotients, and a large one makes the places bunch. Of the steps near the golden ratio, this
-/// takes the one with the smallest.
+/// The golden ratio spreads well because the quotients of its continued fraction are all 1. A step is a whole number,
+/// so its fraction ends in other quotients, and a large quotient makes the places bunch. Of the steps near the golden
+/// ratio, this function returns the step whose largest quotient is smallest.
 fn step(length: u64) -> u64 {
     let golden = (length as f64 * GOLDEN).round() as u64;
     let near = golden.saturating_sub(STEPS).max(1)..=golden.saturating_add(STEPS);
@@ -159,7 +160,8 @@ fn largest_quotient(mut a: u64, mut b: u64) -> Option<u64> {
 impl Position {
     /// Moves by `step` in a round of `length` places, and returns the place before the move.
     ///
-    /// A separate load and store take less time than `fetch_add`. Two threads that share a position may pick the same.
+    /// A separate load and store take less time than `fetch_add`. Two threads that share a position may pick the same
+    /// place.
     fn next(&self, length: u64, step: u64) -> u64 {
         let place = match self.0.load(Relaxed) {
             place if place < length => place,
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_goes_round_independently_of_other_threads() {
+    fn a_thread_moves_through_its_round_independently_of_other_threads() {
         let round = RoundRobin::new(&[1; 1000], None);
         let before = round.next();
         std::thread::scope(|scope| {

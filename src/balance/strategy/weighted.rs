@@ -2,8 +2,8 @@
 
 use super::random::below;
 
-/// An alias table. It has a column for each weight. A column means its own index up to a limit, and another index above
-/// the limit.
+/// An alias table. It has a column for each weight. Up to the limit of its column, a random number picks the index of
+/// the column. Above the limit, it picks the other index.
 #[derive(Debug)]
 pub(crate) struct Weighted {
     columns: Vec<Column>,
@@ -20,7 +20,7 @@ impl Weighted {
     pub(crate) fn new(weights: &[u32]) -> Weighted {
         let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
         let mean = sum / weights.len().max(1) as f64;
-        // Each column is to hold 1. If a weight fills less than its column, a heavier weight fills the rest.
+        // Each column has to hold 1. If a weight fills less than its column, a heavier weight fills the rest.
         let mut fill: Vec<f64> = weights
             .iter()
             .map(|weight| f64::from(*weight) / mean)

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_its_cause_only_when_it_is_asked_to() {
+    fn an_error_shows_its_cause_only_in_the_alternate_form() {
         let error = CallError::Call(io::Error::other("no answer"));
         assert_eq!(error.to_string(), "the call failed");
         assert_eq!(format!("{error:#}"), "the call failed: no answer");

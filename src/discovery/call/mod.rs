@@ -1,4 +1,4 @@
-//! A call, which is retried on other instances until one answers.
+//! A call to an instance, its retries on other instances, and the report of its outcome.
 
 mod attempt;
 
@@ -57,17 +57,16 @@ use std::time::Instant;
 pub struct Call {
     instance: Arc<ServiceInstance>,
     target: Target,
-    /// What was tried before.
+    /// The endpoints and uri specs that were tried before.
     tried: Tried,
-    /// Whether the program calls a URL that we build, and does not choose a port itself.
+    /// True if the program calls a URL that this library builds, and does not choose a port itself.
     is_by_url: bool,
     begun: Instant,
-    /// Whether the thread was panicking before the call began.
+    /// True if the thread was panicking before the call began. Such a panic says nothing about the call.
     was_panicking: bool,
     is_over: bool,
 }
 
-/// The target of a call.
 enum Target {
     Instance(Picked, Source),
     /// The override of the service, and how often it may still be tried.
@@ -154,14 +153,16 @@ impl Call {
     /// Ends the call, reports how it failed, and begins it again on an instance that it has not tried.
     ///
     /// It goes to the other instances of the zone and subset first, then to all others that pass the filter, and in the
-    /// end to ejected instances. [`attempts_per_call`](crate::Config::attempts_per_call) does not limit it.
+    /// end to ejected instances. It never goes to an endpoint that it has tried, even if another instance is registered
+    /// there. [`attempts_per_call`](crate::Config::attempts_per_call) does not limit it.
     ///
     /// If the service has an override, the call goes to the override again. Then it is begun at most
     /// [`attempts_per_call`](crate::Config::attempts_per_call) times in total.
     ///
     /// # Errors
-    /// - [`NoInstance`](crate::ErrorKind::NoInstance) if the call has tried all instances.
-    /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
+    /// - [`NoInstance`](crate::ErrorKind::NoInstance): the call has tried all instances, or the
+    ///   [retry budget](crate::RetryBudget) of the service is used up.
+    /// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery was disconnected or connected again.
     ///
     /// # Examples
     /// ```
@@ -188,7 +189,7 @@ impl Call {
         self.next()
     }
 
-    /// Begins the call again on an instance of which a URL may be built.
+    /// Begins the call again on another instance, because no URL can be built for this one.
     fn with_another_url(mut self) -> Result<Call> {
         self.tried.not_built(&self.instance);
         self.withdraw();
@@ -220,12 +221,12 @@ impl Call {
         }
     }
 
-    /// Ends the call with an error that says nothing against the instance, which is only probed.
+    /// Ends the call with a final error. It says nothing against the instance, which is only probed.
     fn failed_finally(mut self) {
         self.end(None);
     }
 
-    /// Ends the call, which was never made.
+    /// Ends a call that was never made, so that it is neither measured nor reported.
     fn withdraw(&mut self) {
         self.is_over = true;
         if let Target::Instance(picked, _) = &self.target {
@@ -243,7 +244,8 @@ impl Call {
             self.measure(load, !succeeded && outcome.is_some());
             source.directory.measured();
         }
-        // Picks are even, so successes of other instances say nothing.
+        // Picks are even, so failures are comparable without counting successes. A success matters only in two cases:
+        // it ends a probation, and with `Sticky` it offsets failures.
         if !succeeded || picked.is_on_probation || source.strategy() == Strategy::Sticky {
             let (begun, siblings) = (Some(self.begun), picked.siblings);
             let is_at_endpoint = self.is_by_url || endpoint::has_one_port(&self.instance);
@@ -287,10 +289,11 @@ impl fmt::Debug for Call {
     }
 }
 
-/// How many URLs may fail to be built before a call ends, for instances that each have a uri spec of their own.
+/// The number of URLs that may fail to be built before a call ends. It bounds the search through instances that each
+/// have their own uri spec.
 const MOST_UNBUILT: usize = 16;
 
-/// Makes a call with URLs, at most `attempts` times, while `attempt` says that it may be retried.
+/// Makes a call with URLs, at most `attempts` times, while `attempt` returns [`Attempt::Elsewhere`].
 pub(super) fn by_url<T, E>(
     begun: Result<Call>,
     attempts: u32,
@@ -302,7 +305,7 @@ pub(super) fn by_url<T, E>(
     make(call, attempts, |call| Ok(attempt(&call.build_url(params)?)))
 }
 
-/// Makes a call with instances, at most `attempts` times, while `attempt` says that it may be retried.
+/// Makes a call with instances, at most `attempts` times, while `attempt` returns [`Attempt::Elsewhere`].
 pub(super) fn by_instance<T, E>(
     begun: Result<Call>,
     attempts: u32,
@@ -312,9 +315,9 @@ pub(super) fn by_instance<T, E>(
     make(call, attempts, |call| Ok(attempt(call)))
 }
 
-/// Makes a call. If no URL can be built for an instance, no attempt is made, and the others are tried.
+/// Makes a call. An instance for which no URL can be built costs no attempt: the call goes on to the others.
 ///
-/// The error is that of the last attempt, or, if none was made, why no URL can be built.
+/// Returns the error of the last attempt. If there was no attempt, returns the reason why no URL can be built.
 fn make<T, E>(
     mut call: Call,
     attempts: u32,

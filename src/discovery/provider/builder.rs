@@ -1,4 +1,4 @@
-//! The builder of a provider, which picks in a way of its own.
+//! The builder of a provider that picks in its own way.
 
 use super::ServiceProvider;
 use crate::config::{Strategy, checked_count};
@@ -137,7 +137,7 @@ impl ServiceProviderBuilder {
     ///
     /// # Errors
     /// - The errors of [`service_provider`](crate::discovery::service_provider).
-    /// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if the subset is 0.
+    /// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): the subset is 0.
     ///
     /// # Examples
     /// ```

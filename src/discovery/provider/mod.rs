@@ -1,4 +1,4 @@
-//! Picks instances of one service, in a way of its own where that is asked for.
+//! Picks instances of one service, with the settings of the connection or of the provider.
 
 use crate::balance::outcome::Outcome;
 use crate::discovery::call::{self, Call};
@@ -98,7 +98,7 @@ impl ServiceProvider {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn instance(&self) -> Result<Option<Arc<ServiceInstance>>> {
-        // As short as it can be: this is what a program calls all the time.
+        // Kept as short as possible, because programs call this all the time.
         let source = &self.source;
         source.directory.check_open()?;
         let view = source.directory.view();
@@ -395,8 +395,8 @@ impl ServiceProvider {
     /// Only instances in the zone and subset of this provider that pass its filter are counted.
     ///
     /// # Errors
-    /// - [`Timeout`](crate::ErrorKind::Timeout) if fewer instances can be picked when the timeout has passed.
-    /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
+    /// - [`Timeout`](crate::ErrorKind::Timeout): fewer instances can be picked when the timeout has passed.
+    /// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery was disconnected or connected again.
     ///
     /// # Examples
     /// A test that starts two instances can wait until discovery sees both:
@@ -418,7 +418,7 @@ impl ServiceProvider {
     pub fn wait_for(&self, instances: usize, timeout: Duration) -> Result<()> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            // Before it is read: a change in between is one to wake up for.
+            // The view is loaded before the instances are counted, so that a change in between ends the wait.
             let view = self.source.directory.subscriptions().view.load_full();
             let seen = self.source.read(Arc::clone)?;
             let count = seen
@@ -454,8 +454,8 @@ impl ServiceProvider {
     /// [`discovery::on_change`](crate::discovery::on_change) for when it is called.
     ///
     /// # Errors
-    /// - [`NotConnected`](crate::ErrorKind::NotConnected) if discovery was disconnected or connected again.
-    /// - [`System`](crate::ErrorKind::System) if no thread can be started.
+    /// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery was disconnected or connected again.
+    /// - [`System`](crate::ErrorKind::System): no thread can be started.
     ///
     /// # Examples
     /// ```
@@ -481,7 +481,7 @@ impl ServiceProvider {
         self.source.directory.on_change(self.name(), listener)
     }
 
-    /// Reads the snapshot of the service, of which there may be none for a moment.
+    /// Reads the snapshot of the service, or returns the default while there is none.
     fn read<T: Default>(&self, read: impl FnOnce(&Snapshot) -> T) -> Result<T> {
         let read = self.source.read(|snapshot| read(snapshot))?;
         Ok(read.unwrap_or_default())
@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_was_looked_up_stays_followed_when_its_last_provider_goes() {
+    fn a_service_that_was_looked_up_stays_followed_when_its_last_provider_is_dropped() {
         let (directory, writer) = connected("stays-followed");
         put(&writer, "1", 1);
         let held = provider(&directory, "foo").unwrap();
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_followed_until_the_last_provider_goes() {
+    fn a_service_is_followed_until_its_last_provider_is_dropped() {
         let (directory, writer) = connected("until-the-last");
         put(&writer, "1", 1);
         let is_followed = || {
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_was_called_by_name_stays_followed_when_its_last_provider_goes() {
+    fn a_service_that_was_called_by_name_stays_followed_when_its_last_provider_is_dropped() {
         let (directory, writer) = connected("called-by-name");
         put(&writer, "1", 1);
         let held = provider(&directory, "foo").unwrap();
@@ -570,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_made_right_after_another_was_dropped_has_the_instances() {
+    fn a_provider_that_is_made_right_after_another_was_dropped_has_the_instances() {
         let (directory, writer) = connected("made-anew");
         put(&writer, "1", 1);
         for round in 0..2000 {

@@ -1,4 +1,4 @@
-//! Feedback: how calls went, and what follows from that for the instances that are picked.
+//! Records the outcomes of calls, and updates the instances that are picked.
 
 use crate::balance::ejection::{Candidate, Ejected, Failed, Siblings, Tally};
 use crate::balance::endpoint::Endpoint;
@@ -17,18 +17,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How a call to an instance went.
+/// The report of a call to an instance.
 pub(crate) struct Report<'a> {
     pub(crate) instance: &'a ServiceInstance,
-    /// `None` if the call failed in a way that says nothing against the instance.
+    /// `None` after a final error, which says nothing against the instance.
     pub(crate) outcome: Option<Outcome>,
-    /// `None` if it is not known.
+    /// `None` for a report by URL, because its beginning is not known.
     pub(crate) begun: Option<Instant>,
     pub(crate) siblings: Siblings,
-    /// Whether the call went to the endpoint of the instance, and not to a port that the program chose.
+    /// True if the call went to the endpoint of the instance, and not to a port that the program chose.
     pub(crate) is_at_endpoint: bool,
     pub(crate) strategy: Strategy,
-    /// The failures to compare with, if they are not those of all who look the service up by name.
+    /// The failures to compare with. `None` means the failures of all callers that look the service up by name.
     pub(crate) tally: Option<&'a Mutex<Tally>>,
 }
 
@@ -124,7 +124,7 @@ impl EjectedInstance {
         self.ejected.since
     }
 
-    /// Returns when the instance is tried again, or `None` if it first has to accept a probe.
+    /// Returns when the instance is picked again, or `None` if it first has to accept a probe.
     ///
     /// # Examples
     /// ```
@@ -140,7 +140,7 @@ impl EjectedInstance {
     /// # provider.report("http://127.0.0.1:1", Outcome::Refused);
     /// for ejected in provider.ejected() {
     ///     match ejected.until() {
-    ///         Some(until) => println!("tried again in {:.1?}", until.saturating_duration_since(Instant::now())),
+    ///         Some(until) => println!("picked again in {:.1?}", until.saturating_duration_since(Instant::now())),
     ///         None => println!("not picked until it accepts a connection"),
     ///     }
     /// }
@@ -157,12 +157,14 @@ impl fmt::Display for EjectedInstance {
         let url = excerpt(self.instance.base_url().unwrap_or_default());
         write!(f, "{id} at {url} is not picked: ")?;
         match (self.reason(), self.until()) {
-            (_, None) => f.write_str("it refuses connections, until it accepts one"),
+            (_, None) => {
+                f.write_str("it refuses connections; it is picked again when it accepts one")
+            }
             (Outcome::Refused, Some(until)) => {
                 let left = until.saturating_duration_since(Instant::now());
                 write!(
                     f,
-                    "it refuses connections, and cannot be tried from here: a call tries it in {left:.1?}"
+                    "it refuses connections and cannot be probed, for {left:.1?}"
                 )
             }
             (why, Some(until)) => {
@@ -180,7 +182,7 @@ impl fmt::Display for EjectedInstance {
 impl Subscriptions {
     /// Records how a call went, and publishes what follows.
     pub(crate) fn report(self: &Arc<Self>, name: &str, report: &Report<'_>) {
-        // In a child of the process, a lock may be held for ever.
+        // A child of the process has no thread that would release a lock, so it must not wait for one.
         if !self.rule.is_on || process::is_forked() {
             return;
         }
@@ -192,12 +194,12 @@ impl Subscriptions {
     fn record(self: &Arc<Self>, name: &str, report: &Report<'_>) -> Option<Notice> {
         let (mut state, now) = (self.state.lock(), Instant::now());
         let candidate = Candidate::of(report.instance)?;
-        // An instance that is gone is not picked, and if it was ejected, it would use up the limit.
+        // An instance that is gone is not picked anyway, and ejecting it would use up the limit.
         let is_listed = shown(&self.view.load(), name)
             .is_some_and(|snapshot| snapshot.known.candidate_at(&candidate.endpoint).is_some());
         let known = state.services.get_key_value(name);
         let followed = known.map(|(name, _)| name.clone()).filter(|_| is_listed)?;
-        // Nothing is ejected that nothing would bring back.
+        // Without the thread that brings instances back, nothing is ejected.
         if report.outcome != Some(Outcome::Succeeded) {
             match prober::attend(self, &mut state, &followed) {
                 Ok(true) => {}
@@ -217,7 +219,7 @@ impl Subscriptions {
         notice.flatten()
     }
 
-    /// Returns those of the instances that are ejected, and why.
+    /// Returns the ejected instances among these, each with the reason.
     pub(crate) fn ejected(
         &self,
         name: &str,
@@ -237,7 +239,7 @@ impl Subscriptions {
         among.iter().filter_map(ejected).collect()
     }
 
-    /// Returns the line for the log about an instance that is ejected or back: which one, why and until when.
+    /// Returns the log line about an instance that was ejected or came back.
     pub(crate) fn notice(
         &self,
         state: &mut State,
@@ -263,7 +265,7 @@ impl Subscriptions {
 }
 
 impl Interest {
-    /// Returns whether a report ejected the instance, or changed why or until when it is ejected.
+    /// Records a report. Returns true if it ejected the instance, or changed why or until when it is ejected.
     fn record(&mut self, instance: &Candidate, report: &Report<'_>, now: Instant) -> bool {
         let mut own = report.tally.map(Mutex::lock);
         let tally = own.as_deref_mut().unwrap_or(&mut self.tally);
@@ -274,8 +276,9 @@ impl Interest {
         {
             return false;
         }
-        // If one instance gets all calls, its failures are compared with its own successes, and its weight does not count.
-        // If picks are even, the failures of siblings are comparable, and successes say nothing.
+        // A sticky provider sends all calls to one instance. Its failures are compared with its own successes, and its
+        // weight does not count. With the other strategies picks are even, so the failures of siblings are comparable,
+        // and successes say nothing.
         let is_sticky = report.strategy == Strategy::Sticky;
         let mut instance = instance.clone();
         if is_sticky {
@@ -306,7 +309,7 @@ impl Interest {
             }
             None => false,
         };
-        // A probe says nothing about another port.
+        // A probe connects to the endpoint, so it says nothing about another port.
         if report.is_at_endpoint {
             ejections.suspect(endpoint, report.outcome.is_some(), now);
         }

@@ -3,9 +3,8 @@
 pub(crate) mod feedback;
 mod notice;
 mod probe;
-pub(crate) mod prober;
+mod prober;
 
-use self::prober::Prober;
 use crate::balance::ejection::{Candidate, Ejections, Tally};
 use crate::balance::selection::Selection;
 use crate::config::{Ejection, RetryBudget};
@@ -17,8 +16,9 @@ use crate::slot::Slot;
 use crate::throttle::Throttle;
 use crate::zk::Failure;
 use arc_swap::ArcSwap;
+use mio::Waker;
 use parking_lot::{Condvar, Mutex};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -49,6 +49,28 @@ pub(crate) struct State {
     /// The slot that shows the view too, where a lookup finds it in one step.
     pub(crate) shown: Option<Arc<Slot<View>>>,
     pub(crate) prober: Prober,
+}
+
+/// The part of the state that belongs to the prober.
+#[derive(Default)]
+pub(crate) struct Prober {
+    /// Wakes the thread, while there is one.
+    waker: Option<Arc<Waker>>,
+    /// The services in which an instance is ejected, suspected or on probation, or was until now.
+    services: BTreeSet<Name>,
+}
+
+impl Prober {
+    #[cfg(test)]
+    pub(crate) fn is_running(&self) -> bool {
+        self.waker.is_some()
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            let _ = waker.wake();
+        }
+    }
 }
 
 /// Why a service is followed, and how calls to it go.

@@ -2,7 +2,7 @@
 
 use crate::log::{self, Level};
 
-/// A line for the log, to be written with no lock held: the program's logger may make calls of its own.
+/// A line for the log, to be written with no lock held, because the logger of the program may make calls of its own.
 #[must_use]
 pub(crate) struct Notice {
     level: Level,

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 /// Probes in flight at a time.
 pub(super) const MOST: usize = 64;
-/// Time for a probe, which the addresses of its host share. The lookup of its name may take as long.
+/// The timeout of a probe, which the addresses of its host share. The DNS lookup may take as long again.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Addresses of a host that are tried.
+/// The number of addresses of a host that are tried.
 const MOST_ADDRESSES: usize = 4;
-/// Stands for the waker; probes have the tokens from 0 on.
+/// The token of the waker. Probes have the tokens from 0 on.
 const WAKER: Token = Token(usize::MAX);
 
 /// The probes in flight, each for a target of the type `T`.
@@ -48,7 +48,7 @@ enum Stage {
     },
 }
 
-/// What came of the addresses of a host so far, and those that are left.
+/// The results of the addresses of a host so far, and the addresses that are left.
 #[derive(Default)]
 struct Tried {
     left: Vec<SocketAddr>,
@@ -71,7 +71,7 @@ impl<T> Probes<T> {
         })
     }
 
-    /// Returns what ends a [`wait`](Probes::wait) early.
+    /// Returns the waker, which ends a [`wait`](Probes::wait) early.
     pub(super) fn waker(&self) -> Arc<Waker> {
         self.waker.clone()
     }
@@ -99,7 +99,8 @@ impl<T> Probes<T> {
         }
     }
 
-    /// Waits until a probe has ended, the waker was used, or until the deadline. Returns the probes that have ended.
+    /// Waits until a probe has ended, the waker was used, or the deadline has passed. Returns the probes that have
+    /// ended.
     pub(super) fn wait(&mut self, until: Instant) -> Vec<(T, Reach)> {
         let deadlines = self.in_flight.values().map(|probe| probe.deadline);
         let until = deadlines.fold(until, Instant::min);
@@ -108,7 +109,7 @@ impl<T> Probes<T> {
             false => Duration::ZERO,
         };
         let mut events = Events::with_capacity(MOST);
-        // Rounded up, or the thread would spin for the last fraction of a millisecond.
+        // Rounded up. Otherwise the thread would spin for the last fraction of a millisecond.
         let timeout = Some(timeout + Duration::from_millis(1));
         if let Err(error) = self.poll.poll(&mut events, timeout)
             && error.kind() != ErrorKind::Interrupted
@@ -124,7 +125,7 @@ impl<T> Probes<T> {
         std::mem::take(&mut self.finished)
     }
 
-    /// Looks at a connection on which something has happened.
+    /// Handles an event on a connection: it is open, or it has failed.
     fn look_at(&mut self, token: Token, now: Instant) {
         let Some(probe) = self.in_flight.get(&token) else {
             return;
@@ -183,7 +184,7 @@ impl<T> Probes<T> {
         self.connect_next(target, port, tried, now);
     }
 
-    /// Connects to the first address to which that can be begun, or ends the probe.
+    /// Begins to connect to the next address. Ends the probe when no address is left.
     fn connect_next(&mut self, target: T, port: u16, mut tried: Tried, now: Instant) {
         while let Some(address) = tried.left.pop() {
             let token = Token(self.next);
@@ -247,7 +248,7 @@ impl Tried {
             | ErrorKind::NetworkUnreachable
             | ErrorKind::TimedOut => self.is_refused = true,
             _ if leads_nowhere(address, error) => {}
-            // A lack of our own, such as of file descriptors, says nothing about the other side.
+            // An error on this side, such as a lack of file descriptors, says nothing about the instance.
             _ => self.is_unsure = true,
         }
     }
@@ -260,7 +261,7 @@ impl Tried {
     }
 }
 
-/// Returns whether a connection is open. It is not yet if neither that nor an error is known.
+/// Returns whether a connection is open. Returns false while the system is still connecting.
 fn state(stream: &TcpStream, address: &SocketAddr) -> io::Result<bool> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
@@ -269,7 +270,7 @@ fn state(stream: &TcpStream, address: &SocketAddr) -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
         peer => peer?,
     };
-    // Of a port of this machine on which nothing listens: the system may connect a program to itself.
+    // If nothing listens on a port of this machine, the system may connect the socket to itself.
     let own = stream.local_addr()?;
     match (own.ip(), own.port()) == (address.ip(), address.port()) {
         true => Err(ErrorKind::ConnectionRefused.into()),
@@ -277,8 +278,8 @@ fn state(stream: &TcpStream, address: &SocketAddr) -> io::Result<bool> {
     }
 }
 
-/// Returns whether an address leads nowhere from this machine: it is link-local and of no interface, or the machine has no
-/// IPv6.
+/// Returns whether an address leads nowhere from this machine: it is link-local without an interface, or the machine
+/// has no IPv6.
 fn leads_nowhere(address: &SocketAddr, error: &io::Error) -> bool {
     let SocketAddr::V6(address) = address else {
         return false;

@@ -1,15 +1,14 @@
-//! The thread that brings instances back: it probes those that refused a connection, and looks after those whose time is
-//! over. A directory has at most one, and none while there is nothing to do.
+//! The thread that brings ejected instances back. It probes instances that refused a connection, and ends ejections and
+//! probations whose time is over. A directory has at most one such thread, and none while there is nothing to do.
 
 use super::notice::Notice;
 use super::probe::{MOST, Probes};
-use super::{State, Subscriptions};
+use super::{Prober, State, Subscriptions};
 use crate::balance::ejection::{Candidate, Reach};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::strategy::chance;
 use crate::discovery::name::Name;
 use crate::discovery::snapshot::shown;
-use mio::Waker;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -19,33 +18,11 @@ use std::time::{Duration, Instant};
 /// The thread ends when there was nothing to do for this long.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The part of the state that belongs to the prober.
-#[derive(Default)]
-pub(crate) struct Prober {
-    /// Wakes the thread, while there is one.
-    waker: Option<Arc<Waker>>,
-    /// The services in which an instance is ejected, suspected or on probation, or was until now.
-    services: BTreeSet<Name>,
-}
-
-impl Prober {
-    #[cfg(test)]
-    pub(crate) fn is_running(&self) -> bool {
-        self.waker.is_some()
-    }
-
-    pub(super) fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            let _ = waker.wake();
-        }
-    }
-}
-
 /// An endpoint of a service, to be probed.
 type Target = (Name, Endpoint<'static>);
 
-/// Has a service looked after. Starts the thread if there is none. Returns whether there is one, which after the end of the
-/// connection there is not.
+/// Makes the thread look after a service, and starts the thread if it is not running. Returns false after the end of
+/// the connection, because no thread is started then.
 pub(super) fn attend(
     subscriptions: &Arc<Subscriptions>,
     state: &mut State,
@@ -82,14 +59,16 @@ fn run(subscriptions: &Subscriptions, mut probes: Probes<Target>) {
     }
 }
 
-/// Returns what to probe now, and when to look again at the latest. Returns `None` when the thread is to end.
+/// Returns the endpoints to probe now, and the time at which to look again at the latest. Returns `None` when the
+/// thread has to end.
 fn next(
     subscriptions: &Subscriptions,
     room: usize,
     idle_since: &mut Instant,
 ) -> Option<(Vec<Target>, Instant)> {
     let (mut state, now) = (subscriptions.state.lock(), Instant::now());
-    // First, because some instance may always be due. The state is locked, so the next report starts another thread.
+    // Checked first, because some instance may always be due, and the end of the connection has to end the thread
+    // nevertheless. The state is locked, so no report is lost: the next report finds no thread and starts another.
     let is_idle = state.prober.services.is_empty() && room == MOST;
     if subscriptions.is_closed() || (is_idle && now >= *idle_since + LINGER) {
         state.prober = Prober::default();
@@ -102,14 +81,14 @@ fn next(
     let due = earliest(&state, now).unwrap_or(*idle_since + LINGER);
     let until = match targets.len() < room {
         true => due,
-        // A probe that ends makes room for what is due already.
+        // There is no room for the endpoints that are due already. A probe that ends makes room, and wakes this thread.
         false => due.max(now + LINGER),
     };
     Some((targets, until))
 }
 
-/// Ends ejections and probations whose time is over, and returns the endpoints to probe: at most `room`, as many of each
-/// service as of the others.
+/// Ends ejections and probations whose time is over. Returns at most `room` endpoints to probe, and each service has
+/// the same share of the room.
 fn due(subscriptions: &Subscriptions, state: &mut State, room: usize, now: Instant) -> Vec<Target> {
     let names: Vec<Name> = state.prober.services.iter().cloned().collect();
     let mut targets = Vec::new();
@@ -120,9 +99,9 @@ fn due(subscriptions: &Subscriptions, state: &mut State, room: usize, now: Insta
         };
         let ejections = &mut service.ejections;
         let is_changed = ejections.tick(now);
-        // Rounded up. What one service leaves is for the next.
+        // Rounded up. Room that one service does not need is for the next.
         let share = (room - targets.len()).div_ceil(names.len() - index);
-        let due = ejections.take_due(share, now, &mut chance);
+        let due = ejections.take_due(share, now);
         targets.extend(due.into_iter().map(|endpoint| (name.clone(), endpoint)));
         if ejections.next(now).is_none() {
             state.prober.services.remove(name);
@@ -141,7 +120,7 @@ fn earliest(state: &State, now: Instant) -> Option<Instant> {
     due.min()
 }
 
-/// Records how probes went, and publishes what follows, once for each service.
+/// Records the results of probes, and publishes each changed service once.
 fn record(subscriptions: &Subscriptions, finished: Vec<(Target, Reach)>) -> Vec<Notice> {
     let (mut state, now) = (subscriptions.state.lock(), Instant::now());
     let (mut notices, mut changed) = (Vec::new(), BTreeSet::new());

@@ -1,8 +1,8 @@
-//! Failures, compared with those of siblings.
+//! Compares the failures of an instance with the failures of its siblings.
 
 use super::*;
 
-/// Returns after how many failures an instance is ejected, if each sibling has failed so many times.
+/// Returns the number of failures that eject an instance beside siblings with these numbers of failures.
 fn takes(siblings: &[u32]) -> Option<u32> {
     let mut service = service(siblings.len() as u16 + 1, Ejection::off());
     service.ejections.rule = Ejection::default().max_share(0.0);
@@ -14,23 +14,23 @@ fn takes(siblings: &[u32]) -> Option<u32> {
 }
 
 #[test]
-fn an_instance_has_to_fail_more_often_than_chance_explains() {
+fn an_instance_is_ejected_if_it_fails_more_often_than_chance_explains() {
     assert_eq!(takes(&[0; 4]), Some(5));
     // 133 > 2 * 53.8 + 3 * 8.2. 53.8 is (200 + 14.1 + 1) / 4, and 8.2 is the root of 53.8 * 1.25.
     assert_eq!(takes(&[50; 4]), Some(133));
-    assert_eq!(takes(&[]), None, "an only child");
+    assert_eq!(takes(&[]), None, "there are no siblings");
 }
 
 #[test]
-fn siblings_that_are_as_bad_do_not_hide_an_instance() {
-    // Half of ten: four of the nine siblings fail as it does.
+fn bad_siblings_do_not_hide_a_bad_instance() {
+    // Half of the ten instances are bad: four of the nine siblings fail as often as this instance.
     let bad = [50, 50, 50, 50, 0, 0, 0, 0, 0];
     assert!(
         takes(&bad).is_some_and(|times| times < 50),
         "{:?}",
         takes(&bad)
     );
-    // Two of three siblings are as bad, and one of them is left out.
+    // One of three siblings is as bad, so it is left out of the comparison.
     assert!(takes(&[50, 0, 0]).is_some_and(|times| times < 50));
 }
 
@@ -49,12 +49,12 @@ fn failures_count_for_ten_seconds() {
     assert_eq!(
         service.tally.failures.len(),
         1,
-        "what is old takes no memory"
+        "old failures are forgotten"
     );
 }
 
 #[test]
-fn weights_count_by_how_they_compare_and_not_by_how_large_they_are() {
+fn the_ratio_of_weights_counts_and_not_their_size() {
     let takes = |own: u32, others: u32, of_siblings: u32| {
         let mut service = service(5, Ejection::default().max_share(0.0));
         service.weights = (1..=5)
@@ -68,8 +68,8 @@ fn weights_count_by_how_they_compare_and_not_by_how_large_they_are() {
         assert_eq!(takes(weight, weight, 0), Some(5), "{weight}");
         assert_eq!(takes(weight, weight, 50), Some(133), "{weight}");
     }
-    // With ten times the weight it may fail ten times as often: 173 > 2 * 63.7 + 3 * 14.9. 63.7 is 10 * (20 + 4.5 + 1) / 4,
-    // and 14.9 is the root of 63.7 * 3.5.
+    // With ten times the weight, an instance may fail ten times as often: 173 > 2 * 63.7 + 3 * 14.9. The expected
+    // number is 10 * (20 + 4.5 + 1) / 4 = 63.7, and 14.9 is the root of 63.7 * 3.5.
     assert_eq!(takes(10, 1, 5), Some(173));
 }
 
@@ -84,7 +84,7 @@ fn a_success_makes_up_for_a_part_of_a_failure_if_successes_count() {
     );
     assert!(!service.fail(WHO, 4));
     (0..4).for_each(|_| service.tally.make_up(&endpoint, now));
-    assert!(!service.failed(WHO), "four are left");
+    assert!(!service.failed(WHO), "four failures are left");
     assert!(service.failed(WHO));
     assert!(!service.fail(2, 4));
     let other = instance(2).endpoint;
@@ -93,8 +93,9 @@ fn a_success_makes_up_for_a_part_of_a_failure_if_successes_count() {
 }
 
 #[test]
-fn a_newcomer_does_not_make_an_old_instance_look_bad() {
-    // Two instances share 100 calls a second for ten seconds, then there are ten. 5 % fail everywhere.
+fn a_new_instance_does_not_make_an_old_instance_look_bad() {
+    // Two instances share 100 calls a second for ten seconds, and then ten instances share them. 5 % of the calls to
+    // each instance fail.
     let mut service = service(2, Ejection::default());
     for _ in 0..10 {
         service.pass(1.0);

@@ -18,7 +18,7 @@ fn a_suspect_is_probed_at_once_and_ejected_if_it_refuses() {
 }
 
 #[test]
-fn after_an_error_that_says_nothing_an_instance_is_probed_once_in_ten_seconds() {
+fn after_final_errors_an_instance_is_probed_once_in_ten_seconds() {
     let mut service = service(5, Ejection::default());
     let finally = |service: &mut Service| {
         let (endpoint, now) = (instance(WHO).endpoint, service.now);
@@ -34,7 +34,7 @@ fn after_an_error_that_says_nothing_an_instance_is_probed_once_in_ten_seconds() 
     assert_eq!(finally(&mut service), [WHO]);
     service.pass(0.5);
     service.suspect(WHO);
-    assert_eq!(service.due(), [WHO], "a failure says more");
+    assert_eq!(service.due(), [WHO], "a failure is probed sooner");
 }
 
 #[test]
@@ -57,15 +57,19 @@ fn an_instance_that_failed_before_it_was_probed_is_ejected_until_it_listens() {
     let mut service = service(5, Ejection::default());
     service.suspect(WHO);
     service.eject();
-    assert_eq!(service.due(), [WHO], "it has yet to have its turn");
-    assert!(service.probed(WHO, Reach::Refused), "for another reason");
+    assert_eq!(service.due(), [WHO], "its probe is still due");
+    assert!(service.probed(WHO, Reach::Refused), "the reason changes");
     assert_eq!(service.until(WHO), None);
     let mut service = self::service(5, Ejection::default());
     let seconds = service.eject();
     service.suspect(WHO);
     assert_eq!(service.due(), [WHO]);
     assert!(!service.probed(WHO, Reach::Accepted));
-    assert_eq!(service.until(WHO), Some(seconds), "it listens, and fails");
+    assert_eq!(
+        service.until(WHO),
+        Some(seconds),
+        "it listens, but calls to it fail"
+    );
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn an_instance_that_leaves_while_it_is_probed_is_not_ejected() {
     service.set(2..=4, 1);
     assert!(!service.probed(WHO, Reach::Refused));
     assert!(service.ejections.past.is_empty() && service.ejected().is_empty());
-    assert!(service.refused(2), "one of three may be");
+    assert!(service.refused(2), "one of three may be ejected");
     service.pass(1.0);
     assert_eq!(service.due(), [2]);
     service.set(3..=5, 1);
@@ -84,7 +88,7 @@ fn an_instance_that_leaves_while_it_is_probed_is_not_ejected() {
 }
 
 #[test]
-fn instances_that_wait_longest_are_probed_first_and_suspects_before_all() {
+fn suspects_are_probed_before_ejected_instances_and_the_longest_waiting_first() {
     let mut service = service(9, Ejection::default());
     for who in [3, 1, 4, 2] {
         assert!(service.refused(who));
@@ -96,7 +100,7 @@ fn instances_that_wait_longest_are_probed_first_and_suspects_before_all() {
         service.pass(0.01);
     }
     let mut due = || {
-        let due = service.ejections.take_due(2, service.now, &mut || 0.5);
+        let due = service.ejections.take_due(2, service.now);
         due.iter().map(Endpoint::port).collect::<Vec<u16>>()
     };
     assert_eq!(
@@ -115,5 +119,5 @@ fn an_instance_that_cannot_be_probed_is_ejected_for_a_time() {
     assert_eq!(service.until(WHO), Some(2.0));
     service.pass(2.0);
     assert!(!service.is_ejected());
-    assert!(service.refused(WHO), "and again if it refuses");
+    assert!(service.refused(WHO), "it is ejected again");
 }

@@ -1,8 +1,8 @@
-//! The time for which an instance is ejected.
+//! The length of ejections.
 
 use super::*;
 
-/// Has an instance fail from now on, for as long as it is picked, and returns the seconds for which it is ejected.
+/// Fails all calls to an instance for this many seconds, and returns the length of each ejection in seconds.
 fn fails_for(service: &mut Service, seconds: f64) -> Vec<f64> {
     let end = service.now + Duration::from_secs_f64(seconds);
     let mut times = Vec::new();
@@ -24,7 +24,7 @@ fn an_instance_is_ejected_for_a_quarter_of_the_time_for_which_it_has_been_failin
 }
 
 #[test]
-fn the_time_is_short_again_after_a_success_or_ten_seconds_without_failures() {
+fn an_ejection_is_short_again_after_a_success_or_ten_seconds_without_failures() {
     let mut service = service(5, Ejection::default());
     assert!(fails_for(&mut service, 100.0).last() > Some(&10.0));
     service.succeeded(WHO);
@@ -36,7 +36,7 @@ fn the_time_is_short_again_after_a_success_or_ten_seconds_without_failures() {
 }
 
 #[test]
-fn a_time_out_is_up_to_a_quarter_shorter_or_longer_and_never_beyond_the_longest() {
+fn an_ejection_is_up_to_a_quarter_shorter_or_longer_and_never_beyond_the_longest() {
     for (longest, random, seconds) in [
         (60, 0.0, 1.5),
         (60, 1.0, 2.5),
@@ -54,7 +54,7 @@ fn a_time_out_is_up_to_a_quarter_shorter_or_longer_and_never_beyond_the_longest(
 }
 
 #[test]
-fn an_instance_that_is_failing_is_remembered_when_others_come() {
+fn a_failing_instance_is_remembered_when_others_join() {
     let mut service = service(5, Ejection::default());
     assert!(fails_for(&mut service, 40.0).last() > Some(&7.0));
     service.set(1..=6, 1);

@@ -1,8 +1,9 @@
-//! Failures, compared with those of siblings and with successes.
+//! Compares the failures of an instance with the failures of its siblings and with its own successes.
 
 use super::*;
 
-/// The provider of a program that reports its successes too, and has a part of its calls to one instance fail.
+/// Reports up to 50 calls to one of the instances. Every call whose number is a multiple of `every` fails. Returns
+/// whether an instance is ejected.
 fn fails_each(provider: &ServiceProvider, id: &str, every: usize) -> bool {
     let url = provider.instances().unwrap().into_iter();
     let url = url
@@ -19,7 +20,7 @@ fn fails_each(provider: &ServiceProvider, id: &str, every: usize) -> bool {
 }
 
 #[test]
-fn a_sticky_provider_stays_until_its_instance_is_out() {
+fn a_sticky_provider_stays_until_its_instance_is_ejected() {
     let world = World::of("sticky", 5, 0);
     let _all = world.knowing(5);
     let provider = world.builder().strategy(Strategy::Sticky).build().unwrap();
@@ -45,7 +46,7 @@ fn a_sticky_provider_stays_until_its_instance_is_out() {
 }
 
 #[test]
-fn reported_successes_do_not_keep_an_instance_in_that_fails_more_than_its_siblings() {
+fn reported_successes_do_not_save_an_instance_that_fails_more_than_its_siblings() {
     for strategy in [
         Strategy::Random,
         Strategy::RoundRobin,
@@ -60,7 +61,8 @@ fn reported_successes_do_not_keep_an_instance_in_that_fails_more_than_its_siblin
     }
 }
 
-/// Returns whether an instance of one weight is out after five failures beside four of another that are well.
+/// Returns whether five failures eject an instance of the first weight. Its four siblings have the second weight and do
+/// not fail.
 fn is_out_after_five(strategy: Strategy, weights: [u32; 2]) -> bool {
     let [own, others] = weights;
     let world = World::of(&format!("weights-{strategy:?}-{own}-{others}"), 0, 0);
@@ -79,7 +81,7 @@ fn is_out_after_five(strategy: Strategy, weights: [u32; 2]) -> bool {
 }
 
 #[test]
-fn failures_are_told_by_how_weights_compare_and_not_by_how_large_they_are() {
+fn the_ratio_of_weights_counts_for_failures_and_not_their_size() {
     for weight in [1, 100, u32::MAX] {
         assert!(is_out_after_five(Strategy::Random, [weight; 2]), "{weight}");
     }

@@ -1,4 +1,4 @@
-//! Instances that calls take out, and how they come back.
+//! Tests how calls eject instances, and how the instances come back.
 
 use super::*;
 use crate::sync::logged::on_line;
@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 #[test]
-fn an_instance_that_refused_is_back_when_it_accepts_a_connection_of_ours() {
+fn an_instance_that_refused_comes_back_when_it_accepts_a_probe() {
     let mut world = World::of("back", 2, 0);
     let provider = world.knowing(2);
     let listener = world.listeners.pop().unwrap();
@@ -19,7 +19,7 @@ fn an_instance_that_refused_is_back_when_it_accepts_a_connection_of_ours() {
     assert!(others);
     assert!(
         !provider.report("http://127.0.0.1:1", Outcome::Refused),
-        "nobody is there"
+        "no instance has this URL"
     );
     until("it listens again", || {
         world.listeners.extend(TcpListener::bind(address));
@@ -38,7 +38,7 @@ fn an_instance_that_refused_is_back_when_it_accepts_a_connection_of_ours() {
 }
 
 #[test]
-fn an_instance_in_brackets_is_back_when_it_listens() {
+fn an_instance_with_an_ipv6_address_in_brackets_comes_back_when_it_listens() {
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
         return eprintln!("this machine has no IPv6");
     };
@@ -50,13 +50,16 @@ fn an_instance_in_brackets_is_back_when_it_listens() {
     assert!(provider.report(&url, Outcome::Refused));
     until("it is back", || {
         let out = provider.ejected();
-        assert!(out.iter().all(|one| one.until().is_none()), "we can try it");
+        assert!(
+            out.iter().all(|one| one.until().is_none()),
+            "it can be probed"
+        );
         out.is_empty()
     });
 }
 
 #[test]
-fn a_call_that_ends_after_its_instance_has_left_takes_nothing_out() {
+fn a_call_that_ends_after_its_instance_is_gone_ejects_nothing() {
     let world = World::of("left", 3, 0);
     let leaving = world.put_dead();
     let provider = world.knowing(4);
@@ -64,18 +67,18 @@ fn a_call_that_ends_after_its_instance_has_left_takes_nothing_out() {
     let mut begun = begun.filter(|call| call.id() == leaving);
     let calls = [Outcome::Refused, Outcome::Failed].map(|outcome| (begun.next().unwrap(), outcome));
     world.writer.delete(&node(&leaving), -1).unwrap();
-    until("it has left", || provider.instances().unwrap().len() == 3);
+    until("it is gone", || provider.instances().unwrap().len() == 3);
     for (call, outcome) in calls {
         call.failed(outcome);
         let state = world.directory.subscriptions().state.lock();
         let ejections = &state.services["foo"].ejections;
-        assert!(ejections.ejected().is_empty(), "no other could be out then");
-        assert!(!state.prober.is_running(), "there is nothing to connect to");
+        assert!(ejections.ejected().is_empty(), "it would use up the limit");
+        assert!(!state.prober.is_running(), "there is nothing to probe");
     }
 }
 
 #[test]
-fn an_update_keeps_an_instance_out_and_a_new_registration_brings_it_back() {
+fn an_update_keeps_an_instance_ejected_and_a_new_registration_brings_it_back() {
     let (world, provider, id) = World::with_one_out("registered-anew", 2);
     let data = world.writer.get(&node(&id)).unwrap().unwrap().0;
     let data = String::from_utf8(data)
@@ -116,14 +119,14 @@ fn a_logger_may_make_calls_of_its_own() {
     let reporter = provider.clone();
     thread::spawn(move || reporter.report(&refusing, Outcome::Refused));
     hear("is not picked");
-    // Found out by a connection of ours, and logged by the thread that makes it.
+    // A probe ejects this instance, so the thread that makes probes logs it.
     let reporter = provider.clone();
     thread::spawn(move || reporter.report(&gone, Outcome::Failed));
     hear("is not picked");
 }
 
 #[test]
-fn a_logger_that_panics_keeps_no_instance_out() {
+fn a_logger_that_panics_keeps_no_instance_ejected() {
     let world = World::of("panicking-logger", 3, 0);
     let url = world.put_named("panics-when-logged");
     let provider = world.knowing(4);
@@ -134,7 +137,7 @@ fn a_logger_that_panics_keeps_no_instance_out() {
             panic!("this is meant to panic");
         }
     });
-    // Found out by a connection of ours, and logged by the thread that makes it.
+    // A probe ejects this instance, so the thread that makes probes logs it.
     assert!(provider.report(&url, Outcome::Failed));
     panicked.recv_timeout(SOON).unwrap();
     let _listener = TcpListener::bind(url.trim_start_matches("http://")).unwrap();
@@ -142,7 +145,7 @@ fn a_logger_that_panics_keeps_no_instance_out() {
 }
 
 #[test]
-fn nobody_is_out_where_ejection_is_off() {
+fn no_instance_is_ejected_if_ejection_is_off() {
     let mut world = World::new("off", Config::new().ejection(Ejection::off()));
     world.put_dead();
     world.start();
@@ -167,7 +170,7 @@ fn nobody_is_out_where_ejection_is_off() {
 }
 
 #[test]
-fn what_is_out_is_warned_of_twice_for_each_service_and_minute() {
+fn ejections_are_logged_as_warnings_twice_for_each_service_and_minute() {
     let world = World::of("warned-of", 0, 0);
     let (levels, logged) = mpsc::channel();
     let _listening = on_line("warned-of-", move |level, line| {
@@ -207,7 +210,7 @@ fn what_is_out_is_warned_of_twice_for_each_service_and_minute() {
 }
 
 #[test]
-fn an_instance_that_fails_beside_good_siblings_is_ejected_and_back_on_probation() {
+fn an_instance_that_fails_beside_good_siblings_is_ejected_and_comes_back_on_probation() {
     let mut world = World::soon_back("fails");
     let ids = [(); 5].map(|()| world.start());
     let provider = world.knowing(5);
@@ -223,12 +226,12 @@ fn an_instance_that_fails_beside_good_siblings_is_ejected_and_back_on_probation(
     until("it is back", || out(&provider).is_empty());
     next_call().failed(Outcome::Failed);
     next_call().failed(Outcome::TimedOut);
-    assert_eq!(out(&provider), [ids[0].as_str()], "two are enough");
+    assert_eq!(out(&provider), [ids[0].as_str()], "two failures are enough");
     assert_eq!(provider.ejected()[0].reason(), Outcome::TimedOut);
     until("it is back again", || out(&provider).is_empty());
     next_call().succeeded();
     (0..4).for_each(|_| next_call().failed(Outcome::Failed));
-    assert_eq!(out(&provider), [""; 0], "it has answered a call");
+    assert_eq!(out(&provider), [""; 0], "a success ended its probation");
 }
 
 #[test]
@@ -247,13 +250,13 @@ fn a_retry_avoids_an_instance_on_probation() {
             break;
         }
         let call = call.another(Outcome::Succeeded).unwrap();
-        assert_eq!(call.id(), ids[0], "it is the last one left");
+        assert_eq!(call.id(), ids[0], "no other instance is left");
         std::mem::forget(call);
     }
 }
 
 #[test]
-fn an_instance_is_back_while_calls_fail_on_a_hundred_others() {
+fn an_instance_comes_back_while_calls_fail_on_a_hundred_others() {
     let mut world = World::of("many-suspects", 100, 0);
     let id = world.start();
     let provider = world.knowing(101);
@@ -276,9 +279,9 @@ fn an_instance_is_back_while_calls_fail_on_a_hundred_others() {
 }
 
 #[test]
-fn a_hundred_instances_that_swallow_connections_are_ejected_side_by_side() {
+fn many_instances_that_swallow_connections_are_probed_side_by_side() {
     let world = World::of("swallowing", 120, 0);
-    // Addresses for documentation, to which no machine answers: either they are swallowed, or there is no way to them.
+    // Addresses for documentation. Either nothing answers there, or this machine has no route to them.
     (1..=40).for_each(|n| world.put_at(&format!("swallows-{n}"), &format!("192.0.2.{n}"), 9));
     let provider = world.knowing(160);
     let began = Instant::now();
@@ -290,6 +293,6 @@ fn a_hundred_instances_that_swallow_connections_are_ejected_side_by_side() {
     until("all are ejected", || out(&provider).len() == 40);
     assert!(
         began.elapsed() < Duration::from_secs(10),
-        "not one after the other"
+        "the probes do not wait for each other"
     );
 }

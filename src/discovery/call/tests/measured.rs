@@ -1,14 +1,14 @@
-//! Calls that go to the least loaded instance, by what calls before them measured.
+//! Calls that go to the least loaded instance, as earlier calls measured it.
 
 use super::*;
 use std::time::Instant;
 
-/// A service in which no instance is ever ejected and no measurement grows old, and a provider that picks the least
-/// loaded instance.
+/// Returns a service in which no instance is ever ejected and no measurement grows old, and a provider that picks the
+/// least loaded instance.
 fn least_loaded(name: &str, instances: usize) -> (World, ServiceProvider, Vec<String>) {
     let (world, provider, ids) = aging(name, instances);
     let aging = &world.directory.subscriptions().selection.aging;
-    // Until then, every later time is too early to age again.
+    // Until this time, every call of `age` is too early.
     aging.age(Instant::now() + Duration::from_secs(3600));
     (world, provider, ids)
 }
@@ -23,7 +23,7 @@ fn aging(name: &str, instances: usize) -> (World, ServiceProvider, Vec<String>) 
     (world, provider, ids)
 }
 
-/// Makes one call to each of the instances, which takes this many milliseconds.
+/// Makes one call to each of the instances, and pretends that it took this many milliseconds.
 fn measure(provider: &ServiceProvider, took: &[(&String, u64)]) {
     for (id, millis) in took {
         until("it is picked", || {
@@ -40,7 +40,7 @@ fn measure(provider: &ServiceProvider, took: &[(&String, u64)]) {
     }
 }
 
-/// Returns whether every pick is this instance, for calls and for URLs.
+/// Returns whether calls and URLs always go to this instance.
 fn always(provider: &ServiceProvider, id: &str) -> bool {
     (0..100).all(|_| {
         let mut call = provider.begin().unwrap();
@@ -50,7 +50,7 @@ fn always(provider: &ServiceProvider, id: &str) -> bool {
     })
 }
 
-/// Fails calls until the instance is not picked.
+/// Fails calls to one of the instances until it is not picked any longer.
 fn fail(provider: &ServiceProvider, id: &str) {
     until("it is not picked", || {
         let mut call = provider.begin().unwrap();
@@ -97,7 +97,7 @@ fn a_final_error_is_measured_as_a_call_that_succeeded() {
 }
 
 #[test]
-fn a_call_without_a_url_was_never_in_flight() {
+fn a_call_for_which_no_url_can_be_built_was_never_in_flight() {
     let (mut world, provider, ids) = least_loaded("never-under-way", 1);
     let needs = needing_a_parameter(&mut world);
     provider.wait_for(2, SOON).unwrap();
@@ -105,7 +105,10 @@ fn a_call_without_a_url_was_never_in_flight() {
     for _ in 0..5 {
         assert!(always(&provider, &needs), "it is still the least loaded");
         let called: Called<()> = provider.call(&[], |_| Err(io::Error::other("no").into()));
-        assert!(matches!(called, Err(CallError::Call(_))), "the other one");
+        assert!(
+            matches!(called, Err(CallError::Call(_))),
+            "the other instance was called"
+        );
     }
 }
 
@@ -114,7 +117,7 @@ fn measurements_grow_old_if_a_program_asks_only_for_urls() {
     let (_world, provider, ids) = aging("old", 2);
     measure(&provider, &[(&ids[0], 1400), (&ids[1], 1000)]);
     let is_picked = || provider.instance().unwrap().unwrap().id() == ids[0];
-    until("the slow one is picked", is_picked);
+    until("the slow instance is picked", is_picked);
     until("it has a quarter of the picks", || {
         let picked = (0..1000).filter(|_| is_picked());
         picked.count() > 250

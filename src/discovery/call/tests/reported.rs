@@ -1,12 +1,12 @@
-//! The reports of calls, and who is tried after a failure.
+//! The reports of calls, and the instances that are tried after a failure.
 
 use super::*;
 
 #[test]
-fn a_final_error_has_the_instance_looked_at() {
+fn after_a_final_error_the_instance_is_probed() {
     let world = World::of("looked-at", 4, 1);
     let provider = world.knowing(5);
-    until("the dead one is out", || {
+    until("the dead instance is ejected", || {
         let _: Called<()> = provider.call(&[], |url| {
             connect(url).map_err(|error| Attempt::Final(error.into_inner()))
         });
@@ -17,11 +17,11 @@ fn a_final_error_has_the_instance_looked_at() {
 }
 
 #[test]
-fn the_last_failure_that_a_call_may_meet_counts_as_one() {
+fn a_failure_of_the_last_attempt_counts() {
     let mut world = World::new("last-failure", Config::new().attempts_per_call(1));
     let ids = [(); 4].map(|()| world.start());
     let provider = world.knowing(4);
-    until("it is out", || {
+    until("it is ejected", || {
         let _: Called<()> = provider.call_instance(|instance| match instance.id() == ids[0] {
             true => Err(Attempt::Elsewhere(io::Error::other("no"))),
             false => Ok(()),
@@ -31,7 +31,7 @@ fn the_last_failure_that_a_call_may_meet_counts_as_one() {
 }
 
 #[test]
-fn an_instance_that_is_reported_by_its_urls_to_fail_is_out() {
+fn an_instance_is_ejected_if_failures_of_its_urls_are_reported() {
     let world = World::of("by-url", 4, 0);
     let provider = world.knowing(4);
     let instance = provider.instance().unwrap().unwrap();
@@ -42,7 +42,7 @@ fn an_instance_that_is_reported_by_its_urls_to_fail_is_out() {
 }
 
 #[test]
-fn a_call_to_which_no_url_can_be_built_says_nothing_against_its_instance() {
+fn a_call_for_which_no_url_can_be_built_says_nothing_against_its_instance() {
     let mut world = World::of("unbuilt", 3, 0);
     let needs = needing_a_parameter(&mut world);
     let provider = world.knowing(4);
@@ -50,7 +50,7 @@ fn a_call_to_which_no_url_can_be_built_says_nothing_against_its_instance() {
         let called: Called<()> = provider.call(&[], |_| Ok(()));
         called.unwrap();
     }
-    assert_eq!(out(&provider), [""; 0], "{needs} cannot help it");
+    assert_eq!(out(&provider), [""; 0], "{needs} has not failed");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_call_that_a_panicking_thread_begins_and_drops_counts_as_succeeded() {
 }
 
 #[test]
-fn an_instance_that_was_updated_is_the_one_that_was_tried() {
+fn an_updated_instance_counts_as_tried() {
     let mut world = World::of("tried-and-updated", 0, 0);
     let id = world.start();
     let provider = world.knowing(1);
@@ -108,11 +108,15 @@ fn an_instance_that_was_updated_is_the_one_that_was_tried() {
         picked.is_some_and(|picked| picked.created() != call.created())
     });
     let error = call.another(Outcome::Succeeded).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NoInstance, "it is where it was");
+    assert_eq!(
+        error.kind(),
+        ErrorKind::NoInstance,
+        "the endpoint is the same"
+    );
 }
 
 #[test]
-fn a_url_reports_the_instance_that_is_picked_at_its_address() {
+fn a_report_by_url_ejects_the_instance_that_is_picked_at_the_url() {
     let world = World::of("same-address", 3, 1);
     let provider = world.knowing(4);
     let listed = provider.instances().unwrap();
@@ -130,10 +134,10 @@ fn a_url_reports_the_instance_that_is_picked_at_its_address() {
 }
 
 #[test]
-fn another_instance_is_any_of_those_left_and_those_that_are_out_come_last() {
+fn a_retry_goes_to_any_instance_that_is_left_and_to_ejected_instances_last() {
     let world = World::of("any-of-those-left", 4, 1);
     world.knowing(5);
-    // One that is sticky has no other to draw.
+    // A sticky provider draws the same instance again and again, so the list has to be searched.
     let provider = world.builder().strategy(Strategy::Sticky).build().unwrap();
     let all = provider.instances().unwrap();
     let mut all = all.iter().map(|one| one.base_url().unwrap());
@@ -152,11 +156,11 @@ fn another_instance_is_any_of_those_left_and_those_that_are_out_come_last() {
         let last = call.another(Outcome::Succeeded).unwrap();
         assert_eq!(last.base_url(), Some(dead));
     }
-    assert_eq!(second.len(), 3, "or one would have all calls of another");
+    assert_eq!(second.len(), 3, "retries spread over all other instances");
 }
 
 #[test]
-fn a_call_to_an_override_has_the_url_as_it_was_given() {
+fn a_call_to_an_override_receives_its_url_unchanged() {
     let world = World::of("override-as-given", 0, 0);
     world.overrides.set("foo", "HTTP://localhost/x").unwrap();
     let provider = world.provider();
@@ -167,7 +171,7 @@ fn a_call_to_an_override_has_the_url_as_it_was_given() {
 }
 
 #[test]
-fn a_provider_whose_filter_passes_nobody_says_so() {
+fn the_error_of_a_provider_says_if_no_instance_passes_its_filter() {
     let world = World::of("passes-nobody", 0, 1);
     let all = world.knowing(1);
     let provider = world.builder().filter(|_| false).build().unwrap();
@@ -185,7 +189,7 @@ fn a_provider_whose_filter_passes_nobody_says_so() {
 }
 
 #[test]
-fn calls_that_began_before_an_instance_was_out_or_came_back_say_nothing_against_it() {
+fn calls_that_began_before_an_ejection_or_its_end_say_nothing_against_the_instance() {
     let mut world = World::soon_back("stragglers");
     let ids = [(); 4].map(|()| world.start());
     let provider = world.knowing(4);
@@ -199,11 +203,11 @@ fn calls_that_began_before_an_instance_was_out_or_came_back_say_nothing_against_
     end(Outcome::Failed, 5);
     end(Outcome::Refused, 1);
     end(Outcome::TimedOut, 29);
-    assert_eq!(out(&provider), [""; 0], "it was healed since");
+    assert_eq!(out(&provider), [""; 0], "the fault may be over");
 }
 
 #[test]
-fn a_provider_says_why_it_can_build_no_url_and_begin_no_call() {
+fn a_provider_returns_why_it_cannot_build_a_url_or_begin_a_call() {
     let world = World::of("says-why", 0, 0);
     let provider = world.provider();
     let kinds = |provider: &ServiceProvider| {

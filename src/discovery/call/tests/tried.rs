@@ -1,9 +1,9 @@
-//! The instances that one call tries, and their order.
+//! The instances that a call tries, and their order.
 
 use super::*;
 
 #[test]
-fn an_override_is_tried_as_often_as_a_call_may_be_and_not_once_more() {
+fn an_override_is_begun_as_often_as_the_attempts_allow_and_no_more() {
     let world = World::of("override-bound", 1, 0);
     world.overrides.set("foo", "http://127.0.0.1:1").unwrap();
     let mut call = world.provider().begin().unwrap();
@@ -16,7 +16,7 @@ fn an_override_is_tried_as_often_as_a_call_may_be_and_not_once_more() {
 }
 
 #[test]
-fn a_call_is_tried_on_as_many_instances_as_it_may_be_and_on_none_twice() {
+fn a_call_tries_as_many_instances_as_its_attempts_allow_and_none_twice() {
     for (attempts, expected) in [(1, 1), (2, 2), (3, 3), (9, 5)] {
         let name = format!("attempts-{attempts}");
         let config = Config::new()
@@ -40,7 +40,7 @@ fn a_call_is_tried_on_as_many_instances_as_it_may_be_and_on_none_twice() {
 }
 
 #[test]
-fn another_instance_is_one_that_was_not_tried_and_then_there_is_none() {
+fn a_retry_goes_to_untried_instances_until_none_is_left() {
     let world = World::of("another", 4, 0);
     let provider = world.knowing(4);
     let mut call = provider.begin().unwrap();
@@ -55,7 +55,7 @@ fn another_instance_is_one_that_was_not_tried_and_then_there_is_none() {
 }
 
 #[test]
-fn calls_go_to_those_that_are_out_when_all_others_were_tried() {
+fn a_call_goes_to_ejected_instances_when_it_has_tried_all_others() {
     let world = World::of("last-resort", 1, 1);
     let provider = world.knowing(2);
     let dead = provider.instances().unwrap();
@@ -69,7 +69,7 @@ fn calls_go_to_those_that_are_out_when_all_others_were_tried() {
     assert_eq!(call.another(Outcome::Failed).unwrap().id(), dead.id());
 }
 
-/// Returns the ids that a call tries, in their order, until there is none left.
+/// Returns the ids of the instances that a call tries, in order, until no instance is left.
 fn tried(provider: &ServiceProvider) -> Vec<String> {
     let mut call = provider.begin().unwrap();
     let mut tried = vec![call.id().to_owned()];
@@ -96,7 +96,11 @@ fn a_call_leaves_its_zone_when_it_has_tried_all_of_it() {
     until("all are known", || provider.instances().unwrap().len() == 4);
     for _ in 0..20 {
         let mut tried = tried(&provider);
-        assert_eq!(tried.len(), 4, "the filter is no preference");
+        assert_eq!(
+            tried.len(),
+            4,
+            "no call goes to an instance that the filter rejects"
+        );
         tried[..2].sort();
         tried[2..].sort();
         assert_eq!(tried, ["1", "2", "3", "4"]);
@@ -115,7 +119,7 @@ fn a_call_leaves_its_subset_when_it_has_tried_all_of_it() {
 }
 
 #[test]
-fn an_override_is_tried_as_often_as_a_call_may_be_and_never_out() {
+fn an_override_is_called_as_often_as_the_attempts_allow_and_never_ejected() {
     let mut world = World::new("override", Config::new().attempts_per_call(4));
     world.put_dead();
     world.start();
@@ -151,7 +155,7 @@ fn an_override_is_tried_as_often_as_a_call_may_be_and_never_out() {
 }
 
 #[test]
-fn a_call_tries_no_instance_that_is_out_and_does_not_pass_the_filter() {
+fn a_call_tries_no_ejected_instance_that_the_filter_rejects() {
     let (world, _all, id) = World::with_one_out("out-and-left-out", 3);
     let left_out = id.clone();
     let builder = world.builder().filter(move |one| one.id() != left_out);
@@ -169,7 +173,7 @@ fn if_no_url_can_be_built_for_an_instance_the_others_are_called() {
         let called: Called<String> = provider.call(&[], |url| Ok(url.to_owned()));
         assert!(called.unwrap().ends_with(id.trim_start_matches("at-")));
     }
-    // The error is that of the attempt that was made, whichever instance was picked first.
+    // Each call returns the error of the attempt that was made, whichever instance was picked first.
     for _ in 0..50 {
         let called: Called<()> = provider.call(&[], |url| {
             Err(Attempt::Elsewhere(io::Error::other(url.to_owned())))
@@ -187,7 +191,7 @@ fn if_no_url_can_be_built_for_an_instance_the_others_are_called() {
 }
 
 #[test]
-fn a_retry_goes_to_another_endpoint_than_those_that_were_tried() {
+fn a_retry_goes_to_an_endpoint_that_was_not_tried() {
     let mut world = World::of("two-nodes", 1, 0);
     let port = free_port();
     world.put_as("crashed", port);
@@ -202,7 +206,7 @@ fn a_retry_goes_to_another_endpoint_than_those_that_were_tried() {
         assert_ne!(second.base_url(), Some(first.as_str()));
         second.succeeded();
     }
-    // With another spec it is another service at the same endpoint, and a retry does not go there either.
+    // An instance with another uri spec is at the same endpoint, so a retry does not go there either.
     let spec = r#","uriSpec":{"parts":[{"value":"/other","variable":false}]}"#;
     let data = format!(r#"{{"address":"127.0.0.1","port":{port}{spec}}}"#);
     world.put_data("other-spec", &data);
@@ -231,7 +235,8 @@ fn a_call_ends_with_its_last_error_when_the_retry_budget_is_used_up() {
         });
         assert!(matches!(called, Err(CallError::Call(error)) if error.to_string() == "overloaded"));
     }
-    // A hundred at the start and a fifth of the calls, and ten for each second that this takes.
+    // The budget allows a hundred retries at the start, one for every five calls, and ten for each second that this
+    // takes.
     assert!((1290..1800).contains(&attempts), "{attempts}");
     let error = provider.begin().unwrap().another(Outcome::Succeeded);
     assert!(

@@ -1,4 +1,4 @@
-//! Providers that pick in a way of their own, and the way that the configuration gives to all.
+//! Providers with their own strategy, subset and filter, and the settings that they take from the configuration.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn ids(provider: &ServiceProvider, times: usize) -> BTreeSet<String> {
 }
 
 #[test]
-fn failures_are_compared_with_those_of_calls_that_were_picked_alike() {
+fn failures_are_compared_only_among_calls_of_the_same_provider() {
     let world = World::of("alike", 4, 0);
     let all = world.knowing(4);
     let listed = all.instances().unwrap();
@@ -26,11 +26,15 @@ fn failures_are_compared_with_those_of_calls_that_were_picked_alike() {
     for _ in 0..10 {
         provider.report(listed[0].base_url().unwrap(), Outcome::Failed);
     }
-    assert_eq!(out(&all), [id], "its sibling failed in no call of these");
+    assert_eq!(
+        out(&all),
+        [id],
+        "its sibling has not failed with this provider"
+    );
 }
 
 #[test]
-fn who_stays_with_an_instance_does_so_when_others_come() {
+fn a_sticky_provider_stays_with_its_instance_when_others_join() {
     let config = Config::new().strategy(Strategy::Sticky);
     let mut world = World::new("others-come", config);
     world.start();
@@ -46,13 +50,13 @@ fn who_stays_with_an_instance_does_so_when_others_come() {
         world.put_dead();
         providers[0].wait_for(count, SOON).unwrap();
         for provider in &providers {
-            assert_eq!(ids(provider, 3), first, "of {count}");
+            assert_eq!(ids(provider, 3), first, "of {count} instances");
         }
     }
 }
 
 #[test]
-fn a_filter_is_asked_when_the_instances_changed_and_not_for_a_lookup() {
+fn a_filter_runs_after_a_change_of_the_instances_and_not_for_every_lookup() {
     let mut world = World::of("asked-once", 3, 0);
     let _all = world.knowing(3);
     let asked = Arc::new(AtomicU32::new(0));
@@ -71,7 +75,7 @@ fn a_filter_is_asked_when_the_instances_changed_and_not_for_a_lookup() {
 }
 
 #[test]
-fn an_instance_is_picked_that_passes_all_filters() {
+fn a_provider_with_two_filters_picks_an_instance_that_passes_both() {
     let mut world = World::of("two-filters", 0, 0);
     let [first, both, second] = [(); 3].map(|()| world.start());
     world.knowing(3);
@@ -88,7 +92,7 @@ fn an_instance_is_picked_that_passes_all_filters() {
 }
 
 #[test]
-fn a_provider_has_what_the_configuration_says_where_it_says_nothing() {
+fn a_provider_takes_settings_that_it_does_not_make_from_the_configuration() {
     let config = Config::new().zone("EU").strategy(Strategy::RoundRobin);
     let world = World::new("configured", config.subset(3));
     let put = |zone: &str| {
@@ -106,7 +110,7 @@ fn a_provider_has_what_the_configuration_says_where_it_says_nothing() {
         (narrow.build().unwrap(), 2),
     ] {
         let found = ids(&provider, expected);
-        assert_eq!(found.len(), expected, "a round");
+        assert_eq!(found.len(), expected, "one round");
         assert!(found.is_subset(&near));
         assert_eq!(ids(&provider, 50), found);
     }
@@ -116,7 +120,7 @@ fn a_provider_has_what_the_configuration_says_where_it_says_nothing() {
 }
 
 #[test]
-fn an_instance_that_comes_while_the_others_are_counted_is_not_missed() {
+fn an_instance_that_joins_while_the_others_are_counted_is_not_missed() {
     let world = World::of("counted", 1, 0);
     let all = world.knowing(1);
     let (writer, directory, asked) = (
@@ -142,7 +146,7 @@ fn an_instance_that_comes_while_the_others_are_counted_is_not_missed() {
 }
 
 #[test]
-fn a_provider_picks_in_a_way_of_its_own() {
+fn a_provider_picks_with_its_own_filter_and_strategy() {
     let mut world = World::of("own-way", 0, 0);
     let ids = [(); 6].map(|()| world.start());
     let kept: BTreeSet<String> = ids[..3].iter().cloned().collect();
@@ -163,7 +167,7 @@ fn a_provider_picks_in_a_way_of_its_own() {
     assert_eq!(provider.instances().unwrap().len(), 3);
     assert_eq!(world.provider().instances().unwrap().len(), 6);
     world.writer.delete(&node(&ids[0]), -1).unwrap();
-    until("one left", || provider.instances().unwrap().len() == 2);
+    until("one is gone", || provider.instances().unwrap().len() == 2);
     let left = (0..9).map(|_| provider.instance().unwrap().unwrap().id().to_owned());
     assert_eq!(left.collect::<BTreeSet<_>>().len(), 2);
     let error = provider.wait_for(3, Duration::from_millis(20)).unwrap_err();
@@ -180,7 +184,7 @@ fn a_change_while_instances_are_counted_ends_a_wait_for_them() {
     let all = world.knowing(1);
     let (changed, writer) = (AtomicBool::new(false), world.writer.clone());
     let filter = move |_: &ServiceInstance| {
-        // Asked while the first instance is counted: the second comes before that is over.
+        // The filter runs while the first instance is counted, and the second instance joins before the count ends.
         if !changed.swap(true, Ordering::Relaxed) {
             let data = br#"{"address":"127.0.0.1","port":1}"#;
             writer
@@ -195,7 +199,7 @@ fn a_change_while_instances_are_counted_ends_a_wait_for_them() {
 }
 
 #[test]
-fn the_half_rule_of_a_zone_is_measured_among_those_that_pass_the_filter() {
+fn half_of_a_zone_is_counted_among_the_instances_that_pass_the_filter() {
     let world = World::new("filtered-zone", Config::new().zone("eu"));
     world.put_zones(&["eu", "eu", "eu", "us", "us"]);
     let _all = world.provider();
@@ -207,7 +211,7 @@ fn the_half_rule_of_a_zone_is_measured_among_those_that_pass_the_filter() {
 }
 
 #[test]
-fn a_filter_that_panics_leaves_out_what_it_panics_on() {
+fn an_instance_on_which_the_filter_panics_is_not_called() {
     let mut world = World::of("panicking-filter", 1, 0);
     let id = world.start();
     world.knowing(2);
@@ -221,7 +225,7 @@ fn a_filter_that_panics_leaves_out_what_it_panics_on() {
 }
 
 #[test]
-fn those_that_pass_a_filter_are_called_where_all_of_them_are_out() {
+fn instances_that_pass_a_filter_are_called_if_all_of_them_are_ejected() {
     let mut world = World::of("filtered-out", 3, 0);
     let id = world.start();
     let all = world.knowing(4);
@@ -239,7 +243,7 @@ fn those_that_pass_a_filter_are_called_where_all_of_them_are_out() {
 }
 
 #[test]
-fn a_provider_that_is_built_from_nothing_says_so() {
+fn a_provider_cannot_be_built_without_a_connection_or_with_a_subset_of_zero() {
     let world = World::of("subset-of-none", 0, 0);
     let builder = ServiceProviderBuilder::new(None, world.overrides.clone(), "foo");
     assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::NotConnected);
@@ -248,7 +252,7 @@ fn a_provider_that_is_built_from_nothing_says_so() {
 }
 
 #[test]
-fn the_last_instance_that_passes_a_filter_is_called_while_it_may_just_be_replaced() {
+fn the_last_instance_that_passes_a_filter_is_called_for_a_moment_after_it_is_gone() {
     let mut world = World::of("filtered-grace", 0, 0);
     let id = world.start();
     let _all = world.knowing(1);
@@ -259,7 +263,7 @@ fn the_last_instance_that_passes_a_filter_is_called_while_it_may_just_be_replace
 }
 
 #[test]
-fn an_instance_that_is_back_ends_a_wait_for_it() {
+fn an_instance_that_comes_back_ends_a_wait_for_it() {
     let world = World::of("wait-for-one-back", 2, 0);
     let provider = world.knowing(2);
     let url = provider.url(&[]).unwrap();
