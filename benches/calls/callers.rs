@@ -96,7 +96,7 @@ pub(crate) fn during(service: &str, how: How<'_>, pause: Duration, work: impl Fn
 }
 
 fn make(service: &str, how: How<'_>) -> Result<(), String> {
-    let elsewhere = |url: &str| get(url).map_err(Attempt::Elsewhere);
+    let elsewhere = |url: &str| get(url, TIMEOUT).map_err(Attempt::Elsewhere);
     match how {
         How::Call => discovery::call(service, &[], elsewhere).map_err(|error| format!("{error:#}")),
         How::Provider(provider) => provider
@@ -104,7 +104,7 @@ fn make(service: &str, how: How<'_>) -> Result<(), String> {
             .map_err(|error| format!("{error:#}")),
         How::Url | How::UrlAndReport => {
             let url = discovery::url(service, &[]).map_err(|error| error.to_string())?;
-            get(&url).map_err(|error| {
+            get(&url, TIMEOUT).map_err(|error| {
                 if matches!(how, How::UrlAndReport) {
                     discovery::report(service, &url, Outcome::from(&error));
                 }
@@ -114,11 +114,12 @@ fn make(service: &str, how: How<'_>) -> Result<(), String> {
     }
 }
 
-fn get(url: &str) -> io::Result<()> {
+/// Makes a request. The connection and the answer may take this long each.
+pub(crate) fn get(url: &str, timeout: Duration) -> io::Result<()> {
     let host = url.trim_start_matches("http://");
     let address: SocketAddr = host.parse().map_err(io::Error::other)?;
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
     // In one write: a server that answers the first of several and closes the connection would reset it.
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
     stream.write_all(request.as_bytes())?;

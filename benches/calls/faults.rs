@@ -82,7 +82,7 @@ fn with_fault(
     (calls.since(began.unwrap()), seen.unwrap())
 }
 
-fn failed(failed: usize, calls: usize) -> String {
+pub(crate) fn failed(failed: usize, calls: usize) -> String {
     format!(
         "{} of {} failed",
         grouped(failed as u64),

@@ -27,6 +27,11 @@ impl Table {
         println!("{line}");
         self.0.push(line);
     }
+
+    /// Adds the rows of another table.
+    pub(crate) fn append(&mut self, other: Table) {
+        self.0.extend(other.0);
+    }
 }
 
 impl fmt::Display for Table {
