@@ -117,6 +117,11 @@ impl Cache {
         refusal.until
     }
 
+    /// Returns how many children are known.
+    pub(crate) fn children(&self) -> usize {
+        self.instances.len() + self.rejected.len()
+    }
+
     /// Replaces the set of children. All of them have to be read.
     pub(crate) fn list(&mut self, children: BTreeSet<String>) {
         self.refusal = None;

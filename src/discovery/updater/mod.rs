@@ -33,6 +33,9 @@ const LAST_INSTANCE_GRACE: Duration = Duration::from_secs(1);
 /// The same after a new connection. Instances that lost theirs together with us may not be back yet.
 const RECONNECT_GRACE: Duration = Duration::from_secs(5);
 
+/// Changed children of a service that it was not known to have, before the service is listed again.
+const MOST_UNKNOWN: usize = 1000;
+
 /// Keeps the snapshots of a directory.
 pub(crate) struct Updater {
     subscriptions: Arc<Subscriptions>,
@@ -122,8 +125,14 @@ impl Updater {
         if let Some(name) = service.and_then(|service| self.name(service))
             && let Some(cache) = self.services.get_mut(&name)
         {
-            cache.changed.insert(child.to_owned());
-            self.unread.insert(name);
+            if cache.changed.len() < cache.children() + MOST_UNKNOWN {
+                cache.changed.insert(child.to_owned());
+                self.unread.insert(name);
+            } else {
+                // A server can name children without end that do not exist. The list has those that do.
+                cache.changed.clear();
+                self.list_again(&name, |service| service.generation = 0);
+            }
         }
     }
 
