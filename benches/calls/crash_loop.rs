@@ -42,7 +42,7 @@ pub(crate) fn measure(connection: &str) -> Table {
     for (strategy, (count, on_looping)) in seen {
         let share = 100.0 * on_looping as f64 / count.attempts as f64;
         table.row(
-            &format!("one of five instances crashes every 2 s for 60 s, its old nodes remain for 15 s, `{strategy:?}`: \
+            &format!("1 of 5 instances crashes every 2 s for 60 s, its old nodes remain for 15 s, `{strategy:?}`: \
                  its share of the attempts"),
             &format!("{share:.1} %, {}", failed(count.failed, count.calls)),
             None,

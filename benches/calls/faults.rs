@@ -102,7 +102,7 @@ impl Seen {
     }
 }
 
-/// The calls around the kill of one of five instances.
+/// The calls around the kill of 1 of 5 instances.
 struct Kill {
     calls: Calls,
     curator: Seen,
@@ -163,7 +163,7 @@ impl Kill {
 fn kill_url(results: &mut Results, connection: &str) {
     let kill = kill_one(connection, "kill-url", How::Url);
     results.table.row(
-        "`kill -9` of one of five instances, plain `url` without `report`",
+        "`kill -9` of 1 of 5 instances, plain `url` without `report`",
         &kill.calls.shown(),
         Some(&kill.curator.shown()),
         None,
@@ -178,7 +178,7 @@ fn kill_url(results: &mut Results, connection: &str) {
 fn kill_report(results: &mut Results, connection: &str) {
     let kill = kill_one(connection, "kill-report", How::UrlAndReport);
     results.table.row(
-        "`kill -9` of one of five instances, `url` and `report`",
+        "`kill -9` of 1 of 5 instances, `url` and `report`",
         &kill.calls.shown(),
         Some(&kill.curator.shown()),
         Some(Bound("≤ 40 failed", kill.calls.failed() <= 40)),
@@ -188,7 +188,7 @@ fn kill_report(results: &mut Results, connection: &str) {
 fn kill_call(results: &mut Results, connection: &str) {
     let kill = kill_one(connection, "kill-call", How::Call);
     results.table.row(
-        "`kill -9` of one of five instances, `call`",
+        "`kill -9` of 1 of 5 instances, `call`",
         &kill.calls.shown(),
         Some(&kill.curator.shown()),
         Some(Bound("0 failed", kill.calls.failed() == 0)),
@@ -251,7 +251,7 @@ fn stop(results: &mut Results, connection: &str) {
     });
     let shown = |slow: usize, failed: usize| format!("{slow} slow, {failed} failed");
     results.table.row(
-        "`kill -STOP` of one of five instances for 10 s, the program's timeout is 1 s, `call`",
+        "`kill -STOP` of 1 of 5 instances for 10 s, the program's timeout is 1 s, `call`",
         &shown(calls.slow(), calls.failed()),
         Some(&shown(curator.slow, curator.failed.len())),
         Some(Bound(
@@ -280,7 +280,7 @@ fn sick(results: &mut Results, connection: &str) {
         calls.shown()
     );
     results.table.row(
-        "one of five instances answers 503 for 10 s, 100 calls per second, `url` and `report`",
+        "1 of 5 instances answers 503 for 10 s, 100 calls per second, `url` and `report`",
         &ours,
         Some(&curator.shown()),
         Some(Bound(
@@ -335,7 +335,7 @@ fn slow(results: &mut Results, connection: &str) {
     );
     let faster = least.as_secs_f64() <= 0.1 * random.as_secs_f64();
     results.table.row(
-        "one of five instances takes 50 ms to answer, p99 of `call`",
+        "1 of 5 instances takes 50 ms to answer, p99 of `call`",
         &ours,
         Some(&format!("`Random` {}", shown(curator.seen().p99))),
         Some(Bound("`LeastLoaded` ≤ 0.1 × `Random`", faster)),

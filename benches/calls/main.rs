@@ -56,7 +56,7 @@ fn main() {
         party_testing::pages::write_table("docs/calls.md", "scripts/calls", &table);
         plot::failures(
             "docs/images/kill.svg",
-            "Failed calls before and after kill -9 of one of five instances",
+            "Failed calls before and after kill -9 of 1 of 5 instances",
             -BEFORE.as_secs_f64()..AFTER.as_secs_f64(),
             &[
                 (0.0, "kill -9"),

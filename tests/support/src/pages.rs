@@ -20,7 +20,7 @@ pub fn write_table(page: &str, script: &str, table: &str) {
 /// Returns the text of a page with another table of this script, `None` where the page has no place for it.
 pub fn replace_table(text: &str, script: &str, table: &str) -> Option<String> {
     let begin = format!("<!-- the next lines are written by {script} -->");
-    let end = format!("<!-- end of what {script} writes -->");
+    let end = format!("<!-- end of the table of {script} -->");
     let (before, rest) = text.split_once(&begin)?;
     let (_, after) = rest.split_once(&end)?;
     Some(format!("{before}{begin}\n\n{table}\n\n{end}{after}"))
