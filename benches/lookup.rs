@@ -15,14 +15,14 @@ use std::hint::black_box;
 
 fn lookup(criterion: &mut Criterion) {
     memory::connect("bench");
-    for instances in [1, 100, 10_000] {
+    for instances in [1, 100, 10_000_u16] {
         let name = format!("service-{instances}");
         for id in 0..instances {
-            let service = Service::new(&name, 8080).id(id.to_string());
+            let service = Service::new(&name, 8000 + id).id(id.to_string());
             registration::register(service.uri_spec("/1.x/{territory}/users/{userid}")).unwrap();
         }
         let provider = discovery::service_provider(&name).unwrap();
-        let floor = Floor::of(instances);
+        let floor = Floor::of(instances.into());
         criterion.bench_function(&format!("floor/{instances}"), |bencher| {
             bencher.iter(|| floor.url());
         });

@@ -33,7 +33,7 @@ pub(crate) fn measure(table: &mut Table, names: &[&str]) {
 
 fn register(name: &str, count: usize, weight: impl Fn(usize) -> u32) {
     let service = |id: usize| {
-        let service = Service::new(name, 8080)
+        let service = Service::new(name, 8000 + id as u16)
             .id(id.to_string())
             .weight(weight(id));
         service.uri_spec("/1.x/{territory}/users/{userid}")

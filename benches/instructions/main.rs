@@ -29,8 +29,9 @@ impl<const N: usize> Text<N> {
 
 fn main() {
     memory::connect("bench");
+    // Each instance has its own port: of several at one endpoint, only the newest is picked.
     for id in 0..100 {
-        let service = Service::new("users", 8080).id(id.to_string());
+        let service = Service::new("users", 8000 + id).id(id.to_string());
         registration::register(service.uri_spec("/1.x/{territory}/users/{userid}")).unwrap();
     }
     let provider = discovery::service_provider("users").unwrap();

@@ -23,9 +23,12 @@ pub(crate) fn instances() {
         registration::connect_with(config.clone()).unwrap();
         discovery::connect_with(config.clone()).unwrap();
         let name = format!("service{instances}");
-        let service = || Service::new(&name, 8080).uri_spec("/1.x/{territory}/users/{userid}");
+        let service = |port: usize| {
+            Service::new(&name, 1 + (port % 60_000) as u16)
+                .uri_spec("/1.x/{territory}/users/{userid}")
+        };
         let began = Instant::now();
-        registration::register_all((0..instances).map(|_| service())).unwrap();
+        registration::register_all((0..instances).map(service)).unwrap();
         let (registered, began) = (began.elapsed(), Instant::now());
         let provider = discovery::service_provider(&name).unwrap();
         let read = began.elapsed();

@@ -76,7 +76,7 @@ fn url(name: &str) {
 fn one_size(table: &mut Table, bounds: &Bounds) -> Lookup {
     let instances = bounds.instances;
     let name = &format!("hot{instances}");
-    registration::register_all((0..instances).map(|_| service(name, 8080))).unwrap();
+    registration::register_all((1..).take(instances).map(|port| service(name, port))).unwrap();
     let provider = discovery::service_provider(name).unwrap();
     provider
         .wait_for(instances, Duration::from_secs(30))
@@ -149,7 +149,7 @@ fn first_answer(table: &mut Table, connection: &str) {
 }
 
 fn memory(table: &mut Table, connection: &str) {
-    let others = (0..10_000).map(|_| service("cold10000", 8080));
+    let others = (1..=10_000).map(|port| service("cold10000", port));
     registration::register_all(others).unwrap();
     let mut peer = Peer::start("memory", connection);
     let (first, second) = (peer.answer()[0], peer.answer()[0]);

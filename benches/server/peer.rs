@@ -125,13 +125,14 @@ fn obey(line: &str) {
         // Changes the ports of a hundred of the instances that `load` made, different ones each time.
         "churn" => {
             let first = number % 100 * 100;
-            let again =
-                (first..first + 100).map(|id| service("busy", 1 + number).id(id.to_string()));
+            // Another port for each instance, and another in each round.
+            let port = |id: u16| 10_001 + id + 10_000 * (number / 100 % 2);
+            let again = (first..first + 100).map(|id| service("busy", port(id)).id(id.to_string()));
             registration::register_all(again).unwrap();
             say(&[now()]);
         }
         "load" => {
-            let many = (0..number).map(|id| service("busy", 80).id(id.to_string()));
+            let many = (0..number).map(|id| service("busy", 1 + id).id(id.to_string()));
             registration::register_all(many).unwrap();
             say(&[now()]);
         }

@@ -219,7 +219,7 @@ public final class Peer {
       Map<String, String> metadata = new HashMap<>();
       command.get("metadata").fields().forEachRemaining(entry -> metadata.put(entry.getKey(), entry.getValue().asText()));
       ServiceInstance<ZookeeperInstance> instance = ServiceInstance.<ZookeeperInstance>builder()
-          .name(name).id(id).address("10.0.0.1").port(5000)
+          .name(name).id(id).address("10.0.0.1").port(command.get("port").asInt())
           .payload(new ZookeeperInstance(id, name, metadata)).build();
       byte[] bytes = new JsonInstanceSerializer<>(ZookeeperInstance.class).serialize(instance);
       return JSON.getNodeFactory().textNode(new String(bytes, StandardCharsets.UTF_8));

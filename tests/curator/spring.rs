@@ -56,10 +56,10 @@ fn what_spring_registers_is_picked_by_its_metadata() {
     let _party = Party::connected(&config(shared(), &environment));
     let mut peer = Peer::start();
     let client = Client::connect(shared()).unwrap();
-    for (id, status) in [("i-1", "UP"), ("i-2", "OUT_OF_SERVICE"), ("i-3", "")] {
+    let states = [("i-1", "UP"), ("i-2", "OUT_OF_SERVICE"), ("i-3", "")];
+    for ((id, status), port) in states.into_iter().zip(5000..) {
         let metadata = json!({"instance_status": status, "zone": "EU", "weight": "2"});
-        let instance =
-            json!({"do": "write_for_spring", "name": "foo", "id": id, "metadata": metadata});
+        let instance = json!({"do": "write_for_spring", "name": "foo", "id": id, "port": port, "metadata": metadata});
         let data = peer.ask(instance);
         let node = format!("/{environment}/instances/foo/{id}");
         client
