@@ -33,15 +33,15 @@ pub(crate) struct Tried {
     endpoints: Vec<Endpoint<'static>>,
     /// Uri specs from which no URL could be built. Instances with the same spec are avoided while there are others.
     unbuilt: Vec<UriSpec>,
-    /// True once an attempt was made. An instance for which no URL can be built is not attempted.
-    is_called: bool,
+    /// Set by an attempt, until its retry is paid for. An instance for which no URL can be built is not attempted.
+    owes_a_retry: bool,
 }
 
 impl Tried {
     pub(crate) fn called(&mut self, instance: &ServiceInstance) {
         self.endpoints
             .extend(Endpoint::of(instance).map(Endpoint::into_owned));
-        self.is_called = true;
+        self.owes_a_retry = true;
     }
 
     pub(crate) fn not_built(&mut self, instance: &ServiceInstance) {
@@ -50,8 +50,9 @@ impl Tried {
         self.unbuilt.extend(instance.uri_spec().cloned());
     }
 
-    pub(crate) fn is_called(&self) -> bool {
-        self.is_called
+    /// Returns true once after each attempt, because each retry is paid for once.
+    pub(crate) fn owes_a_retry(&mut self) -> bool {
+        std::mem::take(&mut self.owes_a_retry)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -90,11 +90,11 @@ impl Source {
 
     /// Picks an instance that was not tried. After a first attempt this is a retry, which the retry budget has to
     /// allow.
-    pub(crate) fn pick_another(&self, tried: &Tried, now: Instant) -> Result<Picked> {
+    pub(crate) fn pick_another(&self, tried: &mut Tried, now: Instant) -> Result<Picked> {
         let snapshot = self.snapshot()?;
         let picked = snapshot.choices().pick(tried);
         let picked = picked.ok_or_else(|| Error::all_tried(&self.name, tried.len()))?;
-        match !tried.is_called() || snapshot.withdraw(now) {
+        match !tried.owes_a_retry() || snapshot.withdraw(now) {
             true => Ok(picked),
             false => Err(Error::no_retries(&self.name)),
         }
@@ -127,8 +127,11 @@ impl Source {
         let found = self.read(|snapshot| {
             let candidates = snapshot.known.candidates();
             let found = candidates.filter(|one| endpoint::leads_to(url, one));
-            let with_siblings =
-                |one: &Arc<ServiceInstance>| (one.clone(), snapshot.picks.siblings(Some(one)));
+            let with_siblings = |one: &Arc<ServiceInstance>| {
+                let mut picked = snapshot.picks.instances.iter();
+                let picked = picked.find(|picked| Arc::ptr_eq(picked, one));
+                (one.clone(), snapshot.picks.siblings(picked))
+            };
             found.map(with_siblings).collect::<Vec<_>>()
         });
         let Ok(Some(found)) = found else {

@@ -26,12 +26,13 @@ pub(super) struct Exposure {
     count: usize,
     /// Instances that could not be picked before this time, with their weights. They are dropped when the time is older
     /// than the window.
-    newcomers: HashMap<Endpoint<'static>, (Instant, u32)>,
+    newcomers: HashMap<Endpoint<'static>, Instant>,
 }
 
 impl Exposure {
     /// Records how many instances can be picked from now on.
     pub(super) fn set_count(&mut self, count: usize, now: Instant) {
+        self.newcomers.retain(|_, since| now < *since + WINDOW);
         if count == self.count && !self.moments.is_empty() {
             return;
         }
@@ -51,18 +52,31 @@ impl Exposure {
         {
             self.moments.pop_front();
         }
-        self.newcomers.retain(|_, (since, _)| now < *since + WINDOW);
+    }
+
+    pub(super) fn has_newcomers(&self) -> bool {
+        !self.newcomers.is_empty()
+    }
+
+    /// Forgets the newcomers that are gone.
+    pub(super) fn retain(&mut self, is_present: impl Fn(&Endpoint<'static>) -> bool) {
+        self.newcomers.retain(|endpoint, _| is_present(endpoint));
+    }
+
+    /// Returns when an instance joined, if that is within the window.
+    pub(super) fn joined_at(&self, endpoint: &Endpoint<'_>) -> Option<Instant> {
+        self.newcomers.get(endpoint).copied()
     }
 
     /// Records that an instance can be picked from now on.
-    pub(super) fn joined(&mut self, endpoint: Endpoint<'static>, weight: u32, now: Instant) {
-        self.newcomers.insert(endpoint, (now, weight));
+    pub(super) fn joined(&mut self, endpoint: Endpoint<'static>, now: Instant) {
+        self.newcomers.insert(endpoint, now);
     }
 
     /// Returns the share of an instance of weight 1.
     pub(super) fn of(&self, endpoint: &Endpoint<'_>, now: Instant) -> f64 {
         match self.newcomers.get(endpoint) {
-            Some((since, _)) => self.since(*since, now),
+            Some(since) => self.since(*since, now),
             None => self.of_old(now),
         }
     }
@@ -72,11 +86,16 @@ impl Exposure {
         self.since(now.checked_sub(WINDOW).unwrap_or(now), now)
     }
 
-    /// Returns the newcomers, with their weights.
-    pub(super) fn newcomers(&self) -> impl Iterator<Item = (&Endpoint<'static>, u32)> {
-        self.newcomers
+    /// Returns the mean share of the other instances. They may be more than the siblings of an instance, which can be
+    /// those of a zone, of a subset or of a filter.
+    pub(super) fn of_others(&self, endpoint: &Endpoint<'_>, now: Instant) -> f64 {
+        let others = self
+            .newcomers
             .iter()
-            .map(|(endpoint, (_, weight))| (endpoint, *weight))
+            .filter(|(other, _)| *other != endpoint);
+        let old = self.of_old(now);
+        let missed: f64 = others.map(|(_, since)| old - self.since(*since, now)).sum();
+        (old - missed / self.count.saturating_sub(1).max(1) as f64).max(0.0)
     }
 
     fn since(&self, at: Instant, now: Instant) -> f64 {
@@ -137,7 +156,7 @@ mod tests {
         );
         // At 400 s, the number of instances grows from 2 to 10. Instance 1 joins then.
         exposure.set_count(10, at(400.0));
-        exposure.joined(endpoint(1), 1, at(400.0));
+        exposure.joined(endpoint(1), at(400.0));
         assert!(is_about(exposure.of_old(at(401.0)), 4.5 + 0.1));
         assert!(is_about(exposure.of(&endpoint(1), at(401.0)), 0.1));
         assert!(is_about(exposure.of(&endpoint(2), at(401.0)), 4.6));
@@ -151,7 +170,7 @@ mod tests {
         for step in 0..100_000_u32 {
             let now = start + Duration::from_millis(1) * step;
             exposure.set_count(2 + step as usize % 2, now);
-            exposure.joined(endpoint(step as u16), 1, now);
+            exposure.joined(endpoint(step as u16), now);
         }
         assert!(exposure.moments.len() < 30, "{}", exposure.moments.len());
         assert!(exposure.newcomers.len() <= 10_001);

@@ -59,7 +59,6 @@ pub(crate) struct Ejected {
     pub(crate) since: Instant,
     pub(crate) why: Outcome,
     end: End,
-    weight: u32,
     /// The transaction that created the node. A later transaction means that the process has registered again.
     created: i64,
 }
@@ -169,12 +168,14 @@ impl Ejections {
         now: Instant,
     ) {
         self.candidates = candidates;
-        if !(self.ejected.is_empty() && self.past.is_empty() && self.suspects.is_empty()) {
+        let remembers =
+            !(self.ejected.is_empty() && self.past.is_empty() && self.suspects.is_empty());
+        if remembers || self.exposure.has_newcomers() {
             self.forget(&all(), now);
         }
         self.exposure.set_count(self.pickable(), now);
         for one in joined {
-            self.exposure.joined(one.endpoint, one.weight, now);
+            self.exposure.joined(one.endpoint, now);
         }
     }
 
@@ -186,8 +187,16 @@ impl Ejections {
                 .get(endpoint)
                 .is_some_and(|created| *created <= ejected.created)
         };
-        self.ejected
-            .retain(|endpoint, ejected| is_the_same(endpoint, ejected));
+        let past = &mut self.past;
+        self.ejected.retain(|endpoint, ejected| {
+            let is_kept = is_the_same(endpoint, ejected);
+            if !is_kept && let Some(past) = past.get_mut(endpoint) {
+                (past.failing_since, past.is_on_probation) = (None, false);
+            }
+            is_kept
+        });
+        self.exposure
+            .retain(|endpoint| present.contains_key(endpoint));
         self.suspects
             .retain(|endpoint, _| present.contains_key(endpoint));
         let lately = |at: Option<Instant>| at.is_some_and(|at| now < at + self.rule.longest);
@@ -221,7 +230,8 @@ impl Ejections {
         if self.is_ejected(endpoint) {
             return false;
         }
-        tally.add(endpoint, *weight, now);
+        let joined = self.exposure.joined_at(endpoint);
+        tally.add(endpoint, *weight, joined, now);
         let standing = match (self.is_on_probation(endpoint), failure.is_avoided) {
             (true, _) => Standing::OnProbation,
             (false, true) => Standing::Avoided,
@@ -293,7 +303,6 @@ impl Ejections {
             since: now,
             why,
             end,
-            weight: instance.weight,
             created: instance.created,
         };
         self.ejected.insert(instance.endpoint.clone(), ejected);
@@ -306,13 +315,13 @@ impl Ejections {
     }
 
     fn bring_back(&mut self, endpoint: &Endpoint<'static>, now: Instant) -> bool {
-        let Some(ejected) = self.ejected.remove(endpoint) else {
+        if self.ejected.remove(endpoint).is_none() {
             return false;
-        };
+        }
         let past = self.past.entry(endpoint.clone()).or_default();
         (past.returned, past.is_on_probation) = (Some(now), true);
         self.exposure.set_count(self.pickable(), now);
-        self.exposure.joined(endpoint.clone(), ejected.weight, now);
+        self.exposure.joined(endpoint.clone(), now);
         self.revision += 1;
         true
     }

@@ -52,6 +52,8 @@ pub(crate) struct Tally {
 #[derive(Debug)]
 pub(super) struct Failures {
     weight: u32,
+    /// When the instance joined, as far as it was known when the failures were counted.
+    joined: Option<Instant>,
     by_second: [f64; SECONDS],
 }
 
@@ -62,14 +64,25 @@ impl Failures {
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, endpoint: &Endpoint<'static>, weight: u32, now: Instant) {
+    /// Counts a failure. Failures from before the instance joined are forgotten, because its share begins then.
+    pub(super) fn add(
+        &mut self,
+        endpoint: &Endpoint<'static>,
+        weight: u32,
+        joined: Option<Instant>,
+        now: Instant,
+    ) {
         self.advance(now);
         let slot = self.slot();
         let new = || Failures {
             weight,
+            joined,
             by_second: [0.0; SECONDS],
         };
         let failures = self.failures.entry(endpoint.clone()).or_insert_with(new);
+        if failures.joined < joined {
+            *failures = new();
+        }
         failures.weight = weight.max(1);
         failures.by_second[slot] += 1.0;
     }
@@ -137,16 +150,22 @@ impl Tally {
         exposure: &Exposure,
         now: Instant,
     ) -> Group {
-        let others = self.failures.iter().filter(|(other, _)| *other != endpoint);
-        let newcomers = exposure.newcomers().filter(|(other, _)| *other != endpoint);
-        let old = exposure.of_old(now);
-        let missed: f64 = newcomers
-            .map(|(other, weight)| (old - exposure.of(other, now)) * f64::from(weight))
-            .sum();
+        let others = self.others(endpoint, exposure);
         Group {
             failures: others.map(|(_, failures)| failures.sum()).sum(),
-            share: (siblings.weight as f64 * old - missed).max(0.0),
+            share: siblings.weight as f64 * exposure.of_others(endpoint, now),
         }
+    }
+
+    /// Returns the failures of the other instances, without those from before an instance joined.
+    fn others(
+        &self,
+        endpoint: &Endpoint<'static>,
+        exposure: &Exposure,
+    ) -> impl Iterator<Item = (&Endpoint<'static>, &Failures)> {
+        self.failures.iter().filter(move |(other, failures)| {
+            *other != endpoint && failures.joined >= exposure.joined_at(other)
+        })
     }
 
     /// Leaves out siblings that fail at least half as often as the instance. It begins with the worst, and leaves out
@@ -160,7 +179,7 @@ impl Tally {
         now: Instant,
         rate: f64,
     ) -> Group {
-        let others = self.failures.iter().filter(|(other, _)| *other != endpoint);
+        let others = self.others(endpoint, exposure);
         let mut bad: Vec<(f64, Group)> = others
             .map(|(other, failures)| {
                 let share = exposure.of(other, now) * f64::from(failures.weight);

@@ -197,10 +197,10 @@ impl Call {
     }
 
     fn next(&mut self) -> Result<Call> {
-        let tried = std::mem::take(&mut self.tried);
+        let mut tried = std::mem::take(&mut self.tried);
         match &self.target {
             Target::Instance(_, source) => {
-                let picked = source.pick_another(&tried, Instant::now())?;
+                let picked = source.pick_another(&mut tried, Instant::now())?;
                 let source = source.clone();
                 Ok(Call::to_instance(picked, source, tried, self.is_by_url))
             }

@@ -193,12 +193,20 @@ impl Subscriptions {
 
     fn record(self: &Arc<Self>, name: &str, report: &Report<'_>) -> Option<Notice> {
         let (mut state, now) = (self.state.lock(), Instant::now());
-        let candidate = Candidate::of(report.instance)?;
-        // An instance that is gone is not picked anyway, and ejecting it would use up the limit.
-        let is_listed = shown(&self.view.load(), name)
-            .is_some_and(|snapshot| snapshot.known.candidate_at(&candidate.endpoint).is_some());
-        let known = state.services.get_key_value(name);
-        let followed = known.map(|(name, _)| name.clone()).filter(|_| is_listed)?;
+        let endpoint = Endpoint::of(report.instance)?;
+        // An instance that is gone is not picked anyway, and ejecting it would use up the limit. If it was registered
+        // again, the report is about a process that has ended.
+        let view = self.view.load();
+        let known = &shown(&view, name)?.known;
+        let newest = known.candidate_at(&endpoint)?;
+        let is_listed = newest.created() == report.instance.created()
+            || known.candidates().any(|one| {
+                one.created() == report.instance.created()
+                    && Endpoint::of(one).as_ref() == Some(&endpoint)
+            });
+        let candidate = Candidate::of(newest).filter(|_| is_listed)?;
+        let (followed, _) = state.services.get_key_value(name)?;
+        let followed = followed.clone();
         // Without the thread that brings instances back, nothing is ejected.
         if report.outcome != Some(Outcome::Succeeded) {
             match prober::attend(self, &mut state, &followed) {
@@ -214,6 +222,7 @@ impl Subscriptions {
             .services
             .get_mut(name)?
             .record(&candidate, report, now);
+        state.remind(name, now);
         let notice = changed.then(|| self.notice(&mut state, name, report.instance, now));
         self.pick_anew(&state, name);
         notice.flatten()

@@ -59,8 +59,22 @@ pub(crate) struct State {
 pub(crate) struct Prober {
     /// Wakes the thread, while there is one.
     waker: Option<Arc<Waker>>,
+    /// When the thread looks again by itself.
+    pub(crate) sleeps_until: Option<Instant>,
     /// The services in which an instance is ejected, suspected or on probation, or was until now.
     services: BTreeSet<Name>,
+}
+
+impl State {
+    /// Wakes the prober if something of a service is due before it would look again.
+    fn remind(&mut self, name: &str, now: Instant) {
+        let due = self.services.get(name);
+        let due = due.and_then(|interest| interest.ejections.next(now));
+        if due.is_some() && due < self.prober.sleeps_until {
+            self.prober.sleeps_until = due;
+            self.prober.wake();
+        }
+    }
 }
 
 impl Prober {
@@ -273,6 +287,7 @@ impl Subscriptions {
             let before = shown(&view, name);
             let snapshot = self.snapshot(&mut state, name, before, known.clone());
             view.insert(name, Arc::new(snapshot));
+            state.remind(name, Instant::now());
         }
         let replaced = self.swap(&state, view);
         // After the swap, so that a listener sees the new view.

@@ -84,6 +84,7 @@ fn next(
         // There is no room for the endpoints that are due already. A probe that ends makes room, and wakes this thread.
         false => due.max(now + LINGER),
     };
+    state.prober.sleeps_until = Some(until);
     Some((targets, until))
 }
 

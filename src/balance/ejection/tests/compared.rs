@@ -107,3 +107,36 @@ fn a_new_instance_does_not_make_an_old_instance_look_bad() {
         assert!((1..=10).step_by(2).all(|who| !service.failed(who)));
     }
 }
+
+#[test]
+fn failures_from_before_an_instance_joined_do_not_count() {
+    let mut service = service(5, Ejection::default());
+    for _ in 0..20 {
+        assert!((1..=5).all(|who| !service.failed(who)));
+    }
+    // It has started again on its port, so its share begins now.
+    let joined = instance(WHO).endpoint;
+    service.ejections.exposure.joined(joined, service.now);
+    service.pass(0.1);
+    assert!(!service.fail(WHO, 4), "the twenty failures are forgotten");
+    assert!(
+        !service.failed(2),
+        "and do not make a sibling look good or bad"
+    );
+}
+
+#[test]
+fn instances_that_join_outside_of_the_siblings_hide_no_bad_instance() {
+    let mut service = service(5, Ejection::default());
+    // Fifty instances join another zone, and the siblings are still four.
+    for who in 100..150 {
+        let joined = instance(who).endpoint;
+        service.ejections.exposure.joined(joined, service.now);
+    }
+    service.ejections.exposure.set_count(55, service.now);
+    service.pass(0.5);
+    assert!(
+        service.fail(WHO, 30),
+        "later than among old instances, but surely"
+    );
+}

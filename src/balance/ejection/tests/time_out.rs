@@ -60,3 +60,14 @@ fn a_failing_instance_is_remembered_when_others_join() {
     service.set(1..=6, 1);
     assert!(service.eject() > 7.0);
 }
+
+#[test]
+fn the_fault_of_a_process_is_forgotten_when_it_registers_again() {
+    let mut service = service(5, Ejection::default());
+    assert!(fails_for(&mut service, 100.0).last() > Some(&10.0));
+    service.eject();
+    service.set(1..=5, 2);
+    assert!(!service.is_ejected());
+    service.pass(100.0);
+    assert_eq!(service.eject(), 2.0);
+}

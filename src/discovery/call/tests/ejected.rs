@@ -296,3 +296,44 @@ fn many_instances_that_swallow_connections_are_probed_side_by_side() {
         "the probes do not wait for each other"
     );
 }
+
+#[test]
+fn a_report_wakes_the_thread_that_probes_if_it_sleeps_for_longer() {
+    let mut world = World::soon_back("wakes");
+    let ids = [(); 5].map(|()| world.start());
+    let provider = world.knowing(5);
+    fail_until_out(&provider, &ids[0]);
+    let sleeps_for = || {
+        let state = world.directory.subscriptions().state.lock();
+        let until = state.prober.sleeps_until.unwrap();
+        until.saturating_duration_since(Instant::now())
+    };
+    let long = Duration::from_secs(5);
+    until("it sleeps until the end of a probation", || {
+        sleeps_for() > long
+    });
+    let url = format!("http://127.0.0.1:{}", ids[1].trim_start_matches("at-"));
+    assert!(provider.report(&url, Outcome::Refused));
+    assert!(sleeps_for() < long, "the instance is probed in a second");
+    until("it is back", || out(&provider).is_empty());
+}
+
+#[test]
+fn a_call_to_the_process_before_a_restart_says_nothing_about_the_next_one() {
+    let mut world = World::of("restarted", 3, 0);
+    let id = world.start();
+    let provider = world.knowing(4);
+    let begun = std::iter::repeat_with(|| provider.begin().unwrap());
+    let call = begun.into_iter().find(|call| call.id() == id).unwrap();
+    let data = world.writer.get(&node(&id)).unwrap().unwrap().0;
+    world.writer.delete(&node(&id), -1).unwrap();
+    let writer = &world.writer;
+    writer.create(&node(&id), &data, Mode::Ephemeral).unwrap();
+    until("the new registration is known", || {
+        let listed = provider.instances().unwrap();
+        let found = listed.iter().find(|one| one.id() == id);
+        found.is_some_and(|one| one.created() != call.created())
+    });
+    call.failed(Outcome::Refused);
+    assert_eq!(out(&provider), [""; 0]);
+}
