@@ -38,10 +38,12 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
-    pub(crate) fn called(&mut self, instance: &ServiceInstance) {
+    /// Notes an attempt. A retry after an attempt on probation is free: such an instance is called because there are too
+    /// many bad ones, or to see whether it works again, and not because of an overload.
+    pub(crate) fn called(&mut self, instance: &ServiceInstance, is_on_probation: bool) {
         self.endpoints
             .extend(Endpoint::of(instance).map(Endpoint::into_owned));
-        self.owes_a_retry = true;
+        self.owes_a_retry = !is_on_probation;
     }
 
     pub(crate) fn not_built(&mut self, instance: &ServiceInstance) {

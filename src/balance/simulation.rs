@@ -177,7 +177,7 @@ impl<'a> Fleet<'a> {
             let Some(picked) = choices.pick(&tried) else {
                 break;
             };
-            if attempt > 0 && !self.retries.withdraw(self.at()) {
+            if attempt > 0 && tried.owes_a_retry() && !self.retries.withdraw(self.at()) {
                 break;
             }
             self.seen.attempts += 1;
@@ -223,7 +223,7 @@ impl<'a> Fleet<'a> {
             if !failed {
                 return;
             }
-            tried.called(&picked.instance);
+            tried.called(&picked.instance, picked.is_on_probation);
         }
         self.seen.failed += 1;
     }
@@ -363,5 +363,24 @@ fn refused_instances_cost_a_few_retries_and_no_call() {
                 "{strategy}: {seen:?}"
             );
         }
+    }
+}
+
+#[test]
+fn more_dead_instances_than_may_be_ejected_fail_no_call_for_lack_of_retries() {
+    for strategy in STRATEGIES {
+        seed(5);
+        let fault: Fault<'_> = &|who, at| {
+            if who < 3 && at > 1.0 {
+                Answer::Refuses
+            } else {
+                ANSWERS
+            }
+        };
+        let mut fleet = Fleet::new(strategy, 5, fault);
+        fleet.run(1000.0, 2.0);
+        let seen = fleet.run(1000.0, 30.0);
+        assert_eq!(seen.failed, 0, "{strategy}: {seen:?}");
+        assert_eq!(fleet.ejected().len(), 2, "two of five may be");
     }
 }

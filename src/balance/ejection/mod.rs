@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 /// The longest probation. A call that succeeds ends it earlier.
 const PROBATION: Duration = Duration::from_secs(10);
 /// The shortest ejection of an instance that fails, before jitter.
-const SHORTEST: Duration = Duration::from_secs(2);
+const SHORTEST: Duration = Duration::from_secs(3);
 /// An instance is ejected for the time for which it has been failing, divided by this number.
 const PART_OF_FAULT: u32 = 4;
 
@@ -297,6 +297,12 @@ impl Ejections {
 
     fn eject(&mut self, instance: &Candidate, why: Outcome, end: End, now: Instant) -> bool {
         if !self.rule.allows(self.ejected.len(), self.candidates) {
+            if why == Outcome::Refused
+                && self.rule.is_on
+                && !self.is_on_probation(&instance.endpoint)
+            {
+                self.begin_probation(&instance.endpoint, now);
+            }
             return false;
         }
         let ejected = Ejected {
@@ -318,12 +324,18 @@ impl Ejections {
         if self.ejected.remove(endpoint).is_none() {
             return false;
         }
-        let past = self.past.entry(endpoint.clone()).or_default();
-        (past.returned, past.is_on_probation) = (Some(now), true);
+        self.begin_probation(endpoint, now);
         self.exposure.set_count(self.pickable(), now);
         self.exposure.joined(endpoint.clone(), now);
-        self.revision += 1;
         true
+    }
+
+    /// Begins the probation of an instance that is back, or that refuses and cannot be ejected because too many are.
+    /// Retries avoid it, and a retry after a call to it is free.
+    fn begin_probation(&mut self, endpoint: &Endpoint<'static>, now: Instant) {
+        let past = self.past.entry(endpoint.clone()).or_default();
+        (past.returned, past.is_on_probation) = (Some(now), true);
+        self.revision += 1;
     }
 
     fn pickable(&self) -> usize {

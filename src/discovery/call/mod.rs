@@ -185,7 +185,9 @@ impl Call {
     /// ```
     pub fn another(mut self, outcome: Outcome) -> Result<Call> {
         self.end(Some(outcome));
-        self.tried.called(&self.instance);
+        let target = &self.target;
+        let is_free = matches!(target, Target::Instance(picked, _) if picked.is_on_probation);
+        self.tried.called(&self.instance, is_free);
         self.next()
     }
 
