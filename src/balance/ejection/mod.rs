@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 /// The longest probation. A call that succeeds ends it earlier.
 const PROBATION: Duration = Duration::from_secs(10);
 /// The shortest ejection of an instance that fails, before jitter.
-const SHORTEST: Duration = Duration::from_secs(3);
+const SHORTEST: Duration = Duration::from_secs(2);
 /// An instance is ejected for the time for which it has been failing, divided by this number.
 const PART_OF_FAULT: u32 = 4;
 

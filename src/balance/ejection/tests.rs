@@ -306,7 +306,7 @@ fn a_refusal_at_a_port_that_the_program_chose_ejects_the_instance_for_a_time() {
             .ejections
             .refused_somewhere(&instance, now, &mut || 0.5)
     );
-    assert_eq!(service.until(WHO), Some(3.0));
-    service.pass(3.0);
+    assert_eq!(service.until(WHO), Some(2.0));
+    service.pass(2.0);
     assert!(!service.is_ejected() && service.due().is_empty());
 }
