@@ -35,7 +35,7 @@ pub(crate) struct Snapshot {
 /// What all snapshots of a service have in common.
 #[derive(Debug)]
 struct Shared {
-    /// Set once the service was looked up by name, which has it followed for good.
+    /// Set once the service was looked up by name. From then on it is followed for good.
     used: AtomicBool,
     retries: Mutex<RetryAccount>,
 }
@@ -167,7 +167,7 @@ impl Known {
 
     /// Returns how many endpoints the candidates have.
     pub(crate) fn endpoints(&self) -> usize {
-        // What is gone is picked only if nothing else can be.
+        // Instances that left the registry are picked only if there is no other.
         match self.gone.is_empty() {
             true => self.endpoints,
             false => self.gone.len(),
@@ -200,7 +200,7 @@ impl Known {
 fn superseded(listed: &[Arc<ServiceInstance>]) -> (Vec<u32>, usize) {
     let mut first: FxHashMap<Endpoint<'_>, u32> =
         FxHashMap::with_capacity_and_hasher(listed.len(), FxBuildHasher);
-    // Nodes at the endpoint of an earlier one that have another uri spec.
+    // Nodes that share an endpoint with an earlier node, but have another uri spec.
     let mut others: Vec<u32> = Vec::new();
     let mut superseded = Vec::new();
     for (instance, index) in listed.iter().zip(0..) {

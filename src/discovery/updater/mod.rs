@@ -129,7 +129,7 @@ impl Updater {
                 cache.changed.insert(child.to_owned());
                 self.unread.insert(name);
             } else {
-                // A server can name children without end that do not exist. The list has those that do.
+                // A server can name any number of children that do not exist. The list has the existing children.
                 cache.changed.clear();
                 self.list_again(&name, |service| service.generation = 0);
             }

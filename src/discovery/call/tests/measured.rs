@@ -50,7 +50,7 @@ fn always(provider: &ServiceProvider, id: &str) -> bool {
     })
 }
 
-/// Fails calls to one of the instances until it is not picked any longer.
+/// Fails calls to one instance until it is not picked any longer.
 fn fail(provider: &ServiceProvider, id: &str) {
     until("it is not picked", || {
         let mut call = provider.begin().unwrap();
