@@ -146,6 +146,12 @@ impl Observer {
         self.watcher.record().in_touch
     }
 
+    /// Returns how many connections the observer has lost. Unlike [`in_touch`](Observer::in_touch), this shows a loss that
+    /// was followed by a new connection at once.
+    pub fn connections_lost(&self) -> usize {
+        self.watcher.record().connections_lost
+    }
+
     /// Waits until the observer is in touch.
     pub fn await_in_touch(&self, limit: Duration) {
         until("the observer is in touch", limit, || self.in_touch());
@@ -218,7 +224,10 @@ impl Watcher {
             if let Ok(client) = connected {
                 // Whatever it was that went wrong, the answer is a new connection.
                 let _ = self.follow(&client);
-                self.record().in_touch = false;
+                let mut record = self.record();
+                record.in_touch = false;
+                record.connections_lost += 1;
+                drop(record);
                 self.leave(client);
             }
             thread::park_timeout(AGAIN);

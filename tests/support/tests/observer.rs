@@ -44,6 +44,12 @@ fn out_of_touch(observer: &Observer) {
     });
 }
 
+fn loses_its_connection(observer: &Observer, lost: usize) {
+    until("the observer loses its connection", SOON, || {
+        observer.connections_lost() > lost
+    });
+}
+
 #[test]
 fn what_comes_changes_and_goes_is_seen_as_it_happens() {
     let (client, root) = (
@@ -258,12 +264,14 @@ fn it_goes_on_with_another_server_of_an_ensemble() {
     create(&connect(&addresses[2]), ONE);
     observer.await_present(&[ONE], SOON);
     let mark = observer.mark();
+    let lost = observer.connections_lost();
     ensemble.servers[first].kill();
-    out_of_touch(&observer);
+    loses_its_connection(&observer, lost);
     observer.await_in_touch(SOON);
     ensemble.servers[first].start_again();
+    let lost = observer.connections_lost();
     ensemble.servers[second].freeze();
-    out_of_touch(&observer);
+    loses_its_connection(&observer, lost);
     observer.await_in_touch(SOON);
     create(&connect(&addresses[2]), TWO);
     observer.await_present(&[TWO], SOON);

@@ -13,6 +13,7 @@ pub(super) struct Record {
     pub(super) sightings: Vec<Sighting>,
     pub(super) present: BTreeMap<String, Node>,
     pub(super) in_touch: bool,
+    pub(super) connections_lost: usize,
 }
 
 impl Record {
