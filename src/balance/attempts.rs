@@ -41,15 +41,19 @@ impl Tried {
     /// Notes an attempt. A retry after an attempt on probation is free: such an instance is called because there are too
     /// many bad ones, or to see whether it works again, and not because of an overload.
     pub(crate) fn called(&mut self, instance: &ServiceInstance, is_on_probation: bool) {
-        self.endpoints
-            .extend(Endpoint::of(instance).map(Endpoint::into_owned));
+        self.add(instance);
         self.owes_a_retry = !is_on_probation;
     }
 
+    /// Notes that no URL could be built.
     pub(crate) fn not_built(&mut self, instance: &ServiceInstance) {
-        self.endpoints
-            .extend(Endpoint::of(instance).map(Endpoint::into_owned));
+        self.add(instance);
         self.unbuilt.extend(instance.uri_spec().cloned());
+    }
+
+    fn add(&mut self, instance: &ServiceInstance) {
+        let endpoint = Endpoint::of(instance).map(Endpoint::into_owned);
+        self.endpoints.extend(endpoint);
     }
 
     /// Returns true once after each attempt, because each retry is paid for once.

@@ -59,6 +59,12 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// Returns whether this is the endpoint of an instance, or that of its base URL, which may have another port.
+    pub(crate) fn leads_to(&self, instance: &ServiceInstance) -> bool {
+        let base = || instance.base_url().and_then(Endpoint::parse);
+        Endpoint::of(instance).as_ref() == Some(self) || base().as_ref() == Some(self)
+    }
+
     /// Returns the host, with brackets around an IPv6 address.
     pub(crate) fn host(&self) -> &str {
         &self.host
@@ -67,15 +73,6 @@ impl<'a> Endpoint<'a> {
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
-}
-
-/// Returns whether a URL leads to the endpoint of an instance, or to its base URL, which may have another port.
-pub(crate) fn leads_to(url: &str, instance: &ServiceInstance) -> bool {
-    let Some(called) = Endpoint::parse(url) else {
-        return false;
-    };
-    let base = || instance.base_url().and_then(Endpoint::parse);
-    Endpoint::of(instance).as_ref() == Some(&called) || base().as_ref() == Some(&called)
 }
 
 /// Returns whether every port of an instance is the port of its endpoint. If so, a connection that was refused at any
@@ -195,10 +192,9 @@ mod tests {
         let spec = [SCHEME, ("://", false), ADDRESS, (":7/a", false)];
         let instance = instance(json!({"port": 1}), &spec);
         let built = [instance.url(&[]).unwrap(), "http://H:1/b".to_owned()];
-        assert!(
-            built.iter().all(|url| leads_to(url, &instance)),
-            "{built:?}"
-        );
+        let leads_there =
+            |url: &str| Endpoint::parse(url).is_some_and(|called| called.leads_to(&instance));
+        assert!(built.iter().all(|url| leads_there(url)), "{built:?}");
         for other in [
             "http://h/",
             "https://h:7",
@@ -207,7 +203,7 @@ mod tests {
             "h:7",
             "",
         ] {
-            assert!(!leads_to(other, &instance), "{other}");
+            assert!(!leads_there(other), "{other}");
         }
     }
 }

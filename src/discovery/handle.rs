@@ -336,7 +336,7 @@ impl Discovery {
     pub fn begin(&self, name: &str) -> Result<Call> {
         match self.inner.overrides.find(name)? {
             Some(found) => Ok(Call::to_override(name, found, self.attempts())),
-            None => Call::begin(self.source(self.directory()?, name)),
+            None => Call::begin(Source::by_name(self.directory()?, name.into())),
         }
     }
 
@@ -362,7 +362,9 @@ impl Discovery {
     pub fn report(&self, name: &str, url: &str, outcome: Outcome) -> bool {
         match (self.inner.overrides.find(name), self.inner.directory.get()) {
             (Ok(Some(found)), _) => found.leads_to(url),
-            (_, Some(directory)) => self.source(directory, name).report_url(url, outcome),
+            (_, Some(directory)) => {
+                Source::by_name(directory, name.into()).report_url(url, outcome)
+            }
             (_, None) => false,
         }
     }
@@ -575,10 +577,6 @@ impl Discovery {
         build: impl Fn(&ServiceInstance) -> Result<String>,
     ) -> Result<String> {
         build(&*self.directory()?.instance(name)?)
-    }
-
-    fn source(&self, directory: Arc<Directory>, name: &str) -> Source {
-        Source::by_name(directory, self.inner.overrides.clone(), name.into())
     }
 
     /// Returns the number of attempts of a call.

@@ -1,6 +1,6 @@
 //! Override URLs: from the environment, read once, and from the program at any time.
 
-use crate::balance::endpoint;
+use crate::balance::endpoint::Endpoint;
 use crate::environment;
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
@@ -55,7 +55,8 @@ impl Override {
 
     /// Returns whether a URL has the scheme, host and port of this URL.
     pub(crate) fn leads_to(&self, url: &str) -> bool {
-        endpoint::leads_to(url, &self.instance(""))
+        let called = Endpoint::parse(url);
+        called.is_some_and(|called| called.leads_to(&self.instance("")))
     }
 
     pub(crate) fn url(&self, name: &str, params: Params<'_>) -> Result<String> {

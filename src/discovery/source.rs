@@ -3,13 +3,12 @@
 
 use crate::balance::attempts::{Picked, Tried};
 use crate::balance::ejection::{Siblings, Tally};
-use crate::balance::endpoint::{self, Endpoint};
+use crate::balance::endpoint::Endpoint;
 use crate::balance::outcome::Outcome;
 use crate::balance::selection::Selection;
 use crate::config::Strategy;
 use crate::discovery::directory::Directory;
 use crate::discovery::name::Name;
-use crate::discovery::overrides::Overrides;
 use crate::discovery::services::feedback::Report;
 use crate::discovery::snapshot::{Snapshot, shown};
 use crate::error::{Error, Result};
@@ -26,7 +25,6 @@ use std::time::Instant;
 #[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) directory: Arc<Directory>,
-    pub(crate) overrides: Arc<Overrides>,
     pub(crate) name: Name,
     /// The filter and strategy of a provider that has its own.
     pub(crate) own: Option<Arc<OwnPicks>>,
@@ -56,14 +54,9 @@ impl Drop for Hold {
 
 impl Source {
     /// Returns a service that is looked up by name.
-    pub(crate) fn by_name(
-        directory: Arc<Directory>,
-        overrides: Arc<Overrides>,
-        name: Name,
-    ) -> Source {
+    pub(crate) fn by_name(directory: Arc<Directory>, name: Name) -> Source {
         Source {
             directory,
-            overrides,
             name,
             own: None,
             hold: None,
@@ -123,10 +116,12 @@ impl Source {
 
     /// Reports the outcome of a call for each instance to which the URL leads. Returns whether there is any.
     pub(crate) fn report_url(&self, url: &str, outcome: Outcome) -> bool {
-        let called = Endpoint::parse(url);
+        let Some(called) = Endpoint::parse(url) else {
+            return false;
+        };
         let found = self.read(|snapshot| {
             let candidates = snapshot.known.candidates();
-            let found = candidates.filter(|one| endpoint::leads_to(url, one));
+            let found = candidates.filter(|one| called.leads_to(one));
             let with_siblings = |one: &Arc<ServiceInstance>| {
                 let mut picked = snapshot.picks.instances.iter();
                 let picked = picked.find(|picked| Arc::ptr_eq(picked, one));
@@ -138,7 +133,7 @@ impl Source {
             return false;
         };
         for (instance, siblings) in &found {
-            let is_at_endpoint = Endpoint::of(instance) == called;
+            let is_at_endpoint = Endpoint::of(instance).as_ref() == Some(&called);
             self.report(instance, Some(outcome), None, *siblings, is_at_endpoint);
         }
         !found.is_empty()

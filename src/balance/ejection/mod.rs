@@ -90,6 +90,19 @@ struct Past {
     probed: Option<Instant>,
 }
 
+impl Past {
+    /// Returns when the probation of the instance ends, or `None` if it is not on probation.
+    fn probation_end(&self) -> Option<Instant> {
+        let began = self.returned.filter(|_| self.is_on_probation);
+        began.map(|at| at + PROBATION)
+    }
+
+    /// Ends the probation, and with it the fault.
+    fn end_probation(&mut self) {
+        (self.is_on_probation, self.failing_since) = (false, None);
+    }
+}
+
 /// An instance that can be picked.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
@@ -191,7 +204,7 @@ impl Ejections {
         self.ejected.retain(|endpoint, ejected| {
             let is_kept = is_the_same(endpoint, ejected);
             if !is_kept && let Some(past) = past.get_mut(endpoint) {
-                (past.failing_since, past.is_on_probation) = (None, false);
+                past.end_probation();
             }
             is_kept
         });
@@ -239,12 +252,13 @@ impl Ejections {
         };
         let stands_out =
             tally.stands_out(endpoint, failure.siblings, &self.exposure, standing, now);
-        if !stands_out || !self.rule.allows(self.ejected.len(), self.candidates) {
+        if !stands_out || !self.has_room() {
             return false;
         }
         let end = End::At(now + self.time_out(endpoint, now, random));
         tally.clear(endpoint);
-        self.eject(failure.instance, failure.why, end, now)
+        self.eject(failure.instance, failure.why, end, now);
+        true
     }
 
     /// Returns whether a call began before the instance was ejected or came back. The fault that such a call met may be
@@ -260,7 +274,7 @@ impl Ejections {
         if let Some(past) = self.past.get_mut(endpoint)
             && past.is_on_probation
         {
-            (past.is_on_probation, past.failing_since) = (false, None);
+            past.end_probation();
             self.revision += 1;
         }
     }
@@ -275,8 +289,8 @@ impl Ejections {
             self.bring_back(endpoint, now);
         }
         for past in self.past.values_mut() {
-            if past.is_on_probation && past.returned.is_none_or(|at| at + PROBATION <= now) {
-                (past.is_on_probation, past.failing_since) = (false, None);
+            if past.probation_end().is_some_and(|at| at <= now) {
+                past.end_probation();
                 self.revision += 1;
             }
         }
@@ -289,22 +303,17 @@ impl Ejections {
         let ends = self.ejected.values().map(|ejected| match ejected.end {
             End::Probed(at) | End::At(at) => at,
         });
-        let unproven = self.past.values().filter(|past| past.is_on_probation);
-        let probations = unproven.map(|past| past.returned.map_or(now, |at| at + PROBATION));
+        let probations = self.past.values().filter_map(Past::probation_end);
         let suspects = (!self.suspects.is_empty()).then_some(now);
         ends.chain(probations).chain(suspects).min()
     }
 
-    fn eject(&mut self, instance: &Candidate, why: Outcome, end: End, now: Instant) -> bool {
-        if !self.rule.allows(self.ejected.len(), self.candidates) {
-            if why == Outcome::Refused
-                && self.rule.is_on
-                && !self.is_on_probation(&instance.endpoint)
-            {
-                self.begin_probation(&instance.endpoint, now);
-            }
-            return false;
-        }
+    /// Returns whether one more instance may be ejected.
+    fn has_room(&self) -> bool {
+        self.rule.allows(self.ejected.len(), self.candidates)
+    }
+
+    fn eject(&mut self, instance: &Candidate, why: Outcome, end: End, now: Instant) {
         let ejected = Ejected {
             since: now,
             why,
@@ -317,7 +326,6 @@ impl Ejections {
         }
         self.exposure.set_count(self.pickable(), now);
         self.revision += 1;
-        true
     }
 
     fn bring_back(&mut self, endpoint: &Endpoint<'static>, now: Instant) -> bool {
@@ -330,8 +338,8 @@ impl Ejections {
         true
     }
 
-    /// Begins the probation of an instance that is back, or that refuses and cannot be ejected because too many are.
-    /// Retries avoid it, and a retry after a call to it is free.
+    /// Begins the probation of an instance that is back, or that refuses while too many are ejected. Retries avoid it,
+    /// and a retry after a call to it is free.
     fn begin_probation(&mut self, endpoint: &Endpoint<'static>, now: Instant) {
         let past = self.past.entry(endpoint.clone()).or_default();
         (past.returned, past.is_on_probation) = (Some(now), true);

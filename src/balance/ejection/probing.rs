@@ -37,16 +37,23 @@ impl Ejections {
     ) -> bool {
         self.suspects.remove(&instance.endpoint);
         let end = End::Probed(now + jittered(INTERVAL, random));
-        match self.ejected.get_mut(&instance.endpoint) {
+        if let Some(ejected) = self.ejected.get_mut(&instance.endpoint) {
             // An instance that was ejected for its failures would come back after a time. Now a probe has to succeed
             // first.
-            Some(ejected) if ejected.until().is_some() => {
+            let was_for_a_time = ejected.until().is_some();
+            if was_for_a_time {
                 (ejected.end, ejected.why) = (end, Outcome::Refused);
-                true
             }
-            Some(_) => false,
-            None => self.eject(instance, Outcome::Refused, end, now),
+            return was_for_a_time;
         }
+        if self.has_room() {
+            self.eject(instance, Outcome::Refused, end, now);
+            return true;
+        }
+        if self.rule.is_on && !self.is_on_probation(&instance.endpoint) {
+            self.begin_probation(&instance.endpoint, now);
+        }
+        false
     }
 
     /// Records that a connection was refused at a port that the program chose, of an instance that has several ports. A
@@ -57,13 +64,12 @@ impl Ejections {
         now: Instant,
         random: Random<'_>,
     ) -> bool {
-        if self.is_ejected(&instance.endpoint)
-            || !self.rule.allows(self.ejected.len(), self.candidates)
-        {
+        if self.is_ejected(&instance.endpoint) || !self.has_room() {
             return false;
         }
         let end = End::At(now + self.time_out(&instance.endpoint, now, random));
-        self.eject(instance, Outcome::Refused, end, now)
+        self.eject(instance, Outcome::Refused, end, now);
+        true
     }
 
     /// Asks for a probe of an instance because a call to it failed, unless it was probed a moment ago.

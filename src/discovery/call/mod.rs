@@ -186,15 +186,16 @@ impl Call {
     pub fn another(mut self, outcome: Outcome) -> Result<Call> {
         self.end(Some(outcome));
         let target = &self.target;
-        let is_free = matches!(target, Target::Instance(picked, _) if picked.is_on_probation);
-        self.tried.called(&self.instance, is_free);
+        let was_on_probation =
+            matches!(target, Target::Instance(picked, _) if picked.is_on_probation);
+        self.tried.called(&self.instance, was_on_probation);
         self.next()
     }
 
     /// Begins the call again on another instance, because no URL can be built for this one.
     fn with_another_url(mut self) -> Result<Call> {
         self.tried.not_built(&self.instance);
-        self.withdraw();
+        self.cancel();
         self.next()
     }
 
@@ -229,10 +230,12 @@ impl Call {
     }
 
     /// Ends a call that was never made, so that it is neither measured nor reported.
-    fn withdraw(&mut self) {
+    fn cancel(&mut self) {
         self.is_over = true;
-        if let Target::Instance(picked, _) = &self.target {
-            picked.load.as_deref().inspect(|load| load.forget());
+        if let Target::Instance(picked, _) = &self.target
+            && let Some(load) = &picked.load
+        {
+            load.forget();
         }
     }
 
@@ -345,7 +348,7 @@ fn make<T, E>(
                 (call.another(Outcome::Failed), CallError::Call(error))
             }
             Err(error) if unbuilt == MOST_UNBUILT => {
-                call.withdraw();
+                call.cancel();
                 return Err(last.unwrap_or(CallError::Discovery(error)));
             }
             Err(error) => {

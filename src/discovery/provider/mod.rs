@@ -48,6 +48,7 @@ pub use builder::ServiceProviderBuilder;
 #[derive(Clone)]
 pub struct ServiceProvider {
     source: Source,
+    overrides: Arc<Overrides>,
 }
 
 impl ServiceProvider {
@@ -57,9 +58,9 @@ impl ServiceProvider {
         name: &str,
     ) -> Result<ServiceProvider> {
         let hold = Hold::new(directory.clone(), name)?;
-        let mut source = Source::by_name(directory, overrides, hold.name.clone());
+        let mut source = Source::by_name(directory, hold.name.clone());
         source.hold = Some(Arc::new(hold));
-        Ok(ServiceProvider { source })
+        Ok(ServiceProvider { source, overrides })
     }
 
     /// Returns the name of the service.
@@ -219,7 +220,7 @@ impl ServiceProvider {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn url(&self, params: Params<'_>) -> Result<String> {
-        match self.source.overrides.find(self.name())? {
+        match self.overrides.find(self.name())? {
             Some(found) => found.url(self.name(), params),
             None => self.picked()?.url(params),
         }
@@ -247,7 +248,7 @@ impl ServiceProvider {
     /// ```
     pub fn base_url(&self, suffix: &str) -> Result<String> {
         suffix::check(suffix)?;
-        match self.source.overrides.find(self.name())? {
+        match self.overrides.find(self.name())? {
             Some(found) => Ok(suffix::append(found.base(), suffix)),
             None => {
                 let picked = self.picked()?;
@@ -352,7 +353,7 @@ impl ServiceProvider {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn begin(&self) -> Result<Call> {
-        match self.source.overrides.find(self.name())? {
+        match self.overrides.find(self.name())? {
             Some(found) => {
                 let attempts = self.source.directory.attempts();
                 Ok(Call::to_override(self.name(), found, attempts))
@@ -384,7 +385,7 @@ impl ServiceProvider {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn report(&self, url: &str, outcome: Outcome) -> bool {
-        match self.source.overrides.find(self.name()) {
+        match self.overrides.find(self.name()) {
             Ok(Some(found)) => found.leads_to(url),
             _ => self.source.report_url(url, outcome),
         }
@@ -556,11 +557,7 @@ mod tests {
         let (directory, writer) = connected("called-by-name");
         put(&writer, "1", 1);
         let held = provider(&directory, "foo").unwrap();
-        let overrides = Arc::new(Overrides::from_environment());
-        let begin = || {
-            let (directory, overrides) = (directory.clone(), overrides.clone());
-            Call::begin(Source::by_name(directory, overrides, "foo".into()))
-        };
+        let begin = || Call::begin(Source::by_name(directory.clone(), "foo".into()));
         begin().unwrap().succeeded();
         drop(held);
         let other = provider(&directory, "other").unwrap();

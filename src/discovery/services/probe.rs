@@ -44,13 +44,13 @@ enum Stage {
     Connecting {
         stream: TcpStream,
         address: SocketAddr,
-        tried: Tried,
+        addresses: Addresses,
     },
 }
 
-/// The results of the addresses of a host so far, and the addresses that are left.
+/// The addresses of a host that are left to try, and the results of the others.
 #[derive(Default)]
-struct Tried {
+struct Addresses {
     left: Vec<SocketAddr>,
     share: Duration,
     is_refused: bool,
@@ -172,21 +172,21 @@ impl<T> Probes<T> {
         }
     }
 
-    fn connect(&mut self, target: T, port: u16, addresses: Vec<IpAddr>, now: Instant) {
-        let addresses = addresses.iter().take(MOST_ADDRESSES);
-        let mut left: Vec<SocketAddr> = addresses.map(|ip| SocketAddr::new(*ip, port)).collect();
+    fn connect(&mut self, target: T, port: u16, ips: Vec<IpAddr>, now: Instant) {
+        let ips = ips.iter().take(MOST_ADDRESSES);
+        let mut left: Vec<SocketAddr> = ips.map(|ip| SocketAddr::new(*ip, port)).collect();
         left.reverse();
-        let tried = Tried {
+        let addresses = Addresses {
             share: PATIENCE / left.len().max(1) as u32,
             left,
-            ..Tried::default()
+            ..Addresses::default()
         };
-        self.connect_next(target, port, tried, now);
+        self.connect_next(target, port, addresses, now);
     }
 
     /// Begins to connect to the next address. Ends the probe when no address is left.
-    fn connect_next(&mut self, target: T, port: u16, mut tried: Tried, now: Instant) {
-        while let Some(address) = tried.left.pop() {
+    fn connect_next(&mut self, target: T, port: u16, mut addresses: Addresses, now: Instant) {
+        while let Some(address) = addresses.left.pop() {
             let token = Token(self.next);
             let begun = TcpStream::connect(address).and_then(|mut stream| {
                 let registry = self.poll.registry();
@@ -195,29 +195,31 @@ impl<T> Probes<T> {
             });
             match begun {
                 Ok(stream) => {
-                    let deadline = now + tried.share;
+                    let deadline = now + addresses.share;
                     let stage = Stage::Connecting {
                         stream,
                         address,
-                        tried,
+                        addresses,
                     };
                     self.insert(target, port, stage, deadline);
                     return;
                 }
-                Err(error) => tried.note(&address, &error),
+                Err(error) => addresses.note(&address, &error),
             }
         }
-        self.finished.push((target, tried.reach()));
+        self.finished.push((target, addresses.reach()));
     }
 
     fn failed(&mut self, token: Token, error: &io::Error, now: Instant) {
         if let Some(probe) = self.in_flight.remove(&token)
             && let Stage::Connecting {
-                address, mut tried, ..
+                address,
+                mut addresses,
+                ..
             } = probe.stage
         {
-            tried.note(&address, error);
-            self.connect_next(probe.target, probe.port, tried, now);
+            addresses.note(&address, error);
+            self.connect_next(probe.target, probe.port, addresses, now);
         }
     }
 
@@ -240,7 +242,7 @@ impl<T> Probes<T> {
     }
 }
 
-impl Tried {
+impl Addresses {
     fn note(&mut self, address: &SocketAddr, error: &io::Error) {
         match error.kind() {
             ErrorKind::ConnectionRefused

@@ -8,7 +8,7 @@ use std::time::Instant;
 fn least_loaded(name: &str, instances: usize) -> (World, ServiceProvider, Vec<String>) {
     let (world, provider, ids) = aging(name, instances);
     let aging = &world.directory.subscriptions().selection.aging;
-    // Until this time, every call of `age` is too early.
+    // Before this time, `age` does nothing.
     aging.age(Instant::now() + Duration::from_secs(3600));
     (world, provider, ids)
 }
@@ -29,7 +29,7 @@ fn measure(provider: &ServiceProvider, took: &[(&String, u64)]) {
         until("it is picked", || {
             let mut call = provider.begin().unwrap();
             if call.id() != *id {
-                call.withdraw();
+                call.cancel();
                 return false;
             }
             let earlier = call.begun.checked_sub(Duration::from_millis(*millis));
@@ -45,7 +45,7 @@ fn always(provider: &ServiceProvider, id: &str) -> bool {
     (0..100).all(|_| {
         let mut call = provider.begin().unwrap();
         let is_it = call.id() == id;
-        call.withdraw();
+        call.cancel();
         is_it && provider.instance().unwrap().unwrap().id() == id
     })
 }
@@ -56,7 +56,7 @@ fn fail(provider: &ServiceProvider, id: &str) {
         let mut call = provider.begin().unwrap();
         match call.id() == id {
             true => call.failed(Outcome::Failed),
-            false => call.withdraw(),
+            false => call.cancel(),
         }
         (0..200).all(|_| provider.instance().unwrap().unwrap().id() != id)
     });
@@ -78,7 +78,7 @@ fn a_call_costs_the_time_that_it_took_and_is_in_flight_until_it_ends() {
     let mut held = provider.begin().unwrap();
     assert_eq!(held.id(), ids[0]);
     assert!(always(&provider, &ids[1]), "twice 2 s are more than 3");
-    held.withdraw();
+    held.cancel();
     assert!(always(&provider, &ids[0]));
 }
 
@@ -135,7 +135,7 @@ fn a_retried_call_is_measured_at_the_instance_of_the_retry() {
         always(&provider, &ids[0]),
         "twice 4 s are more than 1.2 times 3"
     );
-    call.withdraw();
+    call.cancel();
     fail(&provider, &ids[0]);
     assert!(always(&provider, &ids[1]));
 }
