@@ -93,12 +93,19 @@ impl World {
         (world, all, id)
     }
 
+    /// Registers an instance that listens.
     fn start(&mut self) -> String {
+        let port = self.listen();
+        self.put(port)
+    }
+
+    /// Listens at a free port, and returns it.
+    fn listen(&mut self) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         self.listeners.push(listener);
-        self.put(port)
+        port
     }
 
     /// Registers an instance that does not listen.
@@ -161,6 +168,12 @@ impl World {
         }
     }
 
+    /// Returns whether the thread that probes instances is running.
+    fn has_prober(&self) -> bool {
+        let state = self.directory.subscriptions().state.lock();
+        state.prober.is_running()
+    }
+
     fn provider(&self) -> ServiceProvider {
         ServiceProvider::new(self.directory.clone(), self.overrides.clone(), "foo").unwrap()
     }
@@ -196,10 +209,7 @@ fn out(provider: &ServiceProvider) -> Vec<String> {
 
 /// Registers an instance that listens. Its uri spec needs the parameter `a`.
 fn needing_a_parameter(world: &mut World) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    listener.set_nonblocking(true).unwrap();
-    world.listeners.push(listener);
+    let port = world.listen();
     let spec =
         r#","uriSpec":{"parts":[{"value":"/","variable":false},{"value":"a","variable":true}]}"#;
     world.put_with(port, spec)

@@ -26,15 +26,7 @@ fn an_instance_that_refused_comes_back_when_it_accepts_a_probe() {
         world.listeners.len() == 2
     });
     until("it is back", || provider.ejected().is_empty());
-    until("no thread is left", || {
-        !world
-            .directory
-            .subscriptions()
-            .state
-            .lock()
-            .prober
-            .is_running()
-    });
+    until("no thread is left", || !world.has_prober());
 }
 
 #[test]
@@ -158,15 +150,7 @@ fn no_instance_is_ejected_if_ejection_is_off() {
         assert!(provider.report(one.base_url().unwrap(), Outcome::Refused));
     }
     assert_eq!(out(&provider), [""; 0]);
-    assert!(
-        !world
-            .directory
-            .subscriptions()
-            .state
-            .lock()
-            .prober
-            .is_running()
-    );
+    assert!(!world.has_prober());
 }
 
 #[test]

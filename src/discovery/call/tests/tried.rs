@@ -222,11 +222,8 @@ fn a_retry_goes_to_an_endpoint_that_was_not_tried() {
     }
 }
 
-#[test]
-fn a_call_ends_with_its_last_error_when_the_retry_budget_is_used_up() {
-    let mut world = World::new("budget", Config::new());
-    (0..3).for_each(|_| drop(world.start()));
-    let provider = world.knowing(3);
+/// Makes a thousand calls whose attempts all fail, and returns the number of attempts.
+fn attempts_of_failing_calls(provider: &ServiceProvider) -> usize {
     let mut attempts = 0;
     for _ in 0..1000 {
         let called: Called<()> = provider.call_instance(|_| {
@@ -235,6 +232,15 @@ fn a_call_ends_with_its_last_error_when_the_retry_budget_is_used_up() {
         });
         assert!(matches!(called, Err(CallError::Call(error)) if error.to_string() == "overloaded"));
     }
+    attempts
+}
+
+#[test]
+fn a_call_ends_with_its_last_error_when_the_retry_budget_is_used_up() {
+    let mut world = World::new("budget", Config::new());
+    (0..3).for_each(|_| drop(world.start()));
+    let provider = world.knowing(3);
+    let attempts = attempts_of_failing_calls(&provider);
     // The budget allows a hundred retries at the start, one for every five calls, and ten for each second that this
     // takes.
     assert!((1290..1800).contains(&attempts), "{attempts}");
@@ -249,12 +255,5 @@ fn a_call_ends_with_its_last_error_when_the_retry_budget_is_used_up() {
     let mut world = World::new("no-budget", unlimited.ejection(Ejection::off()));
     (0..3).for_each(|_| drop(world.start()));
     let provider = world.knowing(3);
-    let mut attempts = 0;
-    for _ in 0..1000 {
-        let _: Called<()> = provider.call_instance(|_| {
-            attempts += 1;
-            Err(Attempt::Elsewhere(io::Error::other("overloaded")))
-        });
-    }
-    assert_eq!(attempts, 3000);
+    assert_eq!(attempts_of_failing_calls(&provider), 3000);
 }
