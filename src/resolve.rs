@@ -91,23 +91,24 @@ struct LookupState {
     answers: HashMap<String, (Vec<IpAddr>, Instant)>,
 }
 
-/// What is known of a host.
+/// The answer to a request for the addresses of a host.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Known(Vec<IpAddr>),
-    /// It is being looked up.
+    /// The host is being looked up.
     Soon,
-    /// It is not, because too many others are.
+    /// The host is not looked up, because too many others are.
     Busy,
 }
 
 impl Lookups {
-    /// Lookups at a time: one that hangs must not keep all others waiting, and each takes a thread.
+    /// Maximum lookups at a time. Each takes a thread, and a lookup that hangs must not block the others.
     const MOST: usize = 4;
     /// For how long an answer is used.
     const KEPT: Duration = Duration::from_secs(10);
 
-    /// Looks a host up, unless that is known. Calls `done` from another thread when the lookup that this begins has ended.
+    /// Looks up a host, unless its addresses are known. If this begins a lookup, `done` is called from another thread
+    /// when the lookup has ended.
     pub(crate) fn look_up(&self, host: &str, done: impl FnOnce() + Send + 'static) -> Answer {
         self.look_up_with(host, done, ask_the_system)
     }

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 /// If a process crashes, its node remains for this long.
 const SESSION: Duration = Duration::from_secs(15);
 
-/// How a server answers a request.
+/// The way in which a server answers requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
     Well,
@@ -42,7 +42,7 @@ struct Server {
 
 struct Registered {
     service: Service,
-    /// How often the server has registered under a new id.
+    /// The number of times the server has registered under a new id.
     times: u32,
     /// When the server was killed last.
     killed: Instant,

@@ -36,7 +36,7 @@ pub(crate) fn instances() {
         // Each name takes 36 bytes, and its length takes 4.
         let (list, rss) = (4 + 40 * instances, process::rss(std::process::id()) / 1024);
         println!("| {instances} | {registered:.1?} | {read:.1?} | {list} | {rss} kB |");
-        // The server may need longer to delete so many nodes than `disconnect` waits.
+        // The server may take longer to delete these nodes than `disconnect` waits.
         let _ = registration::disconnect();
     }
     println!();

@@ -260,10 +260,10 @@ impl Ejection {
         Ok(self)
     }
 
-    /// Returns whether one more of `candidates` may be out where `out` are.
-    pub(crate) fn allows(&self, out: usize, candidates: usize) -> bool {
+    /// Returns whether one more of `candidates` may be ejected if `ejected` of them are.
+    pub(crate) fn allows(&self, ejected: usize, candidates: usize) -> bool {
         let limit = self.max_share * candidates as f64;
-        self.is_on && out + 1 < candidates && (out + 1) as f64 <= limit
+        self.is_on && ejected + 1 < candidates && (ejected + 1) as f64 <= limit
     }
 }
 
@@ -275,11 +275,11 @@ impl Ejection {
 /// [`Call::another`](crate::Call::another) use it, calls to an override do not.
 ///
 /// For example, a program that makes 200 calls a second to a service that answers every one with 503 makes at most 50
-/// retries a second, not 400. If instead one of ten instances is killed, the first calls that meet it are retried, it is
-/// ejected, and the budget is hardly touched.
+/// retries a second, not 400. If instead one of ten instances is killed, the first calls to it are retried. The instance
+/// is then ejected, and the budget is hardly used.
 ///
-/// A retry is free if the failed attempt was on an instance on probation: one that is back from an ejection, or one that refuses
-/// connections while [`Ejection`] allows no further one to be ejected.
+/// A retry is free if the failed attempt was on an instance on probation. An instance is on probation after an ejection,
+/// or if it refuses connections while [`Ejection`] allows no further ejection.
 ///
 /// # Examples
 /// ```

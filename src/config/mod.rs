@@ -209,9 +209,8 @@ impl Config {
     /// [`register_while_healthy`](crate::registration::register_while_healthy).
     ///
     /// With [`WhenSick::SwitchOff`], the instance is off while the check fails. The program or an operator may switch
-    /// it in the meantime, and that counts as soon as the check passes. There is one exception: an operator who saves a
-    /// node that already says off changes nothing that the library can see, so the passing check switches the instance
-    /// on.
+    /// it in the meantime, and that counts as soon as the check passes. There is one exception: if an operator saves a
+    /// node that is already switched off, the library sees no change, so the passing check switches the instance on.
     ///
     /// Defaults to [`WhenSick::Leave`], because old readers cannot read an instance that is switched off.
     ///

@@ -568,7 +568,7 @@ impl Discovery {
 
     /// Builds a URL when the view shows no instance: the service is not known yet, no instance can be picked, or
     /// discovery is not connected.
-    // A separate function, so that a lookup has one place where it calls `build`, and `build` is inlined there.
+    // A separate function, so that a lookup calls `build` in one place only, and `build` is inlined there.
     #[cold]
     #[inline(never)]
     fn with_instance_of_directory(

@@ -16,8 +16,8 @@ const EXPECTED: &str =
 /// The overrides of one client.
 pub(crate) struct Overrides {
     by_name: ArcSwap<ByName>,
-    /// Set once there was an override. Most programs never have one. So a lookup reads this flag first, and then
-    /// usually nothing else.
+    /// Set once there was an override. A lookup reads this flag first, and usually nothing else, because most programs
+    /// have no override.
     any: AtomicBool,
 }
 

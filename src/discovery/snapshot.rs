@@ -32,7 +32,7 @@ pub(crate) struct Snapshot {
     shared: Arc<Shared>,
 }
 
-/// What all snapshots of a service have in common.
+/// The state that all snapshots of a service share.
 #[derive(Debug)]
 struct Shared {
     /// Set once the service was looked up by name. From then on it is followed for good.

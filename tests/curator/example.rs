@@ -32,7 +32,7 @@ fn a_java_program_and_a_rust_program_find_each_other() {
     rust.leave();
 }
 
-/// One of the two programs. It is killed on drop.
+/// The Java or the Rust program. It is killed on drop.
 struct Program {
     child: Child,
     lines: Receiver<String>,

@@ -153,7 +153,7 @@ impl Peer {
         });
     }
 
-    /// Makes sure that every lookup of what was seen before had an answer.
+    /// Checks that every lookup of a known service had an answer.
     pub(crate) fn check_lookups(&mut self) {
         let failed = eventually("something was looked up", SOON, || {
             let counts = self.ask("lookups", "lookups ");

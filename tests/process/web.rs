@@ -20,7 +20,7 @@ use tiny_http::{Response, Server};
 #[path = "../../examples/axum.rs"]
 mod program;
 
-/// How long a slow server takes. Three of them make a request of two seconds.
+/// The time that a slow server takes. A request to three of them takes two seconds.
 const SLOW: Duration = Duration::from_millis(700);
 
 /// A process that is killed when the test is over.
@@ -72,12 +72,12 @@ impl Drop for Program {
     }
 }
 
-/// What the process of the example runs.
+/// The program of the example process.
 pub(crate) fn serve_orders() {
     program::main().unwrap();
 }
 
-/// What a process runs that the example calls.
+/// The program of a process that the example calls.
 pub(crate) fn serve_users() {
     let server = Server::http("127.0.0.1:0").unwrap();
     let port = server.server_addr().to_ip().unwrap().port();

@@ -86,8 +86,8 @@ impl Exposure {
         self.since(now.checked_sub(WINDOW).unwrap_or(now), now)
     }
 
-    /// Returns the mean share of the other instances. They may be more than the siblings of an instance, which can be
-    /// those of a zone, of a subset or of a filter.
+    /// Returns the mean share of all other instances. The siblings of an instance may be fewer, for example only the
+    /// instances of its zone.
     pub(super) fn of_others(&self, endpoint: &Endpoint<'_>, now: Instant) -> f64 {
         let others = self
             .newcomers

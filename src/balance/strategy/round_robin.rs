@@ -40,7 +40,7 @@ enum Places {
 /// Because the step is about 0.618 of the length, the places of one instance are visited at even intervals.
 #[derive(Debug)]
 struct Strides {
-    /// For each instance, the place where the next instance begins.
+    /// For each instance, the first place of the next instance.
     ends: Vec<u64>,
     /// For each block of 2^`shift` places, the instance that owns the first of them.
     first: Vec<u32>,
@@ -65,7 +65,7 @@ impl Default for Positions {
 }
 
 impl RoundRobin {
-    /// Makes a round of weights, which continues where another round is.
+    /// Makes a round of weights, which continues at the positions of another round.
     pub(crate) fn new(weights: &[u32], before: Option<&RoundRobin>) -> RoundRobin {
         let positions = before.map_or_else(Arc::default, |before| before.positions.clone());
         let places = Places::of(weights);

@@ -34,7 +34,7 @@ pub(crate) struct Subscriptions {
     /// The services to follow. Held briefly, never across I/O.
     pub(crate) state: Mutex<State>,
     pub(crate) loaded: Condvar,
-    /// How instances are picked if a provider asks for nothing else.
+    /// The selection of services and providers that have no selection of their own.
     pub(crate) selection: Selection,
     pub(crate) rule: Ejection,
     budget: RetryBudget,

@@ -44,7 +44,7 @@ pub(crate) struct Cache {
     pub(crate) largest: Option<usize>,
     /// Set while there is something that the view does not show yet.
     pub(crate) unpublished: bool,
-    /// How long the last instances are still picked although they are gone.
+    /// The end of the time for which the last instances are picked although they are gone.
     pub(crate) grace_until: Option<Instant>,
     /// Set if ZooKeeper refused to list the service when it was last asked.
     pub(crate) refusal: Option<Box<Refusal>>,

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 const RETRY: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(60);
-/// How long the last instances of a service are still picked after they are gone. A restarted instance is back sooner.
+/// The time for which the last instances of a service are picked after they are gone. A restarted instance is back sooner.
 const LAST_INSTANCE_GRACE: Duration = Duration::from_secs(1);
 /// The same after a new connection. Instances that lost theirs together with us may not be back yet.
 const RECONNECT_GRACE: Duration = Duration::from_secs(5);

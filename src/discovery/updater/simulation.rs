@@ -302,7 +302,7 @@ impl Run {
             }
             prop_assert_eq!(&listed, &there, "{}", &name);
             let pickable = snapshot.map_or(0, |snapshot| snapshot.picks.instances.len());
-            // Of several nodes at one endpoint, one is picked.
+            // If several nodes are at one endpoint, one is picked.
             let endpoints: BTreeSet<u16> = listed.values().map(|(port, _)| *port).collect();
             prop_assert!(
                 pickable >= endpoints.len()

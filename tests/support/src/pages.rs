@@ -17,7 +17,7 @@ pub fn write_table(page: &str, script: &str, table: &str) {
     fs::write(&path, text.expect("the place for the table")).unwrap();
 }
 
-/// Returns the text of a page with another table of this script, `None` where the page has no place for it.
+/// Returns the text of a page with another table of this script, or `None` if the page has no place for it.
 pub fn replace_table(text: &str, script: &str, table: &str) -> Option<String> {
     let begin = format!("<!-- the next lines are written by {script} -->");
     let end = format!("<!-- end of the table of {script} -->");
