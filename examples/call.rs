@@ -14,6 +14,8 @@ use std::time::Duration;
 
 fn main() -> party::Result<()> {
     discovery::connect()?;
+    // The servers may have been started a moment ago.
+    discovery::service_provider("users")?.wait_for(1, Duration::from_secs(15))?;
     let second = Some(Duration::from_secs(1));
     let config = ureq::Agent::config_builder().timeout_global(second);
     let agent = ureq::Agent::new_with_config(config.build());
