@@ -87,9 +87,11 @@ impl Choices<'_> {
         let is_good = |one: &&Arc<ServiceInstance>| {
             is_first || !(tried.has(one) || tried.fails_with(one) || self.is_on_probation(one))
         };
-        let mut draws = std::iter::repeat_with(|| picks.pick())
-            .take(DRAWS)
-            .flatten();
+        let draw = || match is_first {
+            true => picks.pick(),
+            false => picks.pick_for_retry(),
+        };
+        let mut draws = std::iter::repeat_with(draw).take(DRAWS).flatten();
         let preferred = draws
             .find(is_good)
             .or_else(|| from_anywhere(&picks.instances).find(is_good))

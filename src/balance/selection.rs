@@ -52,6 +52,11 @@ impl Picks {
         }
     }
 
+    pub(crate) fn pick_for_retry(&self) -> Option<&Arc<ServiceInstance>> {
+        self.instances
+            .get(self.picker.pick_for_retry(self.instances.len()))
+    }
+
     /// Returns the other instances that could have been picked. `of` is the picked instance, or `None` if it is not
     /// among the selected instances.
     pub(crate) fn siblings(&self, of: Option<&Arc<ServiceInstance>>) -> Siblings {
@@ -312,6 +317,33 @@ mod tests {
         let last: usize = before.pick().unwrap().id().parse().unwrap();
         let after = selection.select(&all, all.clone(), Some(&before));
         assert_eq!(after.pick().unwrap().id(), ((last + 1) % 99).to_string());
+    }
+
+    #[test]
+    fn a_round_goes_on_after_retries_as_if_they_had_picked_nothing() {
+        let selection = selection(Strategy::RoundRobin);
+        for first in [1, 4] {
+            let weight = |id| if id == 0 { first } else { 1 };
+            let all = (0..9).map(|id| instance(&id.to_string(), "", weight(id)));
+            let all: Vec<_> = all.collect();
+            let picks = selection.select(&all, all.clone(), None);
+            let round: u32 = all.iter().map(|one| one.weight()).sum();
+            let mut picked: Vec<_> = (0..round)
+                .map(|_| {
+                    (0..2).for_each(|_| assert!(picks.pick_for_retry().is_some()));
+                    picks.pick().unwrap().id()
+                })
+                .collect();
+            picked.sort_unstable();
+            let each = all.iter();
+            let each = each.flat_map(|one| vec![one.id(); one.weight() as usize]);
+            assert_eq!(picked, each.collect::<Vec<_>>());
+            let retried = |one: &Arc<ServiceInstance>| {
+                let mut retries = (0..1000).filter_map(|_| picks.pick_for_retry());
+                retries.any(|retried| Arc::ptr_eq(retried, one))
+            };
+            assert!(all.iter().all(retried));
+        }
     }
 
     #[test]

@@ -254,7 +254,7 @@ fn bad_instances_are_ejected_even_if_they_are_half_of_the_fleet() {
             (6, 3, 20.0),
             (5, 1, 100.0),
         ] {
-            for run in 0..3 {
+            for run in [0, 23, 44] {
                 seed(run);
                 let fault: Fault<'_> = &|who, _| {
                     if who < bad {

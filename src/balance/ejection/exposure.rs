@@ -1,7 +1,8 @@
 //! Computes the share of recent picks that each instance had.
 
 use crate::balance::endpoint::Endpoint;
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The time over which failures are compared.
@@ -26,7 +27,7 @@ pub(super) struct Exposure {
     count: usize,
     /// Instances that could not be picked before this time, with their weights. They are dropped when the time is older
     /// than the window.
-    newcomers: HashMap<Endpoint<'static>, Instant>,
+    newcomers: FxHashMap<Endpoint<'static>, Instant>,
 }
 
 impl Exposure {

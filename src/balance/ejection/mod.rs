@@ -25,7 +25,7 @@ use crate::balance::outcome::Outcome;
 use crate::config::Ejection;
 use crate::model::ServiceInstance;
 use exposure::Exposure;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::time::{Duration, Instant};
 
 /// The longest probation. A call that succeeds ends it earlier.
@@ -44,10 +44,10 @@ pub(crate) struct Ejections {
     rule: Ejection,
     /// The number of instances that could be picked without any ejection.
     candidates: usize,
-    ejected: HashMap<Endpoint<'static>, Ejected>,
-    past: HashMap<Endpoint<'static>, Past>,
+    ejected: FxHashMap<Endpoint<'static>, Ejected>,
+    past: FxHashMap<Endpoint<'static>, Past>,
     /// The instances to probe because a call to them failed, and the time since which each waits for its probe.
-    suspects: HashMap<Endpoint<'static>, Instant>,
+    suspects: FxHashMap<Endpoint<'static>, Instant>,
     exposure: Exposure,
     /// Raised whenever an instance is ejected, comes back, or ends its probation.
     revision: u64,
@@ -137,9 +137,9 @@ impl Ejections {
         Ejections {
             rule,
             candidates: 0,
-            ejected: HashMap::new(),
-            past: HashMap::new(),
-            suspects: HashMap::new(),
+            ejected: FxHashMap::default(),
+            past: FxHashMap::default(),
+            suspects: FxHashMap::default(),
             exposure: Exposure::default(),
             revision: 0,
         }
@@ -153,7 +153,7 @@ impl Ejections {
         self.ejected.contains_key(endpoint)
     }
 
-    pub(crate) fn ejected(&self) -> &HashMap<Endpoint<'static>, Ejected> {
+    pub(crate) fn ejected(&self) -> &FxHashMap<Endpoint<'static>, Ejected> {
         &self.ejected
     }
 
@@ -177,7 +177,7 @@ impl Ejections {
         &mut self,
         candidates: usize,
         joined: Vec<Candidate>,
-        all: impl FnOnce() -> HashMap<Endpoint<'static>, i64>,
+        all: impl FnOnce() -> FxHashMap<Endpoint<'static>, i64>,
         now: Instant,
     ) {
         self.candidates = candidates;
@@ -192,7 +192,7 @@ impl Ejections {
         }
     }
 
-    fn forget(&mut self, present: &HashMap<Endpoint<'static>, i64>, now: Instant) {
+    fn forget(&mut self, present: &FxHashMap<Endpoint<'static>, i64>, now: Instant) {
         let before = self.ejected.len();
         // A process that registers again has restarted, so its ejection says nothing about it any longer.
         let is_the_same = |endpoint: &Endpoint<'static>, ejected: &Ejected| {

@@ -2,7 +2,7 @@
 
 use super::exposure::{Exposure, WINDOW};
 use crate::balance::endpoint::Endpoint;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::time::Instant;
 
 const SECONDS: usize = WINDOW.as_secs() as usize;
@@ -46,7 +46,7 @@ impl Siblings {
 pub(crate) struct Tally {
     start: Option<Instant>,
     second: u64,
-    pub(super) failures: HashMap<Endpoint<'static>, Failures>,
+    pub(super) failures: FxHashMap<Endpoint<'static>, Failures>,
 }
 
 #[derive(Debug)]

@@ -37,6 +37,17 @@ impl Picker {
         }
     }
 
+    /// Returns an index below `count` for a retry. A round goes on as if nothing was picked.
+    ///
+    /// A retry passes over instances that were tried or are on probation. If the round went on with each of them, an
+    /// instance could be passed over in every round, and its probation would end without a call.
+    pub(crate) fn pick_for_retry(&self, count: usize) -> usize {
+        match self {
+            Picker::RoundRobin(round) => round.pick_beside(random()),
+            other => other.pick(count),
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn pick_otherwise(&self, count: usize) -> usize {

@@ -21,6 +21,7 @@ fn seeded() -> SmallRng {
 /// Seeds the random numbers of this thread, so that another run with the same seed repeats exactly.
 #[cfg(test)]
 pub(crate) fn seed(seed: u64) {
+    super::round_robin::number_as_first_thread();
     RANDOM.with(|own| *own.borrow_mut() = SmallRng::seed_from_u64(seed));
 }
 

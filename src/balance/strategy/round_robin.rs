@@ -74,13 +74,14 @@ impl RoundRobin {
 
     pub(crate) fn next(&self) -> usize {
         let mine = &self.positions.0[ordinal() % POSITIONS];
-        match &self.places {
-            Places::Each(count) => mine.next(*count as u64, 1) as usize,
-            Places::Listed(places) => places
-                .get(mine.next(places.len() as u64, 1) as usize)
-                .map_or(0, |index| *index as usize),
-            Places::Strided(strides) => strides.owner(mine.next(strides.length(), strides.step)),
-        }
+        let place = mine.next(self.places.length(), self.places.step());
+        self.places.owner(place)
+    }
+
+    /// Returns the owner of a random place. No position moves, so the round goes on as if nothing was picked.
+    pub(crate) fn pick_beside(&self, random: u64) -> usize {
+        let place = (u128::from(random) * u128::from(self.places.length())) >> u64::BITS;
+        self.places.owner(place as u64)
     }
 }
 
@@ -94,6 +95,34 @@ impl Places {
             Places::Listed(spread(&weights))
         } else {
             Places::Strided(Strides::new(&weights))
+        }
+    }
+
+    /// Returns the number of places of a round.
+    fn length(&self) -> u64 {
+        match self {
+            Places::Each(count) => *count as u64,
+            Places::Listed(places) => places.len() as u64,
+            Places::Strided(strides) => strides.length(),
+        }
+    }
+
+    /// Returns the number of places by which a position moves.
+    fn step(&self) -> u64 {
+        match self {
+            Places::Each(_) | Places::Listed(_) => 1,
+            Places::Strided(strides) => strides.step,
+        }
+    }
+
+    /// Returns the index of the instance that owns a place.
+    fn owner(&self, place: u64) -> usize {
+        match self {
+            Places::Each(_) => place as usize,
+            Places::Listed(places) => places
+                .get(place as usize)
+                .map_or(0, |owner| *owner as usize),
+            Places::Strided(strides) => strides.owner(place),
         }
     }
 }
@@ -125,7 +154,6 @@ impl Strides {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// Returns the index of the instance that owns a place.
     fn owner(&self, place: u64) -> usize {
         let block = self.first.get((place >> self.shift) as usize);
         let start = block.map_or(0, |index| *index as usize);
@@ -175,18 +203,25 @@ impl Position {
     }
 }
 
+const NO_ORDINAL: usize = usize::MAX;
+thread_local!(static ORDINAL: Cell<usize> = const { Cell::new(NO_ORDINAL) });
+
 /// Returns the number of this thread. Threads are counted from 0, in the order in which they first come here.
 fn ordinal() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    const NONE: usize = usize::MAX;
-    thread_local!(static ORDINAL: Cell<usize> = const { Cell::new(NONE) });
     let own = |ordinal: &Cell<usize>| {
-        if ordinal.get() == NONE {
+        if ordinal.get() == NO_ORDINAL {
             ordinal.set(NEXT.fetch_add(1, Relaxed));
         }
         ordinal.get()
     };
     ORDINAL.try_with(own).unwrap_or(0)
+}
+
+/// Gives this thread the number 0, so that a test does not depend on the order of threads.
+#[cfg(test)]
+pub(super) fn number_as_first_thread() {
+    ORDINAL.set(0);
 }
 
 /// Divides weights by their greatest common divisor.

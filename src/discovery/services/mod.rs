@@ -18,6 +18,7 @@ use crate::zk::Failure;
 use arc_swap::ArcSwap;
 use mio::Waker;
 use parking_lot::{Condvar, Mutex};
+use rustc_hash::FxHashMap;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -128,7 +129,7 @@ impl Interest {
     fn sync(&mut self, known: &Known) {
         let all = || {
             let candidates = known.candidates().filter_map(|one| Candidate::of(one));
-            let mut newest = HashMap::new();
+            let mut newest = FxHashMap::default();
             for Candidate {
                 endpoint, created, ..
             } in candidates
