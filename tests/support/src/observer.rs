@@ -143,13 +143,12 @@ impl Observer {
     /// Says whether the observer is connected, and has listed everything since it is. It learns of a server that is
     /// frozen after 2 s.
     pub fn in_touch(&self) -> bool {
-        self.watcher.record().in_touch
+        self.server().is_some()
     }
 
-    /// Returns how many connections the observer has lost. Unlike [`in_touch`](Observer::in_touch), this shows a loss that
-    /// was followed by a new connection at once.
-    pub fn connections_lost(&self) -> usize {
-        self.watcher.record().connections_lost
+    /// Returns the address of the server that the observer is in touch with.
+    pub fn server(&self) -> Option<String> {
+        self.watcher.record().server.clone()
     }
 
     /// Waits until the observer is in touch.
@@ -221,31 +220,30 @@ impl Watcher {
                 Err(error) if !is_refused(error) => unanswered + 1,
                 _ => 0,
             };
-            if let Ok(client) = connected {
+            if let Ok((client, server)) = connected {
                 // Whatever it was that went wrong, the answer is a new connection.
-                let _ = self.follow(&client);
-                let mut record = self.record();
-                record.in_touch = false;
-                record.connections_lost += 1;
-                drop(record);
+                let _ = self.follow(&client, server);
+                self.record().server = None;
                 self.leave(client);
             }
             thread::park_timeout(AGAIN);
         }
     }
 
-    /// Connects to the first server that grants a session, or returns the error of the last.
-    fn connect(&self, handshake: Duration) -> io::Result<Client> {
-        let mut connected = Err(io::ErrorKind::NotConnected.into());
+    /// Connects to the first server that grants a session, and returns its address too. Otherwise returns the error of
+    /// the last server.
+    fn connect(&self, handshake: Duration) -> io::Result<(Client, &str)> {
+        let mut failure = io::ErrorKind::NotConnected.into();
         for address in self.addresses.iter().take_while(|_| !self.over()) {
-            connected = Client::open(address, Session::new(SESSION_TIMEOUT), handshake);
-            if connected.is_ok() {
-                break;
+            match Client::open(address, Session::new(SESSION_TIMEOUT), handshake) {
+                Ok(mut client) => {
+                    client.set_limit(PATIENCE);
+                    return Ok((client, address));
+                }
+                Err(error) => failure = error,
             }
         }
-        let mut client = connected?;
-        client.set_limit(PATIENCE);
-        Ok(client)
+        Err(failure)
     }
 
     fn leave(&self, client: Client) {
@@ -255,12 +253,15 @@ impl Watcher {
         }
     }
 
-    fn follow(&self, client: &Client) -> Result<(), Error> {
+    fn follow(&self, client: &Client, server: &str) -> Result<(), Error> {
         // A server that lags behind would have nodes go that only came lately.
         client.sync(&self.root)?;
         client.watch(&self.root)?;
         let listing = self.list(client)?;
-        self.record().list(&listing);
+        let mut record = self.record();
+        record.list(&listing);
+        record.server = Some(server.to_owned());
+        drop(record);
         while !self.over() {
             match self.next_event(client)? {
                 Some(event) if self.tells_more(&listing, &event) => self.note(client, event)?,

@@ -8,7 +8,7 @@
 use party_testing::client::{Client, Kind};
 use party_testing::observer::{Observer, Sighting, What};
 use party_testing::server::{Ensemble, Server, shared};
-use party_testing::{dead, unique, until};
+use party_testing::{dead, eventually, unique, until};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -41,12 +41,6 @@ fn told(sightings: &[Sighting]) -> Vec<(What, &str, bool)> {
 fn out_of_touch(observer: &Observer) {
     until("the observer is out of touch", SOON, || {
         !observer.in_touch()
-    });
-}
-
-fn loses_its_connection(observer: &Observer, lost: usize) {
-    until("the observer loses its connection", SOON, || {
-        observer.connections_lost() > lost
     });
 }
 
@@ -255,25 +249,31 @@ fn a_frozen_server_puts_it_out_of_touch_until_it_thaws() {
 #[test]
 fn it_goes_on_with_another_server_of_an_ensemble() {
     let mut ensemble = Ensemble::start();
-    // It takes the first that answers. The leader is last, so that no election is in the way.
+    // The leader is last, so that it is seldom the server that is killed or frozen. On a busy machine the observer may
+    // pass over a server that answers late.
     let leader = ensemble.leader();
-    let (first, second) = ((leader + 1) % 3, (leader + 2) % 3);
-    let addresses = [first, second, leader].map(|at| ensemble.servers[at].address());
+    let order = [(leader + 1) % 3, (leader + 2) % 3, leader];
+    let addresses = order.map(|at| ensemble.servers[at].address());
     let observer = Observer::start(addresses.to_vec(), ROOT);
-    observer.await_in_touch(SOON);
-    create(&connect(&addresses[2]), ONE);
+    let server_of = |address: &str| {
+        let at = addresses.iter().position(|known| known == address);
+        order[at.unwrap()]
+    };
+    let server_other_than = |before: Option<&str>| {
+        eventually("the observer is in touch with another server", SOON, || {
+            observer.server().filter(|now| Some(now.as_str()) != before)
+        })
+    };
+    let first = server_other_than(None);
+    create(&connect(&first), ONE);
     observer.await_present(&[ONE], SOON);
     let mark = observer.mark();
-    let lost = observer.connections_lost();
-    ensemble.servers[first].kill();
-    loses_its_connection(&observer, lost);
-    observer.await_in_touch(SOON);
-    ensemble.servers[first].start_again();
-    let lost = observer.connections_lost();
-    ensemble.servers[second].freeze();
-    loses_its_connection(&observer, lost);
-    observer.await_in_touch(SOON);
-    create(&connect(&addresses[2]), TWO);
+    ensemble.servers[server_of(&first)].kill();
+    let second = server_other_than(Some(&first));
+    ensemble.servers[server_of(&first)].start_again();
+    ensemble.servers[server_of(&second)].freeze();
+    let third = server_other_than(Some(&second));
+    create(&connect(&third), TWO);
     observer.await_present(&[TWO], SOON);
     let told = observer.sightings(mark);
     assert!(told.iter().all(|seen| seen.path == TWO), "{told:?}");

@@ -12,8 +12,8 @@ pub(super) type Listing = BTreeMap<String, (Instant, Option<Node>)>;
 pub(super) struct Record {
     pub(super) sightings: Vec<Sighting>,
     pub(super) present: BTreeMap<String, Node>,
-    pub(super) in_touch: bool,
-    pub(super) connections_lost: usize,
+    /// The address of the server through which everything was listed, `None` since the connection to it was lost.
+    pub(super) server: Option<String>,
 }
 
 impl Record {
@@ -33,7 +33,6 @@ impl Record {
                 self.listed(*at, path, node);
             }
         }
-        self.in_touch = true;
     }
 
     fn listed(&mut self, at: Instant, path: &str, node: &Node) {
