@@ -7,7 +7,7 @@ use super::endpoint::Endpoint;
 use super::outcome::Outcome;
 use super::retry_budget::RetryAccount;
 use super::selection::{Picks, Selection};
-use super::strategy::random::{chance, seed};
+use super::strategy::{chance, seed};
 use super::subset::Identity;
 use crate::config::{Choice, Ejection, RetryBudget, Strategy};
 use crate::model::ServiceInstance;

@@ -61,6 +61,13 @@ impl Picker {
     }
 }
 
+/// Seeds all picks of this thread, so that another run with the same seed repeats exactly.
+#[cfg(test)]
+pub(crate) fn seed(seed: u64) {
+    random::seed(seed);
+    round_robin::number_as_first_thread();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,10 +18,9 @@ fn seeded() -> SmallRng {
     SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(by_time)
 }
 
-/// Seeds the random numbers of this thread, so that another run with the same seed repeats exactly.
+/// Seeds the random numbers of this thread.
 #[cfg(test)]
-pub(crate) fn seed(seed: u64) {
-    super::round_robin::number_as_first_thread();
+pub(super) fn seed(seed: u64) {
     RANDOM.with(|own| *own.borrow_mut() = SmallRng::seed_from_u64(seed));
 }
 
