@@ -1,6 +1,6 @@
 //! Picks the instance for each attempt of a call.
 
-use crate::balance::ejection::Siblings;
+use crate::balance::ejection::{Probation, Siblings, Turn};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::selection::Picks;
 use crate::balance::strategy::{Load, below, random};
@@ -14,7 +14,7 @@ const DRAWS: usize = 3;
 #[derive(Clone, Copy)]
 pub(crate) struct Choices<'a> {
     pub(crate) picks: &'a Picks,
-    pub(crate) on_probation: &'a [Arc<ServiceInstance>],
+    pub(crate) on_probation: &'a [(Arc<ServiceInstance>, Arc<Probation>)],
     pub(crate) ejected: &'a [Arc<ServiceInstance>],
 }
 
@@ -23,8 +23,8 @@ pub(crate) struct Picked {
     pub(crate) instance: Arc<ServiceInstance>,
     pub(crate) siblings: Siblings,
     pub(crate) load: Option<Arc<Load>>,
-    /// True if the instance is on probation.
-    pub(crate) is_on_probation: bool,
+    /// Set if the instance is on probation.
+    pub(crate) probation: Option<Turn>,
 }
 
 /// The endpoints and uri specs that a call has tried so far.
@@ -78,37 +78,52 @@ impl Tried {
 impl Choices<'_> {
     /// Picks an instance at an endpoint that was not tried.
     ///
-    /// A retry prefers, in this order: other instances of the zone and subset, instances on probation, instances
-    /// outside of the zone or the subset, and ejected instances, because an ejected instance is better than none.
+    /// The first attempt goes to an instance on probation only if no other call is there. A retry prefers, in this
+    /// order: other instances of the zone and subset, instances on probation, instances outside of the zone or the
+    /// subset, and ejected instances, because an ejected instance is better than none.
     pub(crate) fn pick(self, tried: &Tried) -> Option<Picked> {
         let picks = self.picks;
-        let is_first = tried.endpoints.is_empty();
-        let is_new = |one: &&Arc<ServiceInstance>| is_first || !tried.has(one);
+        if tried.endpoints.is_empty()
+            && let Some(instance) = picks.pick()
+        {
+            let picked = self.picked(instance, Some(instance));
+            if picked.probation.as_ref().is_none_or(|turn| turn.is_free) {
+                return Some(picked);
+            }
+        }
+        let is_new = |one: &&Arc<ServiceInstance>| !tried.has(one);
         let is_good = |one: &&Arc<ServiceInstance>| {
-            is_first || !(tried.has(one) || tried.fails_with(one) || self.is_on_probation(one))
+            !(tried.has(one) || tried.fails_with(one) || self.probation(one).is_some())
         };
-        let draw = || match is_first {
-            true => picks.pick(),
-            false => picks.pick_for_retry(),
-        };
-        let mut draws = std::iter::repeat_with(draw).take(DRAWS).flatten();
+        let mut draws = std::iter::repeat_with(|| picks.pick_for_retry())
+            .take(DRAWS)
+            .flatten();
         let preferred = draws
             .find(is_good)
             .or_else(|| from_anywhere(&picks.instances).find(is_good))
             .or_else(|| from_anywhere(&picks.instances).find(is_new));
         let mut others = from_anywhere(&picks.rest).chain(from_anywhere(self.ejected));
         let instance = preferred.or_else(|| others.find(is_new))?;
-        Some(Picked {
-            instance: instance.clone(),
-            siblings: picks.siblings(preferred),
-            load: picks.load(instance).cloned(),
-            is_on_probation: self.is_on_probation(instance),
-        })
+        Some(self.picked(instance, preferred))
     }
 
-    fn is_on_probation(&self, instance: &Arc<ServiceInstance>) -> bool {
+    fn picked(
+        self,
+        instance: &Arc<ServiceInstance>,
+        preferred: Option<&Arc<ServiceInstance>>,
+    ) -> Picked {
+        Picked {
+            instance: instance.clone(),
+            siblings: self.picks.siblings(preferred),
+            load: self.picks.load(instance).cloned(),
+            probation: self.probation(instance).map(Turn::take),
+        }
+    }
+
+    fn probation(&self, instance: &Arc<ServiceInstance>) -> Option<&Arc<Probation>> {
         let mut all = self.on_probation.iter();
-        all.any(|one| Arc::ptr_eq(one, instance))
+        let found = all.find(|(one, _)| Arc::ptr_eq(one, instance));
+        found.map(|(_, probation)| probation)
     }
 }
 

@@ -159,8 +159,8 @@ impl FromStr for Strategy {
 ///   probe succeeds. A probe may take up to a second, and up to 64 probes are in flight at a time. If the instance cannot
 ///   be probed from here, it is ejected for a time like an instance that fails.
 /// - **It fails or times out much more often than the other instances.** It is ejected for a quarter of the time for
-///   which it has been failing, at least for 2 s. Then it is on probation: it is picked again, but two failures eject it
-///   again, and a retry goes to other instances first. The probation ends with a successful
+///   which it has been failing, at least for 4 s. Then it is on probation: it is picked again, but only for one call at a time, a failure ejects
+///   it again, and a retry goes to other instances first. The probation ends with a successful
 ///   [`call`](crate::discovery::call), or after 10 s.
 ///
 /// Instances are told apart by their endpoint: the scheme, host and port of their URLs. If a process crashes and starts

@@ -1,7 +1,7 @@
 //! Snapshots of services: immutable, and all that a lookup reads.
 
 use crate::balance::attempts::Choices;
-use crate::balance::ejection::Ejections;
+use crate::balance::ejection::{Ejections, Probation};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::retry_budget::RetryAccount;
 use crate::balance::selection::{Picks, Selection};
@@ -25,7 +25,7 @@ pub(crate) struct Snapshot {
     /// The instances that are not picked because calls to them fail.
     pub(crate) ejected: Vec<Arc<ServiceInstance>>,
     /// The picked instances that were ejected and have not answered a call since. A retry avoids them.
-    pub(crate) on_probation: Vec<Arc<ServiceInstance>>,
+    pub(crate) on_probation: Vec<(Arc<ServiceInstance>, Arc<Probation>)>,
     pub(crate) known: Arc<Known>,
     /// The revision of the ejections.
     revision: u64,
@@ -280,10 +280,11 @@ impl Snapshot {
         let on_probation = match ejections.has_probation() {
             false => Vec::new(),
             true => {
-                let on_probation = pickable.iter();
-                let on_probation = on_probation
-                    .filter(|one| at(one, &|endpoint| ejections.is_on_probation(endpoint)));
-                on_probation.cloned().collect()
+                let on_probation = pickable.iter().filter_map(|one| {
+                    let probation = ejections.probation(&Endpoint::of(one)?)?;
+                    Some((one.clone(), probation.clone()))
+                });
+                on_probation.collect()
             }
         };
         Snapshot {

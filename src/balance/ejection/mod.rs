@@ -7,15 +7,17 @@
 //!   here is ejected for a time instead.
 //! - *Failed* and *timed out*: an instance is ejected if it fails more often than its siblings, by more than chance
 //!   explains. It is ejected for a quarter of the time for which it has been failing. Then it is on probation: it is
-//!   picked again, a few failures eject it again, and a success ends the probation.
+//!   picked again, but gets one call at a time. A failure ejects it again, and a success ends the probation.
 //! - At most a share of the instances is ejected, and never the last one.
 
 mod exposure;
+mod probation;
 mod probing;
 mod tally;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use probation::{Probation, Turn};
 pub(crate) use probing::Reach;
 use tally::Standing;
 pub(crate) use tally::{Siblings, Tally};
@@ -26,12 +28,13 @@ use crate::config::Ejection;
 use crate::model::ServiceInstance;
 use exposure::Exposure;
 use rustc_hash::FxHashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The longest probation. A call that succeeds ends it earlier.
 const PROBATION: Duration = Duration::from_secs(10);
 /// The shortest ejection of an instance that fails, before jitter.
-const SHORTEST: Duration = Duration::from_secs(2);
+const SHORTEST: Duration = Duration::from_secs(4);
 /// An instance is ejected for the time for which it has been failing, divided by this number.
 const PART_OF_FAULT: u32 = 4;
 
@@ -81,25 +84,25 @@ impl Ejected {
 }
 
 /// The history of an instance.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Past {
     /// The beginning of the fault for which the instance was ejected. Cleared when the probation ends.
     failing_since: Option<Instant>,
     returned: Option<Instant>,
-    is_on_probation: bool,
+    probation: Option<Arc<Probation>>,
     probed: Option<Instant>,
 }
 
 impl Past {
     /// Returns when the probation of the instance ends, or `None` if it is not on probation.
     fn probation_end(&self) -> Option<Instant> {
-        let began = self.returned.filter(|_| self.is_on_probation);
+        let began = self.returned.filter(|_| self.probation.is_some());
         began.map(|at| at + PROBATION)
     }
 
     /// Ends the probation, and with it the fault.
     fn end_probation(&mut self) {
-        (self.is_on_probation, self.failing_since) = (false, None);
+        (self.probation, self.failing_since) = (None, None);
     }
 }
 
@@ -157,15 +160,18 @@ impl Ejections {
         &self.ejected
     }
 
-    /// Returns whether an instance came back from an ejection, and no call is known to have succeeded since.
-    pub(crate) fn is_on_probation(&self, endpoint: &Endpoint<'_>) -> bool {
-        self.past
-            .get(endpoint)
-            .is_some_and(|past| past.is_on_probation)
+    /// Returns the probation of an instance. It is on probation if it came back from an ejection, and no call is known to
+    /// have succeeded since.
+    pub(crate) fn probation<'a>(&'a self, endpoint: &Endpoint<'a>) -> Option<&'a Arc<Probation>> {
+        self.past.get(endpoint)?.probation.as_ref()
+    }
+
+    fn is_on_probation(&self, endpoint: &Endpoint<'_>) -> bool {
+        self.probation(endpoint).is_some()
     }
 
     pub(crate) fn has_probation(&self) -> bool {
-        self.past.values().any(|past| past.is_on_probation)
+        self.past.values().any(|past| past.probation.is_some())
     }
 
     /// Records the instances that could be picked without any ejection: `candidates` is their number, and `joined` are
@@ -214,7 +220,8 @@ impl Ejections {
             .retain(|endpoint, _| present.contains_key(endpoint));
         let lately = |at: Option<Instant>| at.is_some_and(|at| now < at + self.rule.longest);
         self.past.retain(|endpoint, past| {
-            let remembered = past.is_on_probation || lately(past.returned) || lately(past.probed);
+            let remembered =
+                past.probation.is_some() || lately(past.returned) || lately(past.probed);
             let remembered = remembered || self.ejected.contains_key(endpoint);
             remembered && present.contains_key(endpoint)
         });
@@ -272,7 +279,7 @@ impl Ejections {
     /// Records that a call succeeded, which ends the probation of an instance.
     pub(crate) fn succeeded(&mut self, endpoint: &Endpoint<'static>) {
         if let Some(past) = self.past.get_mut(endpoint)
-            && past.is_on_probation
+            && past.probation.is_some()
         {
             past.end_probation();
             self.revision += 1;
@@ -322,7 +329,7 @@ impl Ejections {
         };
         self.ejected.insert(instance.endpoint.clone(), ejected);
         if let Some(past) = self.past.get_mut(&instance.endpoint) {
-            past.is_on_probation = false;
+            past.probation = None;
         }
         self.exposure.set_count(self.pickable(), now);
         self.revision += 1;
@@ -342,7 +349,7 @@ impl Ejections {
     /// and a retry after a call to it is free.
     fn begin_probation(&mut self, endpoint: &Endpoint<'static>, now: Instant) {
         let past = self.past.entry(endpoint.clone()).or_default();
-        (past.returned, past.is_on_probation) = (Some(now), true);
+        (past.returned, past.probation) = (Some(now), Some(Arc::default()));
         self.revision += 1;
     }
 

@@ -131,7 +131,7 @@ impl Tally {
         let first = match standing {
             Standing::Good => 5.0,
             Standing::Avoided => 3.0,
-            Standing::OnProbation => 2.0,
+            Standing::OnProbation => 1.0,
         };
         // Successes leave fractions of failures, so the number is rounded.
         if siblings.count == 0 || count + 0.5 <= first {

@@ -187,7 +187,7 @@ impl Call {
         self.end(Some(outcome));
         let target = &self.target;
         let was_on_probation =
-            matches!(target, Target::Instance(picked, _) if picked.is_on_probation);
+            matches!(target, Target::Instance(picked, _) if picked.probation.is_some());
         self.tried.called(&self.instance, was_on_probation);
         self.next()
     }
@@ -251,7 +251,7 @@ impl Call {
         }
         // Picks are even, so failures are comparable without counting successes. A success matters only in two cases:
         // it ends a probation, and with `Sticky` it offsets failures.
-        if !succeeded || picked.is_on_probation || source.strategy() == Strategy::Sticky {
+        if !succeeded || picked.probation.is_some() || source.strategy() == Strategy::Sticky {
             let (begun, siblings) = (Some(self.begun), picked.siblings);
             let is_at_endpoint = self.is_by_url || endpoint::has_one_port(&self.instance);
             source.report(&self.instance, outcome, begun, siblings, is_at_endpoint);

@@ -116,8 +116,8 @@ fn an_instance_that_cannot_be_probed_is_ejected_for_a_time() {
     assert!(service.refused(WHO));
     service.pass(1.0);
     assert!(service.probed(WHO, Reach::Unknown));
-    assert_eq!(service.until(WHO), Some(2.0));
-    service.pass(2.0);
+    assert_eq!(service.until(WHO), Some(4.0));
+    service.pass(4.0);
     assert!(!service.is_ejected());
     assert!(service.refused(WHO), "it is ejected again");
 }

@@ -17,7 +17,7 @@ fn fails_for(service: &mut Service, seconds: f64) -> Vec<f64> {
 fn an_instance_is_ejected_for_a_quarter_of_the_time_for_which_it_has_been_failing() {
     let mut service = service(5, Ejection::default());
     let times = fails_for(&mut service, 100.0);
-    assert_eq!(times[..6], [2.0, 2.0, 2.0, 2.0, 2.0, 2.5]);
+    assert_eq!(times[..6], [4.0, 4.0, 4.0, 4.0, 4.0, 5.0]);
     let total: f64 = times.iter().sum();
     assert!((100.0..125.0).contains(&total), "{total}");
     assert!(times.len() < 20, "{times:?}");
@@ -28,18 +28,18 @@ fn an_ejection_is_short_again_after_a_success_or_ten_seconds_without_failures() 
     let mut service = service(5, Ejection::default());
     assert!(fails_for(&mut service, 100.0).last() > Some(&10.0));
     service.succeeded(WHO);
-    assert_eq!(service.eject(), 2.0);
-    service.pass(2.0);
+    assert_eq!(service.eject(), 4.0);
+    service.pass(4.0);
     assert!(fails_for(&mut service, 100.0).last() > Some(&10.0));
     service.pass(PROBATION.as_secs_f64());
-    assert_eq!(service.eject(), 2.0);
+    assert_eq!(service.eject(), 4.0);
 }
 
 #[test]
 fn an_ejection_is_up_to_a_quarter_shorter_or_longer_and_never_beyond_the_longest() {
     for (longest, random, seconds) in [
-        (60, 0.0, 1.5),
-        (60, 1.0, 2.5),
+        (60, 0.0, 3.0),
+        (60, 1.0, 5.0),
         (1, 0.0, 0.75),
         (1, 1.0, 1.0),
     ] {
@@ -69,5 +69,5 @@ fn the_fault_of_a_process_is_forgotten_when_it_registers_again() {
     service.set(1..=5, 2);
     assert!(!service.is_ejected());
     service.pass(100.0);
-    assert_eq!(service.eject(), 2.0);
+    assert_eq!(service.eject(), 4.0);
 }

@@ -208,14 +208,28 @@ fn an_instance_that_fails_beside_good_siblings_is_ejected_and_comes_back_on_prob
         calls.next().unwrap()
     };
     until("it is back", || out(&provider).is_empty());
-    next_call().failed(Outcome::Failed);
     next_call().failed(Outcome::TimedOut);
-    assert_eq!(out(&provider), [ids[0].as_str()], "two failures are enough");
+    assert_eq!(out(&provider), [ids[0].as_str()], "one failure is enough");
     assert_eq!(provider.ejected()[0].reason(), Outcome::TimedOut);
     until("it is back again", || out(&provider).is_empty());
     next_call().succeeded();
     (0..4).for_each(|_| next_call().failed(Outcome::Failed));
     assert_eq!(out(&provider), [""; 0], "a success ended its probation");
+}
+
+#[test]
+fn an_instance_on_probation_gets_one_call_at_a_time() {
+    for strategy in [Strategy::Random, Strategy::RoundRobin] {
+        let mut world = World::soon_back(&format!("one-at-a-time-{strategy}"));
+        let ids = [(); 3].map(|()| world.start());
+        world.knowing(3);
+        let provider = world.builder().strategy(strategy).build().unwrap();
+        fail_until_out(&provider, &ids[0]);
+        until("it is back", || out(&provider).is_empty());
+        let calls: Vec<_> = (0..100).map(|_| provider.begin().unwrap()).collect();
+        let there = calls.iter().filter(|call| call.id() == ids[0]);
+        assert_eq!(there.count(), 1, "{strategy}");
+    }
 }
 
 #[test]
