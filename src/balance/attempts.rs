@@ -5,10 +5,17 @@ use crate::balance::endpoint::Endpoint;
 use crate::balance::selection::Picks;
 use crate::balance::strategy::{Load, below, random};
 use crate::model::{ServiceInstance, UriSpec};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Random picks to make before the list is searched for an instance that was not tried.
 const DRAWS: usize = 3;
+/// A retry avoids an instance for this time after a call to it failed.
+const AVOIDED: Duration = Duration::from_secs(5);
+/// The most endpoints of one service that are remembered because a call failed there.
+const MOST_FAILED: usize = 256;
 
 /// The instances that an attempt may go to.
 #[derive(Clone, Copy)]
@@ -16,6 +23,30 @@ pub(crate) struct Choices<'a> {
     pub(crate) picks: &'a Picks,
     pub(crate) on_probation: &'a [(Arc<ServiceInstance>, Arc<Probation>)],
     pub(crate) ejected: &'a [Arc<ServiceInstance>],
+    pub(crate) failed: &'a Mutex<LatelyFailed>,
+}
+
+/// The endpoints of a service at which calls failed in the last seconds, and the times of the last failures.
+///
+/// It takes several failures to eject an instance. If a large part of a fleet goes bad at once, a call could in the
+/// meantime meet as many bad instances as it has attempts. With this, one failed call is enough to keep retries away.
+#[derive(Debug, Default)]
+pub(crate) struct LatelyFailed(FxHashMap<Endpoint<'static>, Instant>);
+
+impl LatelyFailed {
+    pub(crate) fn add(&mut self, endpoint: &Endpoint<'static>, now: Instant) {
+        if self.0.len() >= MOST_FAILED {
+            self.0.retain(|_, at| now < *at + AVOIDED);
+        }
+        if self.0.len() < MOST_FAILED {
+            self.0.insert(endpoint.clone(), now);
+        }
+    }
+
+    fn has(&self, instance: &ServiceInstance, now: Instant) -> bool {
+        let at = || self.0.get(&Endpoint::of(instance)?);
+        !self.0.is_empty() && at().is_some_and(|at| now < *at + AVOIDED)
+    }
 }
 
 /// An instance that was picked for a call.
@@ -79,9 +110,10 @@ impl Choices<'_> {
     /// Picks an instance at an endpoint that was not tried.
     ///
     /// The first attempt goes to an instance on probation only if no other call is there. A retry prefers, in this
-    /// order: other instances of the zone and subset, instances on probation, instances outside of the zone or the
-    /// subset, and ejected instances, because an ejected instance is better than none.
-    pub(crate) fn pick(self, tried: &Tried) -> Option<Picked> {
+    /// order: other instances of the zone and subset, those at which a call has just failed, instances on probation,
+    /// instances outside of the zone or the subset, and ejected instances, because an ejected instance is better than
+    /// none.
+    pub(crate) fn pick(self, tried: &Tried, now: Instant) -> Option<Picked> {
         let picks = self.picks;
         if tried.endpoints.is_empty()
             && let Some(instance) = picks.pick()
@@ -92,16 +124,21 @@ impl Choices<'_> {
             }
         }
         let is_new = |one: &&Arc<ServiceInstance>| !tried.has(one);
-        let is_good = |one: &&Arc<ServiceInstance>| {
-            !(tried.has(one) || tried.fails_with(one) || self.probation(one).is_some())
+        let failed = self.failed.lock();
+        let doubts = |one: &&Arc<ServiceInstance>| match self.probation(one) {
+            Some(_) => 2,
+            None if tried.fails_with(one) => 2,
+            None if failed.has(one, now) => 1,
+            None => 0,
         };
         let mut draws = std::iter::repeat_with(|| picks.pick_for_retry())
             .take(DRAWS)
             .flatten();
+        let find =
+            |most| from_anywhere(&picks.instances).find(|one| is_new(one) && doubts(one) <= most);
         let preferred = draws
-            .find(is_good)
-            .or_else(|| from_anywhere(&picks.instances).find(is_good))
-            .or_else(|| from_anywhere(&picks.instances).find(is_new));
+            .find(|one| is_new(one) && doubts(one) == 0)
+            .or_else(|| (0..=2).find_map(find));
         let mut others = from_anywhere(&picks.rest).chain(from_anywhere(self.ejected));
         let instance = preferred.or_else(|| others.find(is_new))?;
         Some(self.picked(instance, preferred))

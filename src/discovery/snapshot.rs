@@ -1,6 +1,6 @@
 //! Snapshots of services: immutable, and all that a lookup reads.
 
-use crate::balance::attempts::Choices;
+use crate::balance::attempts::{Choices, LatelyFailed};
 use crate::balance::ejection::{Ejections, Probation};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::retry_budget::RetryAccount;
@@ -38,6 +38,7 @@ struct Shared {
     /// Set once the service was looked up by name. From then on it is followed for good.
     used: AtomicBool,
     retries: Mutex<RetryAccount>,
+    failed: Mutex<LatelyFailed>,
 }
 
 /// The nodes of one service in ZooKeeper.
@@ -245,6 +246,7 @@ impl Snapshot {
         let shared = Shared {
             used: AtomicBool::new(false),
             retries: Mutex::new(RetryAccount::new(budget, Instant::now())),
+            failed: Mutex::default(),
         };
         Snapshot::with(None, known, selection, ejections, Arc::new(shared))
     }
@@ -338,7 +340,13 @@ impl Snapshot {
             picks: &self.picks,
             on_probation: &self.on_probation,
             ejected: &self.ejected,
+            failed: &self.shared.failed,
         }
+    }
+
+    /// Records that a call failed, so that retries avoid the endpoint for a while.
+    pub(crate) fn note_failure(&self, endpoint: &Endpoint<'static>, now: Instant) {
+        self.shared.failed.lock().add(endpoint, now);
     }
 
     /// Deposits for a call in the retry budget of the service.

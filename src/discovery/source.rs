@@ -77,7 +77,7 @@ impl Source {
     pub(crate) fn pick(&self, now: Instant) -> Result<Picked> {
         let snapshot = self.snapshot()?;
         snapshot.deposit(now);
-        let picked = snapshot.choices().pick(&Tried::default());
+        let picked = snapshot.choices().pick(&Tried::default(), now);
         picked.ok_or_else(|| self.directory.no_instance(&self.name, &snapshot.known))
     }
 
@@ -85,7 +85,7 @@ impl Source {
     /// allow.
     pub(crate) fn pick_another(&self, tried: &mut Tried, now: Instant) -> Result<Picked> {
         let snapshot = self.snapshot()?;
-        let picked = snapshot.choices().pick(tried);
+        let picked = snapshot.choices().pick(tried, now);
         let picked = picked.ok_or_else(|| Error::all_tried(&self.name, tried.len()))?;
         match !tried.owes_a_retry() || snapshot.withdraw(now) {
             true => Ok(picked),

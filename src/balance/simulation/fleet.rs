@@ -1,6 +1,6 @@
 //! A fleet with faults, its callers, and the threads of discovery, on a clock of its own.
 
-use crate::balance::attempts::{Choices, Picked, Tried};
+use crate::balance::attempts::{Choices, LatelyFailed, Picked, Tried};
 use crate::balance::ejection::{Candidate, Ejections, Failed, Probation, Reach, Tally};
 use crate::balance::endpoint::Endpoint;
 use crate::balance::outcome::Outcome;
@@ -10,6 +10,7 @@ use crate::balance::strategy::chance;
 use crate::balance::subset::Identity;
 use crate::config::{Choice, Ejection, RetryBudget, Strategy};
 use crate::model::ServiceInstance;
+use parking_lot::Mutex;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub(super) struct Fleet<'a> {
     picks: Picks,
     ejected: Vec<Arc<ServiceInstance>>,
     on_probation: Vec<(Arc<ServiceInstance>, Arc<Probation>)>,
+    failed: Mutex<LatelyFailed>,
     revision: u64,
     fault: Fault<'a>,
     pub(super) timeout: f64,
@@ -140,6 +142,7 @@ impl<'a> Fleet<'a> {
             picks: Picks::default(),
             ejected: Vec::new(),
             on_probation: Vec::new(),
+            failed: Mutex::default(),
             revision: 0,
             fault,
             timeout: TIMEOUT,
@@ -230,8 +233,9 @@ impl<'a> Fleet<'a> {
             picks: &self.picks,
             on_probation: &self.on_probation,
             ejected: &self.ejected,
+            failed: &self.failed,
         };
-        let picked = (call.attempts < ATTEMPTS).then(|| choices.pick(&call.tried));
+        let picked = (call.attempts < ATTEMPTS).then(|| choices.pick(&call.tried, now));
         let paid = |_: &Picked| !call.tried.owes_a_retry() || self.retries.withdraw(now);
         let Some(picked) = picked.flatten().filter(paid) else {
             self.seen.failed += 1;
@@ -282,8 +286,10 @@ impl<'a> Fleet<'a> {
         } else if succeeds {
             self.ejections.succeeded(endpoint);
         } else if answer == Answer::Refuses {
+            self.failed.lock().add(endpoint, now);
             self.ejections.refused(&candidate, now, &mut chance);
         } else {
+            self.failed.lock().add(endpoint, now);
             let failure = Failed {
                 instance: &candidate,
                 why: Outcome::Failed,

@@ -155,6 +155,25 @@ fn more_dead_instances_than_may_be_ejected_fail_no_call_for_lack_of_retries() {
     }
 }
 
+#[test]
+fn half_of_a_fleet_that_goes_bad_at_once_fails_hardly_a_call() {
+    for strategy in STRATEGIES {
+        for answer in [Answer::Fails(1.0), Answer::Hangs] {
+            seed(1);
+            let fault: Fault<'_> = &|who, at| {
+                if who < 10 && at > 5.0 {
+                    answer
+                } else {
+                    ANSWERS
+                }
+            };
+            let seen = Fleet::new(strategy, 20, fault).run(200.0, 20.0);
+            // The first call may meet three bad instances before any failure is known.
+            assert!(seen.failed <= 1, "{strategy}, {answer:?}: {}", seen.failed);
+        }
+    }
+}
+
 /// A fault of an instance: the seconds from and until which it lasts, and the answers in that time.
 type Episode = (f64, f64, Answer);
 

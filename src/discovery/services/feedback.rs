@@ -197,7 +197,8 @@ impl Subscriptions {
         // An instance that is gone is not picked anyway, and ejecting it would use up the limit. If it was registered
         // again, the report is about a process that has ended.
         let view = self.view.load();
-        let known = &shown(&view, name)?.known;
+        let snapshot = shown(&view, name)?;
+        let known = &snapshot.known;
         let newest = known.candidate_at(&endpoint)?;
         let is_listed = newest.created() == report.instance.created()
             || known.candidates().any(|one| {
@@ -205,6 +206,9 @@ impl Subscriptions {
                     && Endpoint::of(one).as_ref() == Some(&endpoint)
             });
         let candidate = Candidate::of(newest).filter(|_| is_listed)?;
+        if report.outcome.is_some_and(|it| it != Outcome::Succeeded) {
+            snapshot.note_failure(&candidate.endpoint, now);
+        }
         let (followed, _) = state.services.get_key_value(name)?;
         let followed = followed.clone();
         // Without the thread that brings instances back, nothing is ejected.

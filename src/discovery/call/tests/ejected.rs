@@ -233,6 +233,26 @@ fn an_instance_on_probation_gets_one_call_at_a_time() {
 }
 
 #[test]
+fn a_retry_avoids_an_instance_at_which_a_call_has_just_failed() {
+    let mut world = World::of("just-failed", 0, 0);
+    let ids = [(); 3].map(|()| world.start());
+    let provider = world.knowing(3);
+    let call_to = |id: &String| {
+        let calls = std::iter::repeat_with(|| provider.begin().unwrap());
+        let mut calls = calls.filter(|call| call.id() == id);
+        calls.next().unwrap()
+    };
+    call_to(&ids[0]).failed(Outcome::Failed);
+    for _ in 0..50 {
+        let call = call_to(&ids[1]).another(Outcome::Succeeded).unwrap();
+        assert_eq!(call.id(), ids[2]);
+        let call = call.another(Outcome::Succeeded).unwrap();
+        assert_eq!(call.id(), ids[0], "no other instance is left");
+    }
+    assert_eq!(out(&provider), [""; 0]);
+}
+
+#[test]
 fn a_retry_avoids_an_instance_on_probation() {
     let mut world = World::soon_back("avoided");
     let ids = [(); 3].map(|()| world.start());
