@@ -170,8 +170,8 @@
 //!
 //! # Log levels
 //!
-//! The library writes through the `log` crate. It never logs payloads or credentials. Of each kind of warning there is
-//! at most one line in ten seconds, which says how many it represents.
+//! The library writes through the `log` crate. It never logs payloads or credentials. It writes at most one line in ten
+//! seconds for each kind of warning. That line says how many others were held back.
 //!
 //! | level | lines |
 //! |---|---|
@@ -254,7 +254,6 @@ mod side;
 mod slot;
 mod sync;
 mod tcp;
-mod throttle;
 mod zk;
 
 pub use config::{Config, Ejection, RetryBudget, Strategy, WhenSick};

@@ -25,7 +25,7 @@ const ROOMS: &str = "
     error:
     check:
 ";
-const LEAVES: &str = "backoff excerpt flood inbox log process resolve slot sync tcp throttle";
+const LEAVES: &str = "backoff excerpt flood inbox log process resolve slot sync tcp";
 
 /// The text of each file, by the path of its module.
 type Sources = BTreeMap<Vec<String>, String>;

@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::log;
 use crate::process;
 use crate::sync::{Condvar, Mutex};
-use crate::throttle::Throttle;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -68,7 +67,6 @@ impl Listener {
 
     /// Looks, tells the news, and waits for a mark, until it is closed or the state is final.
     fn run<T>(&self, mut look: impl FnMut() -> Look<T>, mut call: impl FnMut(T), what: &str) {
-        let mut warnings = Throttle::default();
         while !self.state.lock().closed {
             let Look {
                 news,
@@ -79,9 +77,7 @@ impl Listener {
                 && catch_unwind(AssertUnwindSafe(|| call(news))).is_err()
             {
                 self.panics.fetch_add(1, Ordering::Relaxed);
-                if let Some(more) = warnings.pass(Instant::now()) {
-                    log::warn!("{what} panicked, and is called again with the next change{more}");
-                }
+                log::warn!("{what} panicked, and is called again with the next change");
             }
             if is_final {
                 return;

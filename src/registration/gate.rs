@@ -50,12 +50,13 @@ impl Gate {
             (outcome, _) => {
                 if let Err(error) = &outcome {
                     // Cancelled or disconnected is what the program wanted, and nothing to warn of.
-                    let level = match error.kind() {
-                        ErrorKind::Cancelled | ErrorKind::NotConnected => log::Level::Debug,
-                        _ => log::Level::Warn,
-                    };
                     let name = excerpt(self.service.name());
-                    log::log!(level, "{name} is not registered, giving up: {error:#}");
+                    match error.kind() {
+                        ErrorKind::Cancelled | ErrorKind::NotConnected => {
+                            log::debug!("{name} is not registered: {error:#}");
+                        }
+                        _ => log::warn!("{name} is not registered, giving up: {error:#}"),
+                    }
                 }
                 examiner.end();
                 self.progress.finish(outcome.map(drop));
@@ -198,7 +199,10 @@ impl Gate {
                 } else {
                     "it is switched on, unless it was switched off otherwise"
                 };
-                log::info!("{name}/{id} has passed its check {times} times in a row: {then}");
+                log::seldom!(
+                    log::Level::Info,
+                    "{name}/{id} has passed its check {times} times in a row: {then}"
+                );
             }
         }
     }

@@ -7,10 +7,9 @@ use crate::error::{Error, Result as PartyResult};
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::listener::{Listeners, Look, Subscription};
-use crate::log;
+use crate::log::{self, Reminder};
 use crate::process;
 use crate::side::ConnectionState;
-use crate::throttle::{Reminder, Throttle};
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::net::IpAddr;
@@ -51,7 +50,6 @@ struct Status {
     has_session: bool,
     /// When the last generation was lost, `None` before the first.
     lost_at: Option<Instant>,
-    losses: Throttle,
     /// Of there being no connection.
     reminder: Reminder,
     /// Why there is no connection.
@@ -130,6 +128,7 @@ impl Supervisor {
             && let Err(failure @ Failure::Lost(_)) = self.wait(started + WARN_AFTER)
         {
             log::warn!(
+                of name,
                 "{name}: no connection to zookeeper at {servers} yet, waited for up to {limit:?}: {failure}"
             );
         }
@@ -294,20 +293,16 @@ impl Shared {
         let Some(_lost) = status.generation.take() else {
             drop(status);
             if is_due {
-                log::warn!("{name}: still no connection to zookeeper, trying on: {failure}");
+                log::warn!(of name, "{name}: still no connection to zookeeper, trying on: {failure}");
             } else {
                 log::debug!("{name}: no connection to zookeeper: {failure}");
             }
             return;
         };
         status.lost_at = Some(now);
-        let warning = status.losses.pass(now);
         drop(status);
         let loss = "the connection to zookeeper is lost, looking for a server until there is one";
-        match warning {
-            Some(more) => log::warn!("{name}: {loss}: {failure}{more}"),
-            None => log::debug!("{name}: {loss}: {failure}"),
-        }
+        log::warn!(of name, "{name}: {loss}: {failure}");
         self.tell();
     }
 

@@ -227,7 +227,7 @@ impl Subscriptions {
             .get_mut(name)?
             .record(&candidate, report, now);
         state.remind(name, now);
-        let notice = changed.then(|| self.notice(&mut state, name, report.instance, now));
+        let notice = changed.then(|| self.notice(&state, name, report.instance));
         self.pick_anew(&state, name);
         notice.flatten()
     }
@@ -255,25 +255,20 @@ impl Subscriptions {
     /// Returns the log line about an instance that was ejected or came back.
     pub(crate) fn notice(
         &self,
-        state: &mut State,
+        state: &State,
         name: &str,
         instance: &ServiceInstance,
-        now: Instant,
     ) -> Option<Notice> {
-        let service = state.services.get_mut(name)?;
+        let service = state.services.get(name)?;
         let Some(ejected) = service.ejections.ejected().get(&Endpoint::of(instance)?) else {
             let text = format!("{name}: {} is picked again", excerpt(instance.id()));
             return Some(Notice::debug(text));
         };
         let ejected = EjectedInstance::new(Arc::new(instance.clone()), *ejected);
-        let text = match service.ejections.ejected().len() {
+        Some(Notice::warning(match service.ejections.ejected().len() {
             1 => format!("{name}: {ejected}; 1 instance is ejected"),
             count => format!("{name}: {ejected}; {count} instances are ejected"),
-        };
-        Some(match service.warnings.pass(now) {
-            Some(more) => Notice::warning(format!("{text}{more}")),
-            None => Notice::debug(text),
-        })
+        }))
     }
 }
 

@@ -13,7 +13,6 @@ use crate::discovery::snapshot::{Known, Snapshot, View, shown};
 use crate::listener::Listener;
 use crate::resolve::Lookups;
 use crate::slot::Slot;
-use crate::throttle::Throttle;
 use crate::zk::Failure;
 use arc_swap::ArcSwap;
 use mio::Waker;
@@ -23,10 +22,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-/// Warnings about ejected instances, for each service.
-const WARNINGS_A_MINUTE: usize = 2;
+use std::time::Instant;
 
 /// The followed services and their view, shared by callers and the updater.
 pub(crate) struct Subscriptions {
@@ -109,7 +105,6 @@ pub(crate) struct Interest {
     pub(crate) ejections: Ejections,
     /// Failures of instances that were picked as all services are.
     pub(crate) tally: Tally,
-    pub(crate) warnings: Throttle,
 }
 
 impl Interest {
@@ -121,7 +116,6 @@ impl Interest {
             failure: None,
             ejections: Ejections::new(rule),
             tally: Tally::default(),
-            warnings: Throttle::new(WARNINGS_A_MINUTE, Duration::from_secs(60)),
         }
     }
 

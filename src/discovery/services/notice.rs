@@ -21,6 +21,9 @@ impl Notice {
     }
 
     pub(crate) fn log(self) {
-        log::log!(self.level, "{}", self.text);
+        match self.level {
+            Level::Warn => log::warn!("{}", self.text),
+            level => log::log!(level, "{}", self.text),
+        }
     }
 }

@@ -139,7 +139,7 @@ fn record(subscriptions: &Subscriptions, finished: Vec<(Target, Reach)>) -> Vec<
         }
         if is_changed {
             let instance = instance().cloned();
-            let notice = instance.and_then(|it| subscriptions.notice(&mut state, &name, &it, now));
+            let notice = instance.and_then(|it| subscriptions.notice(&state, &name, &it));
             notices.extend(notice);
             changed.insert(name);
         }

@@ -16,7 +16,6 @@ use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::log;
 use crate::model::path;
-use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{Answer, Failure, ReadNode, Reply, Request};
@@ -60,7 +59,6 @@ pub(crate) struct Updater {
     reconnect_grace_until: Instant,
     /// Nodes that cannot be used and are not in the log yet: a warning of the first, and the number of others.
     rejected: Option<(String, usize)>,
-    warnings: Throttle,
 }
 
 impl Updater {
@@ -78,7 +76,6 @@ impl Updater {
             seen: 0,
             reconnect_grace_until: Instant::now(),
             rejected: None,
-            warnings: Throttle::default(),
         }
     }
 
@@ -166,7 +163,7 @@ impl Updater {
             self.take_due(now);
             self.read_all(generation, now)
         });
-        self.warn(now);
+        self.warn();
         let fresh = self.refresh(generation.is_some(), now);
         // A service whose first read is not complete has no snapshot yet. A service that was known before keeps its
         // own.
@@ -370,15 +367,15 @@ impl Updater {
     }
 
     /// Logs one warning for all nodes that cannot be used.
-    fn warn(&mut self, now: Instant) {
+    fn warn(&mut self) {
         let Some((first, others)) = self.rejected.take() else {
             return;
         };
-        match (self.warnings.pass(now), others) {
-            (None, _) => log::debug!("{first}; {others} others cannot be used"),
-            (Some(more), 0) => log::warn!("{first}{more}"),
-            (Some(more), _) => log::warn!("{first}; the same goes for {others} others{more}"),
-        }
+        let others = match others {
+            0 => String::new(),
+            others => format!("; the same goes for {others} others"),
+        };
+        log::warn!("{first}{others}");
     }
 
     /// Returns what is known of the services that have changed and were read completely.

@@ -6,7 +6,6 @@ use crate::log;
 use crate::registration::desired::Desired;
 use crate::registration::entry::MIN_REWRITE_INTERVAL;
 use crate::registration::task::{Goal, Task, Written};
-use crate::throttle::Throttle;
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
 use crate::zk::{Answer, Failure, Node};
@@ -40,9 +39,6 @@ pub(crate) struct Reconciler {
     swept: u64,
     audit_due: Instant,
     retry: Duration,
-    conflicts: Throttle,
-    yields: Throttle,
-    refusals: Throttle,
     access: Access,
 }
 
@@ -63,9 +59,6 @@ impl Reconciler {
             swept: 0,
             audit_due: now + AUDIT,
             retry: RETRY,
-            conflicts: Throttle::default(),
-            yields: Throttle::default(),
-            refusals: Throttle::default(),
             access: Access::default(),
         }
     }
@@ -270,32 +263,26 @@ impl Reconciler {
         let Some(last) = self.desired.record_conflict(&task.path, now) else {
             return;
         };
-        let throttle = if last {
-            &mut self.yields
-        } else {
-            &mut self.conflicts
-        };
-        match throttle.pass(now) {
-            Some(more) if last => log::error!(
+        if last {
+            log::error!(
                 "another session keeps registering {path}: two programs use the same id. If ours is taken once more, \
-                 it is not restored until the other one is gone{more}"
-            ),
-            Some(more) => log::warn!(
-                "another session had registered {path}: two programs may use the same id. Ours is restored{more}"
-            ),
-            None => log::debug!("another session had registered {path}"),
+                 it is not restored until the other one is gone"
+            );
+        } else {
+            log::warn!(
+                "another session had registered {path}: two programs may use the same id. Ours is restored"
+            );
         }
     }
 
     fn failed(&mut self, task: &Task, failure: &Failure, write: Option<(i64, i32)>, now: Instant) {
         let desired = &self.desired;
         let acknowledged = desired.failed(task, failure, write, now, self.in_doubt_for);
-        let (path, serious) = (excerpt(&task.path), acknowledged && !failure.is_transient());
-        match serious.then(|| self.refusals.pass(now)).flatten() {
-            Some(more) => {
-                log::warn!("{path} cannot be restored in zookeeper, trying again: {failure}{more}");
-            }
-            None => log::debug!("{path} is not yet as desired: {failure}"),
+        let path = excerpt(&task.path);
+        if acknowledged && !failure.is_transient() {
+            log::warn!("{path} cannot be restored in zookeeper, trying again: {failure}");
+        } else {
+            log::debug!("{path} is not yet as desired: {failure}");
         }
     }
 }
@@ -309,9 +296,13 @@ fn tell_of_edit(path: &str, on: bool, is_on: bool) {
              registered anew"
         ),
         (true, true) => {
-            log::info!("{path} was switched on in zookeeper by somebody else, and is left on");
+            log::seldom!(
+                log::Level::Info,
+                "{path} was switched on in zookeeper by somebody else, and is left on"
+            );
         }
-        (true, false) => log::info!(
+        (true, false) => log::seldom!(
+            log::Level::Info,
             "{path} was switched on in zookeeper by somebody else, but stays off until its check passes"
         ),
     }

@@ -154,43 +154,20 @@ fn no_instance_is_ejected_if_ejection_is_off() {
 }
 
 #[test]
-fn ejections_are_logged_as_warnings_twice_for_each_service_and_minute() {
-    let world = World::of("warned-of", 0, 0);
+fn an_ejection_is_a_warning_and_the_return_of_the_instance_is_not() {
+    let world = World::of("warned-of", 3, 0);
+    let url = world.put_named("warned-of-1");
+    let provider = world.knowing(4);
     let (levels, logged) = mpsc::channel();
     let _listening = on_line("warned-of-", move |level, line| {
         if line.contains("picked") {
             let _ = levels.send(level);
         }
     });
-    let hear = || logged.recv_timeout(SOON).unwrap();
-    for name in ["warned-of-one", "warned-of-two"] {
-        for _ in 0..8 {
-            let port = free_port();
-            let node = format!("/test/instances/{name}/{port}");
-            for parent in path::parents(&node) {
-                let _ = world.writer.create(parent, b"", Mode::Persistent);
-            }
-            let data = format!(r#"{{"address":"127.0.0.1","port":{port}}}"#);
-            let data = data.as_bytes();
-            world.writer.create(&node, data, Mode::Ephemeral).unwrap();
-        }
-        let (directory, overrides) = (world.directory.clone(), world.overrides.clone());
-        let provider = ServiceProvider::new(directory, overrides, name).unwrap();
-        provider.wait_for(8, SOON).unwrap();
-        let all = provider.instances().unwrap();
-        let urls = all[..4].iter().map(|one| one.base_url().unwrap());
-        urls.for_each(|url| assert!(provider.report(url, Outcome::Refused)));
-        let (warning, other) = (log::Level::Warn, log::Level::Debug);
-        assert_eq!([(); 4].map(|()| hear()), [warning, warning, other, other]);
-        let mut state = world.directory.subscriptions().state.lock();
-        let warnings = &mut state.services.get_mut(name).unwrap().warnings;
-        let passed = warnings.pass(Instant::now() + Duration::from_secs(60));
-        let more = passed.map(|more| more.to_string());
-        assert_eq!(more.as_deref(), Some(" (2 more like this since the last)"));
-        drop(state);
-        let _listener = TcpListener::bind(("127.0.0.1", all[0].port().unwrap())).unwrap();
-        assert_eq!(hear(), other, "it is back");
-    }
+    assert!(provider.report(&url, Outcome::Refused));
+    assert_eq!(logged.recv_timeout(SOON), Ok(log::Level::Warn));
+    let _listener = TcpListener::bind(url.trim_start_matches("http://")).unwrap();
+    assert_eq!(logged.recv_timeout(SOON), Ok(log::Level::Debug));
 }
 
 #[test]
