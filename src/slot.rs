@@ -19,6 +19,11 @@ impl<T> Slot<T> {
         self.0.swap(None)
     }
 
+    /// Empties the slot if it still holds this value.
+    pub(crate) fn remove(&self, value: &Arc<T>) {
+        self.0.compare_and_swap(&Some(value.clone()), None);
+    }
+
     pub(crate) fn get(&self) -> Option<Arc<T>> {
         self.0.load_full()
     }
@@ -43,7 +48,13 @@ mod tests {
         assert_eq!(slot.replace(Arc::new(2)).as_deref(), Some(&1));
         assert_eq!(slot.get().as_deref(), Some(&2));
         assert_eq!(slot.load().as_deref(), Some(&2));
+        slot.remove(&Arc::new(2));
+        assert_eq!(slot.get().as_deref(), Some(&2), "another value");
         assert_eq!(slot.take().as_deref(), Some(&2));
+        assert!(slot.load().is_none());
+        let three = Arc::new(3);
+        assert!(slot.replace(three.clone()).is_none());
+        slot.remove(&three);
         assert!(slot.load().is_none());
     }
 }

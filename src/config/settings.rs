@@ -1,6 +1,6 @@
 //! The settings of one connection: what is set, else a variable, else the default.
 
-use super::{Choice, Config, Target, WhenSick, choice, connection_string};
+use super::{Choice, Config, DISCONNECT_WITHIN, Target, WhenSick, choice, connection_string};
 use crate::environment::{
     ADDRESS, ATTEMPTS, CONNECTION_TIMEOUT, DRAIN, EJECTION, ENVIRONMENT, SESSION_TIMEOUT,
     SHARED_CONNECTION_STRINGS, STRATEGY, Variables,
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::{self, path};
 use crate::side::Side;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const DEFAULT_ATTEMPTS: u32 = 10;
@@ -39,6 +39,18 @@ pub(crate) struct Settings {
     pub(crate) in_background: bool,
     pub(crate) choice: Choice,
     pub(crate) health: Health,
+}
+
+impl Settings {
+    /// Returns how long connecting may wait for the end of the connection that is replaced. Connecting began at `began`
+    /// and keeps its own timeout. Connecting in the background does not wait.
+    pub(crate) fn time_to_replace(&self, began: Instant) -> Duration {
+        if self.in_background {
+            return Duration::ZERO;
+        }
+        let left = self.connection_timeout.saturating_sub(began.elapsed());
+        left.min(DISCONNECT_WITHIN)
+    }
 }
 
 /// The terms on which a registration lives by its check.
@@ -263,6 +275,22 @@ mod tests {
 
     fn complete() -> Config {
         Config::new().connection_string("zk1").environment("test")
+    }
+
+    #[test]
+    fn connecting_keeps_its_own_timeout_over_the_end_of_an_earlier_connection() {
+        let time = |config: Config, ago| {
+            let settings = resolve(config, Side::Discovery, &[]).unwrap();
+            settings.time_to_replace(Instant::now() - Duration::from_millis(ago))
+        };
+        let within = |millis| complete().connection_timeout(Duration::from_millis(millis));
+        assert_eq!(time(within(5000), 100), DISCONNECT_WITHIN);
+        assert!(time(within(1500), 1000) <= Duration::from_millis(500));
+        assert_eq!(time(within(1500), 2000), Duration::ZERO);
+        assert_eq!(
+            time(within(5000).connect_in_background(), 0),
+            Duration::ZERO
+        );
     }
 
     #[test]

@@ -63,12 +63,18 @@ impl Directory {
             subscriptions,
             inbox,
         };
-        directory.supervisor.await_first(&directory.settings)?;
+        let connected = directory.supervisor.await_first(&directory.settings);
+        // The time for it is over, so nothing waits for the end of a session that came too late.
+        connected.inspect_err(|_| _ = directory.close(Duration::ZERO))?;
         Ok(directory)
     }
 
     pub(crate) fn subscriptions(&self) -> &Arc<Subscriptions> {
         &self.subscriptions
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Returns the number of instances that a call is tried on.
@@ -270,7 +276,7 @@ impl Directory {
         &self,
         listener: impl FnMut(ConnectionState) + Send + 'static,
     ) -> Result<Subscription> {
-        Side::Discovery.check_process()?;
+        self.check_open()?;
         self.supervisor.on_state_change(listener)
     }
 
@@ -282,18 +288,20 @@ impl Directory {
         }
     }
 
-    /// Ends the session. Idempotent. If ZooKeeper does not answer in time, the rest happens in the background.
+    /// Ends the session. A second call waits for the first one. If ZooKeeper does not answer in time, a thread goes on to
+    /// end the session.
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
         // The session belongs to the parent process.
-        if process::is_forked() {
-            return Ok(());
-        }
-        self.subscriptions.close();
-        self.inbox.wake();
-        if self.supervisor.close(Instant::now() + within) {
+        if process::is_forked() || self.close(within) {
             return Ok(());
         }
         Err(Error::timeout("ending the session of discovery", within))
+    }
+
+    fn close(&self, within: Duration) -> bool {
+        self.subscriptions.close();
+        self.inbox.wake();
+        self.supervisor.close(within)
     }
 }
 
@@ -318,7 +326,9 @@ fn changes(
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if let Err(error) = self.disconnect(DISCONNECT_WITHIN) {
+        if !self.subscriptions.is_closed()
+            && let Err(error) = self.disconnect(DISCONNECT_WITHIN)
+        {
             log::warn!("{error}");
         }
     }

@@ -19,6 +19,7 @@ use crate::side::{ConnectionState, Side};
 use crate::slot::Slot;
 use std::fmt::{self, Display};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A handle to a connection of the discovery side.
 ///
@@ -95,6 +96,7 @@ impl Discovery {
 
     /// Connects, and replaces an earlier connection.
     pub(super) fn replace(&self, config: Config) -> Result<()> {
+        let began = Instant::now();
         let directory = Arc::new(Directory::connect(config.resolve(Side::Discovery)?)?);
         let replaced = self.inner.directory.replace(directory.clone());
         if let Some(replaced) = &replaced {
@@ -102,8 +104,11 @@ impl Discovery {
         }
         directory.show_in(&self.inner.view);
         // Its providers may keep it alive for long, so its session is ended here.
-        let ended = replaced.map(|directory| directory.disconnect(DISCONNECT_WITHIN));
-        if let Some(Err(error)) = ended {
+        let within = directory.settings().time_to_replace(began);
+        let ended = replaced.map(|directory| directory.disconnect(within));
+        if let Some(Err(error)) = ended
+            && !within.is_zero()
+        {
             log::warn!("{error}");
         }
         Ok(())
@@ -502,8 +507,13 @@ impl Discovery {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn disconnect(&self) -> Result<()> {
-        let directory = self.inner.directory.take();
-        directory.map_or(Ok(()), |directory| directory.disconnect(DISCONNECT_WITHIN))
+        let Some(directory) = self.inner.directory.get() else {
+            return Ok(());
+        };
+        let ended = directory.disconnect(DISCONNECT_WITHIN);
+        // It leaves the slot now and not before, so that another call finds it and waits for its end too.
+        self.inner.directory.remove(&directory);
+        ended
     }
 
     /// Makes every lookup of the service through this handle return this URL.
@@ -607,8 +617,11 @@ mod tests {
     use super::*;
     use crate::discovery::testing::{put, writer};
     use crate::error::ErrorKind;
+    use crate::sync::logged::on_line;
     use crate::sync::until;
     use crate::zk::memory::registry;
+    use std::sync::mpsc;
+    use std::thread;
 
     #[test]
     fn an_override_belongs_to_one_handle_and_its_clones() {
@@ -638,6 +651,43 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::NotConnected);
         }
         assert_eq!(discovery.state(), ConnectionState::Unconnected);
+    }
+
+    #[test]
+    fn a_second_disconnect_waits_for_the_first() {
+        let discovery = Discovery::connect(Config::in_memory("second-disconnect")).unwrap();
+        registry("second-disconnect").freeze(true);
+        thread::scope(|scope| {
+            let first = scope.spawn(|| discovery.disconnect());
+            until("the first one has begun", || {
+                discovery.state() == ConnectionState::Unconnected
+            });
+            let late = discovery.on_state_change(|_| {}).unwrap_err();
+            assert_eq!(late.kind(), ErrorKind::NotConnected);
+            // The registry does not answer. So success would mean that this did not wait.
+            let second = discovery.disconnect().unwrap_err();
+            assert_eq!(second.kind(), ErrorKind::Timeout);
+            assert!(first.join().unwrap().is_err());
+        });
+        discovery.disconnect().unwrap();
+        registry("second-disconnect").freeze(false);
+    }
+
+    #[test]
+    fn dropping_a_connection_that_the_program_has_disconnected_does_nothing_again() {
+        let discovery = Discovery::connect(Config::in_memory("dropped-again")).unwrap();
+        registry("dropped-again").freeze(true);
+        let (warned, warnings) = mpsc::channel();
+        let this = thread::current().id();
+        let _listening = on_line("ending the session of discovery", move |_, _| {
+            if thread::current().id() == this {
+                let _ = warned.send(());
+            }
+        });
+        assert!(discovery.disconnect().is_err());
+        drop(discovery);
+        assert!(warnings.try_recv().is_err(), "the program has the error");
+        registry("dropped-again").freeze(false);
     }
 
     #[test]

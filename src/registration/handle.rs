@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::listener::Subscription;
 use crate::log;
 use crate::model::Service;
+use crate::process;
 use crate::registration::examiner::Check;
 use crate::registration::gate::Plan;
 use crate::registration::pending::{self, PendingRegistration};
@@ -14,7 +15,7 @@ use crate::side::{ConnectionState, Side};
 use crate::slot::Slot;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connection of the registration side that belongs to your code and not to the process.
 ///
@@ -93,13 +94,17 @@ impl Registration {
         }
     }
 
-    /// Connects, in the place of the connection there was.
+    /// Connects, and replaces an earlier connection.
     pub(super) fn replace(&self, config: Config) -> Result<()> {
-        let registrar = Registrar::connect(config.resolve(Side::Registration)?)?;
-        let replaced = self.registrar.replace(Arc::new(registrar));
-        // It may still be held: by a registration that is pending, or a check that is under way.
-        let ended = replaced.map(|registrar| registrar.disconnect(DISCONNECT_WITHIN));
-        if let Some(Err(error)) = ended {
+        let began = Instant::now();
+        let registrar = Arc::new(Registrar::connect(config.resolve(Side::Registration)?)?);
+        let replaced = self.registrar.replace(registrar.clone());
+        // A pending registration or a running check may keep it alive for long, so its session is ended here.
+        let within = registrar.settings().time_to_replace(began);
+        let ended = replaced.map(|registrar| registrar.disconnect(within));
+        if let Some(Err(error)) = ended
+            && !within.is_zero()
+        {
             log::warn!("{error}");
         }
         Ok(())
@@ -419,8 +424,14 @@ impl Registration {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn disconnect(&self) -> Result<()> {
-        let registrar = self.registrar.take();
-        registrar.map_or(Ok(()), |registrar| registrar.disconnect(DISCONNECT_WITHIN))
+        let registrar = self.registrar.get();
+        let Some(registrar) = registrar.filter(|_| !process::is_forked()) else {
+            return Ok(());
+        };
+        let ended = registrar.disconnect(DISCONNECT_WITHIN);
+        // It leaves the slot now and not before, so that another call finds it and waits for its end too.
+        self.registrar.remove(&registrar);
+        ended
     }
 
     /// Returns how long the guard waits after disconnecting, `None` while unconnected.
@@ -430,7 +441,9 @@ impl Registration {
     }
 
     fn registrar(&self) -> Result<Arc<Registrar>> {
+        Side::Registration.check_process()?;
         let registrar = self.registrar.get();
+        let registrar = registrar.filter(|registrar| !registrar.is_closed());
         registrar.ok_or_else(|| Error::not_connected(Side::Registration.name()))
     }
 }
@@ -479,4 +492,109 @@ fn gate_and_wait(
     };
     let pending = gate(registrar, service, check, plan)?;
     pending.wait(limit).inspect_err(|_| pending.cancel())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::sync::logged::on_line;
+    use crate::sync::until;
+    use crate::zk::memory::registry;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    fn connected(config: Config) -> Registration {
+        Registration::connect(config).unwrap()
+    }
+
+    /// Counts the warnings that this thread writes about a session that has not ended.
+    fn warnings(during: impl FnOnce()) -> usize {
+        let (count, counted) = (Arc::new(AtomicUsize::new(0)), thread::current().id());
+        let counting = count.clone();
+        let _listening = on_line("ending the session of registration", move |_, _| {
+            let is_own = thread::current().id() == counted;
+            counting.fetch_add(usize::from(is_own), Ordering::Relaxed);
+        });
+        during();
+        count.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_second_disconnect_waits_for_the_first() {
+        let registration = connected(Config::in_memory("second-disconnect"));
+        registry("second-disconnect").freeze(true);
+        thread::scope(|scope| {
+            let first = scope.spawn(|| registration.disconnect());
+            until("the first one has begun", || {
+                registration.state() == ConnectionState::Unconnected
+            });
+            // The registry does not answer. So success would mean that this did not wait.
+            let second = registration.disconnect().unwrap_err();
+            assert_eq!(second.kind(), ErrorKind::Timeout);
+            assert!(first.join().unwrap().is_err());
+        });
+        registration.disconnect().unwrap();
+        registry("second-disconnect").freeze(false);
+    }
+
+    #[test]
+    fn a_connection_that_does_not_end_delays_no_connection_in_the_background() {
+        let registration = connected(Config::in_memory("not-ending"));
+        registry("not-ending").freeze(true);
+        let began = Instant::now();
+        let warnings = warnings(|| {
+            let config = Config::in_memory("next").connect_in_background();
+            registration.replace(config).unwrap();
+        });
+        assert!(began.elapsed() < DISCONNECT_WITHIN, "{:?}", began.elapsed());
+        assert_eq!(warnings, 0, "it may end yet");
+        registry("not-ending").freeze(false);
+        until("it ends", || registry("not-ending").sessions() == 0);
+    }
+
+    #[test]
+    fn dropping_a_connection_that_the_program_has_disconnected_is_no_warning() {
+        let registration = connected(Config::in_memory("no-warning"));
+        registry("no-warning").freeze(true);
+        let warnings = warnings(|| {
+            assert!(registration.disconnect().is_err());
+            drop(registration);
+        });
+        assert_eq!(warnings, 0, "the program has the error");
+        registry("no-warning").freeze(false);
+    }
+
+    /// Grants a session, and does not answer the credentials that come with it.
+    fn grant(stream: &mut TcpStream) -> std::io::Result<()> {
+        let mut word = [0; 4];
+        stream.read_exact(&mut word)?;
+        if word == *b"srvr" {
+            return stream.write_all(b"Mode: standalone\n");
+        }
+        let granted = [37, 0, 6000].map(i32::to_be_bytes).concat();
+        let session = [&7_i64.to_be_bytes()[..], &[0, 0, 0, 16], &[7; 16], &[0]].concat();
+        stream.write_all(&[granted, session].concat())?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    }
+
+    #[test]
+    fn connecting_in_vain_does_not_wait_for_the_end_of_a_session_that_was_granted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                thread::spawn(move || grant(&mut stream.unwrap()));
+            }
+        });
+        let config = Config::in_memory("granted").connection_string(address);
+        let config = config.auth("digest", "user:secret");
+        let warnings = warnings(|| {
+            let error = Registration::connect(config).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout);
+        });
+        assert_eq!(warnings, 0, "it was waited for");
+    }
 }

@@ -60,7 +60,8 @@ static DEFAULT: Lazy<Registration> = Lazy::new(Registration::unconnected);
 /// `ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING` that is set. The environment comes from `ENVIRONMENT_NAME`.
 ///
 /// This returns once there is a session, and blocks for at most the connection timeout (15 s by default). An earlier
-/// connection is closed with all its registrations as soon as the new one is there, which can take one second more.
+/// connection is closed with all its registrations as soon as the new one is there. If the ensemble does not confirm
+/// that within one second and within the connection timeout, it is finished in the background.
 ///
 /// # Errors
 /// - [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration): a setting is missing or cannot be used. The
@@ -517,7 +518,8 @@ pub fn on_state_change(
 
 /// Removes all registrations from ZooKeeper and ends the session.
 ///
-/// This returns within about one second. Without a connection, it does nothing.
+/// This returns within about one second. Without a connection, it does nothing. If another thread is disconnecting, it
+/// waits for that thread.
 ///
 /// # Errors
 /// [`Timeout`](crate::ErrorKind::Timeout) if ZooKeeper does not confirm in time. Nothing is registered again even then,

@@ -199,11 +199,11 @@ impl Supervisor {
         self.shared.listeners.subscribe(look, call, what)
     }
 
-    /// Ends the session, and returns whether it has ended by `deadline`. Where the ensemble cannot be told now, that is
-    /// tried in the background for a while. Idempotent.
-    pub(crate) fn close(&self, deadline: Instant) -> bool {
+    /// Ends the session, and returns true if it has ended within this time. The time counts from the first call, so a
+    /// second call waits for the first one and not longer. If the ensemble does not answer, a thread goes on trying.
+    pub(crate) fn close(&self, within: Duration) -> bool {
         let mut status = self.shared.status.lock();
-        status.closing.get_or_insert_with(Instant::now);
+        let deadline = *status.closing.get_or_insert_with(Instant::now) + within;
         let generation = status.generation.take();
         drop(status);
         self.shared.changed.notify_all();
@@ -221,8 +221,7 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        // Nobody waits for it.
-        self.close(Instant::now());
+        self.close(Duration::ZERO);
     }
 }
 
@@ -239,6 +238,11 @@ impl Status {
             Some(_) => Some(Instant::now()),
             None => self.lost_at,
         }
+    }
+
+    /// Returns true if it is time to warn that there is no connection. After the program disconnected, it never is.
+    fn is_reminder_due(&mut self, now: Instant) -> bool {
+        self.closing.is_none() && self.reminder.is_due(now)
     }
 
     fn state(&self) -> ConnectionState {
@@ -289,7 +293,7 @@ impl Shared {
         let mut status = self.status.lock();
         status.failure = Some(failure.clone());
         self.changed.notify_all();
-        let is_due = status.reminder.is_due(now);
+        let is_due = status.is_reminder_due(now);
         let Some(_lost) = status.generation.take() else {
             drop(status);
             if is_due {
@@ -320,5 +324,20 @@ impl Shared {
     pub(super) fn pause(&self, pause: Duration) {
         let mut status = self.status.lock();
         self.changed.wait_for(&mut status, pause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_no_warning_after_the_program_disconnected() {
+        let (mut status, began) = (Status::default(), Instant::now());
+        let minutes = |n: u64| began + Duration::from_secs(60 * n);
+        assert!(!status.is_reminder_due(began));
+        assert!(status.is_reminder_due(minutes(1)));
+        status.closing = Some(minutes(1));
+        assert!(!status.is_reminder_due(minutes(9)));
     }
 }

@@ -68,7 +68,9 @@ impl Registrar {
             desired,
             inbox,
         };
-        registrar.supervisor.await_first(&registrar.settings)?;
+        let connected = registrar.supervisor.await_first(&registrar.settings);
+        // The time for it is over, so nothing waits for the end of a session that came too late.
+        connected.inspect_err(|_| _ = registrar.close(Duration::ZERO))?;
         Ok(registrar)
     }
 
@@ -195,21 +197,22 @@ impl Registrar {
         !process::is_forked() && self.supervisor.list(&self.instances).is_some()
     }
 
-    /// Ends the session and with it all registrations. Idempotent. Where ZooKeeper does not answer in time, nothing is
-    /// registered again, and ending the session goes on in the background.
+    /// Ends the session, and all registrations with it. A second call waits for the first one. If ZooKeeper does not
+    /// answer in time, nothing is registered again, and a thread goes on to end the session.
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
-        // The session is still that of the parent.
-        if process::is_forked() {
-            return Ok(());
-        }
-        self.desired.close();
-        self.inbox.wake();
-        // The last request of the session: nothing that is written now comes after it.
-        if self.supervisor.close(Instant::now() + within) {
+        // The session belongs to the parent process.
+        if process::is_forked() || self.close(within) {
             return Ok(());
         }
         let what = "ending the session of registration (its nodes stay until it times out)";
         Err(Error::timeout(what, within))
+    }
+
+    fn close(&self, within: Duration) -> bool {
+        self.desired.close();
+        self.inbox.wake();
+        // This is the last request of the session: no write comes after it.
+        self.supervisor.close(within)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
