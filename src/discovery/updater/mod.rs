@@ -368,7 +368,8 @@ impl Updater {
 
     /// Logs one warning for all nodes that cannot be used.
     fn warn(&mut self) {
-        let Some((first, others)) = self.rejected.take() else {
+        let rejected = self.rejected.take();
+        let Some((first, others)) = rejected.filter(|_| !self.subscriptions.is_closed()) else {
             return;
         };
         let others = match others {
