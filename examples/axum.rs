@@ -16,7 +16,7 @@ use axum::http::{StatusCode, header::HOST};
 use axum::{Router, routing::get};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use party::{Config, Discovery, Outcome, Service, ServiceInstance, ServiceProvider, registration};
+use party::{Config, Outcome, Service, ServiceInstance, ServiceProvider, discovery, registration};
 use std::future::IntoFuture;
 use std::{io, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
@@ -49,9 +49,9 @@ pub async fn main() -> Result<(), Error> {
     let server = tokio::spawn(serving.into_future());
 
     // From here on, a signal does not end the process. Before, nothing is registered that it would leave behind.
+    let guard = party::disconnect_on_drop().on_signals().keep_running();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let guard = party::disconnect_on_drop();
     let id = spawn_blocking(move || registration::register(Service::new("orders", port))).await??;
     println!("serving on port {port} as {id}");
 
@@ -59,9 +59,9 @@ pub async fn main() -> Result<(), Error> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    // Unregisters, and waits for the drain time. The server still accepts and answers.
+    // The signal unregisters the program. This waits for the drain time, in which the server still accepts and answers.
     spawn_blocking(move || drop(guard)).await?;
-    // Only now the server stops accepting. It finishes the requests in flight, which still find `users`.
+    // Only now the server stops accepting. It finishes the requests in flight, which still call `users`.
     let _ = stop.send(());
     let served = timeout(FINISH, server).await;
     Ok(served.map_err(|_| "a request did not end in time")???)
@@ -70,8 +70,8 @@ pub async fn main() -> Result<(), Error> {
 /// Connects, and reads the instances of `users`. This blocks. Later, the provider answers from memory.
 fn connect() -> party::Result<ServiceProvider> {
     registration::connect_with(Config::new().drain(DRAIN))?;
-    // Not `party::discovery`, because the guard disconnects that before the last requests have ended.
-    Discovery::connect(Config::new())?.service_provider("users")
+    discovery::connect()?;
+    discovery::service_provider("users")
 }
 
 type Answer = (StatusCode, Bytes);

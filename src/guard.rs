@@ -1,6 +1,8 @@
-//! The guard that disconnects this program before it stops.
+//! The guard that unregisters this program before it stops.
 
-use crate::{discovery, log, process, registration};
+use crate::process::{self, Disposition};
+use crate::{log, registration};
+use once_cell::sync::OnceCell;
 use parking_lot::{Condvar, Mutex};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -9,46 +11,52 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time that disconnecting may take on top of the drain time.
+/// The time that unregistering may take, besides the drain time.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// Requests are counted this often while they end.
+/// The interval at which requests in flight are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(10);
-/// Without a request for so long, nobody comes any more who has found this program before it left discovery.
+/// The drain ends early after this time without a request. Until then, a request may still come from a caller that
+/// found this program just before it left.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Returns how many requests of the program are under way.
+/// Returns the number of requests that the program has in flight.
 type Count = Box<dyn FnMut() -> usize + Send + 'static>;
 
-/// The guards that act when the process exits. Held only to push and to clone.
-static AT_EXIT: Mutex<Vec<Arc<Shutdown>>> = Mutex::new(Vec::new());
+/// The guards of this process that have not been dropped. This lock is held only to read or change the list.
+static GUARDS: Mutex<Vec<Arc<Shutdown>>> = Mutex::new(Vec::new());
 
-/// The shutdown that began last.
-type Last = Mutex<Option<Arc<Shutdown>>>;
-static LAST: Last = Mutex::new(None);
+/// Set if the program ends by itself after a signal. The handlers that it has for that stay to the end, and so does
+/// this.
+static KEEPS_RUNNING: AtomicBool = AtomicBool::new(false);
 
-/// Returns a guard that disconnects both sides when it is dropped.
+/// Returns a guard that unregisters this program when it is dropped.
 ///
 /// The guard acts in this order:
 ///
 /// 1. It disconnects registration, so that no new caller finds this program.
 /// 2. It waits for the drain time while your server keeps answering. Callers that found this program a moment ago are
 ///    still served.
-/// 3. It disconnects discovery.
 ///
-/// This happens once and takes at most the drain time plus 2 s, even if ZooKeeper does not answer. The drain time is
+/// Stop your server after that. The guard leaves discovery alone, so the last requests can still look up services and
+/// call them. They can do so until the process ends.
+///
+/// This takes at most the drain time plus 2 s, even if ZooKeeper does not answer. The drain time is
 /// [`Config::drain`](crate::Config::drain) or `SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS`. It defaults to 0, so set it.
-/// When another guard is acting already, this one lets it finish first.
+/// It begins when registration is disconnected. If you call
+/// [`registration::disconnect`](crate::registration::disconnect) yourself, the guard waits for the rest of it.
 ///
 /// Keep the guard in `main` and bind it to a name: `let _party = …`. With `let _ = …` it is dropped at once. A panic in
-/// `main` drops it too.
+/// `main` drops it too. A program may have several guards. The first that acts unregisters the program. All of them
+/// wait for the same drain time.
 ///
-/// The guard covers the functions of [`registration`](crate::registration) and [`discovery`](crate::discovery). It does
-/// not know [`Registration`](crate::Registration) and [`Discovery`](crate::Discovery) handles.
+/// The guard covers the functions of [`registration`](crate::registration). It does not know
+/// [`Registration`](crate::Registration) handles.
 ///
 /// # Limitations
 /// Nothing runs after `SIGKILL`, after `abort`, or after a panic in a program built with `panic = "abort"`. The
@@ -67,12 +75,14 @@ static LAST: Last = Mutex::new(None);
 /// A whole program is shown at [`DisconnectGuard`].
 pub fn disconnect_on_drop() -> DisconnectGuard {
     process::watch_forks();
-    DisconnectGuard {
-        shutdown: Arc::new(Shutdown::default()),
+    let shutdown = Arc::new(Shutdown::default());
+    if !process::is_forked() {
+        GUARDS.lock().push(shutdown.clone());
     }
+    DisconnectGuard { shutdown }
 }
 
-/// Disconnects both sides when it is dropped, as [`disconnect_on_drop`] explains.
+/// Unregisters this program when it is dropped, as [`disconnect_on_drop`] explains.
 ///
 /// # Examples
 /// A whole `main`: connect, register, serve, and drop the guard before the server stops.
@@ -108,7 +118,7 @@ pub fn disconnect_on_drop() -> DisconnectGuard {
 ///     Ok(())
 /// }
 /// ```
-#[must_use = "dropped at once, the guard disconnects at once: bind it to a name, as in `let _party = …`"]
+#[must_use = "dropped at once, the guard unregisters at once: bind it to a name, as in `let _party = …`"]
 pub struct DisconnectGuard {
     shutdown: Arc<Shutdown>,
 }
@@ -117,27 +127,57 @@ impl DisconnectGuard {
     /// Makes the guard act on `SIGTERM` and `SIGINT` too.
     ///
     /// Afterwards the signal has its default action: the process ends by that signal, with the status 143 for `SIGTERM`
-    /// and 130 for `SIGINT` in a shell.
+    /// and 130 for `SIGINT` in a shell. If several guards act on signals, the process ends when the last of them is
+    /// done. Once they are all dropped, a signal has its default action at once.
     ///
-    /// If your program handles these signals itself, install your handlers before you call this. The guard then
-    /// disconnects and leaves ending the program to your handler. A signal that the program ignores stays ignored.
+    /// If your program handles these signals itself, add [`keep_running`](DisconnectGuard::keep_running). A signal that
+    /// is handled already when the first guard calls `on_signals` is treated like that anyway. A signal that the
+    /// program ignores stays ignored.
     ///
-    /// If the signals cannot be watched, a warning in the log says so.
+    /// All guards of a process share one thread for this. If the signals cannot be watched, because no thread or file
+    /// descriptor is free, a warning in the log says so, and they keep their default action.
     ///
     /// # Examples
     /// ```
     /// let _party = party::disconnect_on_drop().on_signals();
     /// ```
     pub fn on_signals(self) -> DisconnectGuard {
-        if process::is_forked() {
-            return self;
-        }
-        let shutdown = self.shutdown.clone();
-        if let Err(error) = watch_signals(shutdown) {
+        self.shutdown.on_signals.store(true, Ordering::Relaxed);
+        if !process::is_forked()
+            && let Err(error) = watch_signals()
+        {
             log::warn!(
-                "signals cannot be watched, they will not take this program out of discovery: {error}"
+                "signals cannot be watched, so they will not unregister this program: {error}"
             );
         }
+        self
+    }
+
+    /// Keeps the program running after a signal, so that it ends by itself.
+    ///
+    /// Use this with [`on_signals`](DisconnectGuard::on_signals) if the program has handlers of its own, such as
+    /// tokio's. They may be installed before or after this call. The guard and the handlers all receive the signal. The
+    /// guard unregisters and drains at once, and does not end the process. Drop it before you stop your server, because
+    /// that waits until the drain is over.
+    ///
+    /// This holds until the process ends, also for other guards and after the guard is dropped. In a program without
+    /// handlers of its own, a signal then unregisters the program and does not end it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn serve() -> std::io::Result<()> {
+    /// use tokio::signal::unix::{SignalKind, signal};
+    ///
+    /// let guard = party::disconnect_on_drop().on_signals().keep_running();
+    /// let mut terminate = signal(SignalKind::terminate())?;
+    /// terminate.recv().await;
+    /// tokio::task::spawn_blocking(move || drop(guard)).await?; // the drain
+    /// // … only now stop the server …
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keep_running(self) -> DisconnectGuard {
+        KEEPS_RUNNING.store(true, Ordering::Relaxed);
         self
     }
 
@@ -176,13 +216,12 @@ impl DisconnectGuard {
     /// let _party = party::disconnect_on_drop().at_exit();
     /// ```
     pub fn at_exit(self) -> DisconnectGuard {
-        if process::is_forked() {
-            return self;
-        }
-        AT_EXIT.lock().push(self.shutdown.clone());
-        if let Err(error) = process::at_exit(shut_down_all, exit_bound) {
+        self.shutdown.at_exit.store(true, Ordering::Relaxed);
+        if !process::is_forked()
+            && let Err(error) = process::at_exit(shut_down_at_exit, exit_bound)
+        {
             log::warn!(
-                "the exit of the process cannot be watched, it will not take this program out of discovery: {error}"
+                "the exit of the process cannot be watched, so it will not unregister this program: {error}"
             );
         }
         self
@@ -191,7 +230,13 @@ impl DisconnectGuard {
 
 impl Drop for DisconnectGuard {
     fn drop(&mut self) {
-        self.shutdown.run();
+        // In a forked process, another thread may have held the lock of the list.
+        if !process::is_forked() {
+            self.shutdown.run();
+            GUARDS
+                .lock()
+                .retain(|other| !Arc::ptr_eq(other, &self.shutdown));
+        }
     }
 }
 
@@ -205,111 +250,83 @@ impl fmt::Debug for DisconnectGuard {
 enum Progress {
     #[default]
     NotBegun,
-    /// Under way, and done by then.
-    Running(Instant),
+    /// The drain ends by this time.
+    Draining(Instant),
     Done,
 }
 
-/// Runs once, whoever comes first. Whoever comes later waits for it.
+/// The shutdown of one guard.
 #[derive(Default)]
 struct Shutdown {
+    on_signals: AtomicBool,
+    at_exit: AtomicBool,
     progress: Mutex<Progress>,
     changed: Condvar,
-    /// Taken out to be called.
     counts: Mutex<Vec<Count>>,
 }
 
 impl Shutdown {
-    fn run(self: &Arc<Shutdown>) {
-        // It is the parent's to disconnect.
-        if !process::is_forked() {
-            self.run_once(&LAST, registration::drain, disconnect_both);
+    /// Unregisters the program and drains. If another thread is at it, this waits until that is done.
+    fn run(&self) {
+        // Again each time, because a signal may have come before the program had connected.
+        if let Err(error) = registration::disconnect() {
+            log::warn!("{error}");
         }
+        let until = registration::drained_at().unwrap_or_else(Instant::now);
+        self.drain(until, wait_for_requests);
     }
 
-    fn run_once(
-        self: &Arc<Shutdown>,
-        last: &Last,
-        drain: impl Fn() -> Option<Duration>,
-        disconnect: impl FnOnce(Option<Duration>, Vec<Count>),
-    ) {
-        if !self.begin(last, drain().unwrap_or_default()) {
+    fn drain(&self, until: Instant, wait: impl FnOnce(Instant, Vec<Count>)) {
+        if !self.begin(until) {
             return self.wait();
         }
-        // Not in the call, which would hold the lock for all of the drain.
+        // A statement of its own, so that the lock is not held during the drain.
         let counts = std::mem::take(&mut *self.counts.lock());
-        // A count that is dropped may panic, and a signal is to end the process all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| disconnect(drain(), counts)));
+        // The drop of a count may panic. The shutdown has to end nevertheless.
+        let _ = catch_unwind(AssertUnwindSafe(|| wait(until, counts)));
         *self.progress.lock() = Progress::Done;
         self.changed.notify_all();
     }
 
-    /// Begins once the one that began before is over, and returns whether it had not begun yet.
-    fn begin(self: &Arc<Shutdown>, last: &Last, drain: Duration) -> bool {
-        let mut last = last.lock();
-        let until_then = last.as_ref().map_or(Duration::ZERO, |last| last.bound());
+    /// Begins the drain, and returns true if no other thread has begun it.
+    fn begin(&self, until: Instant) -> bool {
         let mut progress = self.progress.lock();
-        if *progress != Progress::NotBegun {
-            return false;
+        let is_first = *progress == Progress::NotBegun;
+        if is_first {
+            *progress = Progress::Draining(until);
         }
-        *progress = Progress::Running(Instant::now() + until_then + drain + MARGIN);
-        let before = last.replace(self.clone());
-        drop((progress, last));
-        // Or discovery, and after a signal the process, would end amid the drain of that one.
-        if let Some(before) = before {
-            before.wait();
-        }
-        true
+        is_first
     }
 
     fn wait(&self) {
         let mut progress = self.progress.lock();
-        while let Progress::Running(deadline) = *progress {
-            if self.changed.wait_until(&mut progress, deadline).timed_out() {
+        while let Progress::Draining(until) = *progress {
+            if self.changed.wait_until(&mut progress, until).timed_out() {
                 return;
             }
         }
     }
-
-    /// Returns how long running it, or waiting for it, may take from now on.
-    fn bound(&self) -> Duration {
-        match *self.progress.lock() {
-            Progress::NotBegun => registration::drain().unwrap_or_default() + MARGIN,
-            Progress::Running(deadline) => deadline.saturating_duration_since(Instant::now()),
-            Progress::Done => Duration::ZERO,
-        }
-    }
 }
 
-fn disconnect_both(drain: Option<Duration>, counts: Vec<Count>) {
-    report(registration::disconnect());
-    if let Some(drain) = drain {
-        wait_for_requests(drain, counts);
-    }
-    report(discovery::disconnect());
-}
-
-/// Waits until no request is under way any more, or for `limit` where that is not known before.
-fn wait_for_requests(limit: Duration, counts: Vec<Count>) {
-    let deadline = Instant::now() + limit;
+/// Waits until no request is in flight, and at most until `deadline`.
+fn wait_for_requests(deadline: Instant, counts: Vec<Count>) {
+    let left = || deadline.saturating_duration_since(Instant::now());
     let (done, ended) = mpsc::channel();
-    let counting = thread::Builder::new().name("party-drain".into());
-    // On another thread, since nobody knows how long the program's own code takes.
-    let started = counting.spawn(move || {
-        if !counts.is_empty() && await_quiet(counts, deadline) {
+    let is_known = !counts.is_empty();
+    let count = move || {
+        if await_quiet(counts, deadline) {
             let _ = done.send(());
         }
-    });
-    let unknown = match started {
-        Ok(_) => ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected),
-        Err(_) => true,
     };
-    if unknown {
-        thread::sleep(deadline.saturating_duration_since(Instant::now()));
+    let counting = thread::Builder::new().name("party-drain".into());
+    // On another thread, because the counts are code of the program and may hang.
+    let is_quiet = is_known && counting.spawn(count).is_ok() && ended.recv_timeout(left()).is_ok();
+    if !is_quiet {
+        thread::sleep(left());
     }
 }
 
-/// Returns whether there was no request for a moment before the deadline.
+/// Waits until no request was in flight for a while. Returns false if the deadline comes first, or a count panics.
 fn await_quiet(mut counts: Vec<Count>, deadline: Instant) -> bool {
     let mut quiet_since = None;
     while Instant::now() < deadline {
@@ -317,7 +334,9 @@ fn await_quiet(mut counts: Vec<Count>, deadline: Instant) -> bool {
             counts.iter_mut().any(|count| count() > 0)
         }));
         let Ok(busy) = busy else {
-            log::warn!("the count of requests panicked, all of the drain time is waited for");
+            log::warn!(
+                "the count of requests in flight panicked, waiting for the whole drain time"
+            );
             return false;
         };
         let now = Instant::now();
@@ -334,52 +353,58 @@ fn await_quiet(mut counts: Vec<Count>, deadline: Instant) -> bool {
     false
 }
 
-fn report(result: crate::Result<()>) {
-    if let Err(error) = result {
-        log::warn!("{error}");
-    }
+/// Runs the shutdown of each guard that `acts`, and returns when all of them are done.
+fn shut_down(acts: impl Fn(&Shutdown) -> bool) {
+    let mut guards = GUARDS.lock().clone();
+    guards.retain(|guard| acts(guard));
+    guards.iter().for_each(|guard| guard.run());
 }
 
+fn shut_down_at_exit() {
+    shut_down(|guard| guard.at_exit.load(Ordering::Relaxed));
+}
+
+/// Returns how long the shutdown at exit may take. All guards drain until the same time.
 fn exit_bound() -> Duration {
-    let (all, last) = (AT_EXIT.lock().clone(), LAST.lock().clone());
-    let until_then = last.map_or(Duration::ZERO, |last| last.bound());
-    let longest = all.iter().map(|shutdown| shutdown.bound()).max();
-    until_then + longest.unwrap_or_default()
+    let drained_at = registration::drained_at();
+    let drain = drained_at.map(|at| at.saturating_duration_since(Instant::now()));
+    drain.unwrap_or_default() + MARGIN
 }
 
-fn shut_down_all() {
-    let all = AT_EXIT.lock().clone();
-    all.iter().for_each(|shutdown| shutdown.run());
+/// Starts the thread that acts on signals, once in a process.
+fn watch_signals() -> io::Result<()> {
+    static WATCHED: OnceCell<()> = OnceCell::new();
+    WATCHED.get_or_try_init(start_watching).copied()
 }
 
-fn watch_signals(shutdown: Arc<Shutdown>) -> io::Result<()> {
-    let (hand_over, handed_over) = mpsc::channel::<(Signals, Vec<i32>)>();
-    // The thread first: with handlers that nobody acts upon, a signal would do nothing at all.
+fn start_watching() -> io::Result<()> {
+    let dispositions = [SIGTERM, SIGINT].map(|signal| (signal, process::disposition(signal)));
+    let of = |wanted| move |(signal, is)| (is == wanted).then_some(signal);
+    let handled: Vec<i32> = dispositions
+        .into_iter()
+        .filter_map(of(Disposition::Handled))
+        .collect();
+    // The file descriptors and the thread come first. A signal with a handler and without them would do nothing at all.
+    let signals = Signals::new([0; 0])?;
+    let handle = signals.handle();
     thread::Builder::new()
         .name("party-signals".into())
-        .spawn(move || {
-            if let Ok((signals, left_alone)) = handed_over.recv() {
-                act_on(signals, &left_alone, &shutdown);
-            }
-        })?;
-    let (mut left_alone, mut watched) = (Vec::new(), Vec::new());
-    for signal in [SIGTERM, SIGINT] {
-        match process::disposition(signal) {
-            process::Disposition::Ignored => continue,
-            process::Disposition::Handled => left_alone.push(signal),
-            process::Disposition::Default => process::default_after_fork(signal)?,
+        .spawn(move || act_on(signals, &handled))?;
+    for (signal, disposition) in dispositions {
+        match disposition {
+            Disposition::Ignored => continue,
+            Disposition::Handled => {}
+            Disposition::Default => process::default_after_fork(signal)?,
         }
-        watched.push(signal);
+        handle.add_signal(signal)?;
     }
-    // The thread is there for as long as it has not received them.
-    let _ = hand_over.send((Signals::new(watched)?, left_alone));
     Ok(())
 }
 
-fn act_on(mut signals: Signals, left_alone: &[i32], shutdown: &Arc<Shutdown>) {
+fn act_on(mut signals: Signals, handled: &[i32]) {
     for signal in signals.forever() {
-        shutdown.run();
-        if !left_alone.contains(&signal) {
+        shut_down(|guard| guard.on_signals.load(Ordering::Relaxed));
+        if !handled.contains(&signal) && !KEEPS_RUNNING.load(Ordering::Relaxed) {
             let _ = emulate_default_handler(signal);
         }
     }
@@ -396,7 +421,7 @@ mod tests {
 
     fn waited(limit: Duration, counts: Vec<Count>) -> Duration {
         let began = Instant::now();
-        wait_for_requests(limit, counts);
+        wait_for_requests(began + limit, counts);
         began.elapsed()
     }
 
@@ -414,7 +439,7 @@ mod tests {
                 let before = counted.load(Ordering::Relaxed);
                 let limit = Instant::now() + LONG;
                 while counted.load(Ordering::Relaxed) < before + 3 {
-                    assert!(Instant::now() < limit, "it is not counted any more");
+                    assert!(Instant::now() < limit, "it is no longer counted");
                     thread::sleep(Duration::from_millis(1));
                 }
                 requests.store(left, Ordering::Relaxed);
@@ -425,77 +450,78 @@ mod tests {
         let last_ended = serving.join().unwrap();
         assert!(
             last_ended.elapsed() >= QUIET,
-            "somebody may still have come"
+            "a request may still have come"
         );
         assert!(waited < LONG);
     }
 
-    #[test]
-    fn no_lock_is_held_during_the_drain() {
+    fn shutdown(count: impl FnMut() -> usize + Send + 'static) -> Arc<Shutdown> {
         let shutdown = Arc::new(Shutdown::default());
-        shutdown.counts.lock().push(Box::new(|| 0));
-        let (last, mut called) = (Last::default(), false);
-        shutdown.run_once(
-            &last,
-            || None,
-            |_, counts| {
-                assert!(last.try_lock().is_some(), "the last");
-                assert!(shutdown.counts.try_lock().is_some(), "the counts");
-                assert!(shutdown.progress.try_lock().is_some(), "the progress");
-                called = counts.len() == 1;
-            },
-        );
-        assert!(called);
+        shutdown.counts.lock().push(Box::new(count));
+        shutdown
     }
 
     #[test]
-    fn a_second_guard_lets_the_first_finish() {
-        let (first, second) = (Arc::default(), Arc::default());
-        let (last, first, second): (Last, Arc<Shutdown>, Arc<Shutdown>) =
-            (Last::default(), first, second);
-        let (of_first, events) = mpsc::channel();
-        let (of_second, (finish, finished)) = (of_first.clone(), mpsc::channel::<()>());
-        let finishes = move |_, _| {
-            let _ = of_first.send("the first begins");
-            let _ = finished.recv_timeout(LONG);
-            let _ = of_first.send("the first ends");
-        };
-        let runs = move |_, _| _ = of_second.send("the second runs");
+    fn no_lock_is_held_during_the_drain() {
+        let own = Arc::new(OnceCell::<Arc<Shutdown>>::new());
+        let (checked, checks) = mpsc::channel();
+        let shutdown = shutdown({
+            let own = own.clone();
+            move || {
+                let own = own.get().unwrap();
+                let is_free = own.counts.try_lock().is_some() && own.progress.try_lock().is_some();
+                let _ = checked.send(is_free);
+                0
+            }
+        });
+        own.set(shutdown.clone())
+            .unwrap_or_else(|_| panic!("it is set once"));
+        shutdown.drain(Instant::now() + LONG, wait_for_requests);
+        assert!(checks.try_iter().all(|is_free| is_free));
+    }
+
+    #[test]
+    fn another_thread_waits_for_the_drain_that_has_begun() {
+        let requests = Arc::new(AtomicUsize::new(1));
+        let in_flight = requests.clone();
+        let shutdown = shutdown(move || in_flight.load(Ordering::Relaxed));
+        let (ended, ends) = mpsc::channel();
         thread::scope(|scope| {
-            scope.spawn(|| first.run_once(&last, || Some(LONG), finishes));
-            assert_eq!(events.recv_timeout(LONG), Ok("the first begins"));
-            scope.spawn(|| second.run_once(&last, || None, runs));
-            until("the second has begun", || {
-                *second.progress.lock() != Progress::NotBegun
+            for _ in 0..2 {
+                let (shutdown, ended) = (shutdown.clone(), ended.clone());
+                scope.spawn(move || {
+                    shutdown.drain(Instant::now() + LONG, wait_for_requests);
+                    ended.send(Instant::now()).unwrap();
+                });
+            }
+            until("the drain has begun", || {
+                matches!(*shutdown.progress.lock(), Progress::Draining(_))
             });
-            let bound = second.bound();
-            let _ = finish.send(());
-            let rest: Vec<&str> = events.iter().collect();
-            assert_eq!(rest, ["the first ends", "the second runs"]);
-            assert!(bound > LONG, "the time of both");
+            assert!(ends.recv_timeout(SHORT).is_err(), "both of them wait");
+            requests.store(0, Ordering::Relaxed);
+            assert!(ends.recv_timeout(LONG).is_ok() && ends.recv_timeout(LONG).is_ok());
         });
     }
 
     #[test]
-    fn a_count_that_panics_when_it_is_dropped_leaves_nothing_under_way() {
+    fn a_count_that_panics_when_it_is_dropped_ends_the_shutdown_nevertheless() {
         struct Panicking;
         impl Drop for Panicking {
             fn drop(&mut self) {
                 panic!("as expected");
             }
         }
-        let (shutdown, held) = (Arc::new(Shutdown::default()), Panicking);
-        let count = move || {
+        let held = Panicking;
+        let shutdown = shutdown(move || {
             let _ = &held;
             0
-        };
-        shutdown.counts.lock().push(Box::new(count));
-        shutdown.run_once(&Last::default(), || None, |_, counts| drop(counts));
+        });
+        shutdown.drain(Instant::now(), |_, counts| drop(counts));
         assert!(*shutdown.progress.lock() == Progress::Done);
     }
 
     #[test]
-    fn where_requests_do_not_end_or_are_not_known_all_of_the_drain_is_waited_for() {
+    fn the_whole_drain_passes_if_requests_do_not_end_or_are_not_known() {
         let busy: Count = Box::new(|| 1);
         let panics: Count = Box::new(|| panic!("as expected"));
         let hangs: Count = Box::new(|| {

@@ -93,9 +93,9 @@
 //!
 //! # Shutdown
 //!
-//! Leave discovery **before** your server stops answering, because callers that found you a moment ago still send their
-//! requests. A guard does it in the right order. It disconnects registration, waits for the drain time while your
-//! server still answers, and then disconnects discovery.
+//! Unregister **before** your server stops answering, because callers that found you a moment ago still send their
+//! requests. A guard does this: it disconnects registration, and then waits for the drain time while your server still
+//! answers. It leaves discovery alone, so the last requests can still look up services and call them.
 //!
 //! ```
 //! use party::{Config, Service, registration};
@@ -115,13 +115,13 @@
 //!
 //! - **Drop:** the guard acts if you drop it, at the end of `main`, and if `main` panics. Bind it to a name, because
 //!   `let _ = …` drops it at once.
-//! - **Signals:** [`on_signals`](DisconnectGuard::on_signals) makes it act on `SIGTERM` and `SIGINT`. Install handlers
-//!   of your own first.
+//! - **Signals:** [`on_signals`](DisconnectGuard::on_signals) makes it act on `SIGTERM` and `SIGINT`. If your program
+//!   has handlers of its own, such as those of tokio, add [`keep_running`](DisconnectGuard::keep_running).
 //! - **Exit:** [`at_exit`](DisconnectGuard::at_exit) makes it act on [`std::process::exit`].
 //! - **Drain time:** set it with [`Config::drain`] or `SERVICE_CURATOR_GRACEFULUNREGISTER_MILLIS`. It defaults to 0.
 //!
-//! The guard acts once, and takes at most the drain time plus 2 s even if ZooKeeper does not answer. Allow for that in
-//! the time that your supervisor waits before it sends `SIGKILL`.
+//! The guard takes at most the drain time plus 2 s, even if ZooKeeper does not answer. Allow for that in the time that
+//! your supervisor waits before it sends `SIGKILL`.
 //!
 //! If ZooKeeper is away during the shutdown, the program ends in time, but its nodes may stay until the session times
 //! out. Until then, callers meet refused connections.

@@ -1,7 +1,7 @@
 //! Lines for the log. This module replaces the crate of the same name: `use crate::log`.
 //!
-//! It adds two things. If the logger of the program panics, only its line is lost. And a warning is written at most once
-//! in ten seconds, because a fault that repeats must not fill the log.
+//! It adds two things. If the logger of the program panics, only its line is lost. And a warning is written at most
+//! once in ten seconds, because a fault that repeats must not fill the log.
 
 pub(crate) use ::log::Level;
 use parking_lot::Mutex;
@@ -24,8 +24,8 @@ macro_rules! log_ {
 
 /// Writes a line once in ten seconds. In between, the line is written at the level debug, and counted.
 ///
-/// All lines that one place in the source writes are of one kind. With `of` and the name of a side, each side has a kind
-/// of its own.
+/// All lines that one place in the source writes are of one kind. With `of` and the name of a side, each side has a
+/// kind of its own.
 macro_rules! seldom_ {
     ($level:expr, of $side:expr, $($line:tt)+) => {{
         static KIND: $crate::log::Kind = $crate::log::Kind::new();

@@ -1,13 +1,12 @@
-//! Runs code when the process exits, notes forks, and tells how a signal is handled: the standard library does none of it.
+//! Things that exist once in a process: its exit, forks, and the handlers of its signals.
 //!
-//! The one place of this crate with unsafe code: three calls of the C library that take no pointer of ours but to
-//! functions and to a structure on the stack.
+//! The standard library covers none of them. This is the only file of the crate with unsafe code: three calls of the C
+//! library. Their only pointers lead to functions, and to a structure on the stack.
 #![allow(unsafe_code)]
 
 use once_cell::sync::{Lazy, OnceCell};
 use signal_hook::flag;
-use std::io::{self, Read};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +16,13 @@ use std::time::{Duration, Instant};
 /// The function to run at exit, and the time it may take.
 type Exit = (fn(), fn() -> Duration);
 
-/// Set once.
+/// This is set once.
 static AT_EXIT: OnceCell<Exit> = OnceCell::new();
 
-/// Has `run` called when the process exits, and waited for at most as long as `bound` then says. Further calls change
-/// nothing.
+/// The exiting thread looks this often at whether the function to run at exit has returned.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Calls `run` when the process exits, and waits for it as long as `bound` says at that time. Further calls do nothing.
 pub(crate) fn at_exit(run: fn(), bound: fn() -> Duration) -> io::Result<()> {
     let watch = || {
         // SAFETY: `exiting` is a function without arguments that does not unwind.
@@ -36,54 +37,44 @@ pub(crate) fn at_exit(run: fn(), bound: fn() -> Duration) -> io::Result<()> {
 extern "C" fn exiting() {
     let _ = catch_unwind(|| {
         if let Some((run, bound)) = AT_EXIT.get().filter(|_| !is_forked()) {
-            let _ = run_elsewhere(*run, bound());
+            run_elsewhere(*run, bound());
         }
     });
 }
 
-/// Runs on a thread of its own, since the thread-local variables of the exiting one are gone by now, and waits without
-/// any of them.
-fn run_elsewhere(run: fn(), bound: Duration) -> io::Result<()> {
-    let (waiting, done) = UnixStream::pair()?;
+/// Runs a function on a thread of its own, and waits for it. Returns false if it took longer than `bound`.
+///
+/// The exiting thread has lost its thread-local variables, and most ways to wait for another thread need them. It may
+/// also have no file descriptor left. So it looks and sleeps.
+fn run_elsewhere(run: fn(), bound: Duration) -> bool {
     let deadline = Instant::now() + bound;
-    thread::Builder::new()
-        .name("party-exit".into())
-        .spawn(move || {
-            let _ = catch_unwind(run);
-            drop(done);
-        })?;
-    wait_for_end(waiting, deadline)
-}
-
-fn wait_for_end(mut stream: UnixStream, deadline: Instant) -> io::Result<()> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match stream.read(&mut [0]) {
-            // A read with a timeout is not restarted after a signal, whatever its handler was installed with.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            ended => return ended.map(drop),
-        }
+    let thread = thread::Builder::new().name("party-exit".into());
+    let Ok(running) = thread.spawn(move || _ = catch_unwind(run)) else {
+        return false;
+    };
+    while !running.is_finished() && Instant::now() < deadline {
+        thread::sleep(LOOK_EVERY);
     }
+    running.is_finished()
 }
 
-/// Set where this process was forked from one that uses this library. A plain load, which a lookup can afford: to ask for
-/// the id of the process takes a system call.
+/// Set in a process that was forked after its parent began to use this library. Reading it is a plain load, which a
+/// lookup can afford. Reading the id of the process would be a system call.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
 /// The same, for handlers of signals.
 static FORKED_FLAG: Lazy<Arc<AtomicBool>> = Lazy::new(Arc::default);
 
-/// Notes forks from now on, except those that bypass the C library.
+/// Notes forks from now on. A fork that bypasses the C library is not noted.
 ///
-/// A forked process has a copy of everything but the threads: none that serves it, connections that are those of its
-/// parent, and locks whose holders and waiters are gone. So this library does nothing there any more.
+/// A forked process has a copy of everything but the threads. Its connections belong to the parent, and a lock may be
+/// held by a thread that does not exist there. So this library does nothing in a forked process.
 pub(crate) fn watch_forks() {
     static WATCHED: OnceCell<()> = OnceCell::new();
     WATCHED.get_or_init(|| {
         Lazy::force(&FORKED_FLAG);
         // SAFETY: `note_fork` is a function without arguments that does not unwind. It writes two atomics, which the
-        // child of a process with many threads may do. Where the call fails for want of memory, no fork is noted.
+        // child of a process with many threads may do. If the call fails because memory is short, no fork is noted.
         unsafe { libc::pthread_atfork(None, None, Some(note_fork)) };
     });
 }
@@ -100,12 +91,12 @@ pub(crate) fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// Has the signal end this process by its default action after a fork: the thread that acts on it stays behind.
+/// Gives the signal its default action in a forked process, because the thread that acts on it is not there.
 pub(crate) fn default_after_fork(signal: i32) -> io::Result<()> {
     flag::register_conditional_default(signal, FORKED_FLAG.clone()).map(drop)
 }
 
-/// The handling of a signal by the process.
+/// The way in which the process handles a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disposition {
     Default,
@@ -114,7 +105,7 @@ pub(crate) enum Disposition {
 }
 
 pub(crate) fn disposition(signal: i32) -> Disposition {
-    // SAFETY: a zeroed `sigaction` is a valid one, and without a new action the call only writes into it.
+    // SAFETY: a `sigaction` of zeros is valid. Without a new action, the call only writes to it.
     let action = unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut action);
@@ -146,11 +137,11 @@ mod tests {
 
     #[test]
     fn what_runs_elsewhere_is_waited_for_and_no_longer_than_its_bound() {
-        run_elsewhere(|| {}, Duration::from_secs(10)).unwrap();
+        assert!(run_elsewhere(|| {}, Duration::from_secs(10)));
         let endless = || loop {
             thread::park();
         };
-        assert!(run_elsewhere(endless, Duration::from_millis(20)).is_err());
+        assert!(!run_elsewhere(endless, Duration::from_millis(20)));
     }
 
     fn threads_channels_and_timeouts_work() {
@@ -178,10 +169,10 @@ mod tests {
         .unwrap();
         if ending == "signalled" {
             signal_hook::flag::register(libc::SIGUSR1, Arc::default()).unwrap();
-            // SAFETY: no argument, and the thread it names is still there while it waits to exit.
+            // SAFETY: the call has no argument. The thread exists for as long as it waits to exit.
             let exiting = unsafe { libc::pthread_self() } as usize;
             thread::spawn(move || {
-                // Again and again, since there is no telling when the wait begins.
+                // Again and again, because nothing shows when the wait begins.
                 loop {
                     thread::sleep(Duration::from_millis(20));
                     unsafe { libc::pthread_kill(exiting as libc::pthread_t, libc::SIGUSR1) };

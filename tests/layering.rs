@@ -12,7 +12,7 @@ use std::path::Path;
 const ROOMS: &str = "
     lib: config discovery error guard listener model registration zk
     properties: config discovery model zk
-    guard: discovery error registration
+    guard: registration
     registration: config error listener model side zk
     discovery: balance config environment error listener model side zk
     balance: config model

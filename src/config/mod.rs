@@ -226,7 +226,7 @@ impl Config {
         self
     }
 
-    /// Sets how long the guard waits after it has disconnected registration, before it disconnects discovery.
+    /// Sets how long the guard waits after registration was disconnected.
     ///
     /// In this time your server still answers callers that found it a moment ago, see
     /// [`disconnect_on_drop`](crate::disconnect_on_drop). The setting of the registration side counts. At most 1 h.

@@ -288,8 +288,8 @@ impl Directory {
         }
     }
 
-    /// Ends the session. A second call waits for the first one. If ZooKeeper does not answer in time, a thread goes on to
-    /// end the session.
+    /// Ends the session. A second call waits for the first one. If ZooKeeper does not answer in time, a thread goes on
+    /// to end the session.
     pub(crate) fn disconnect(&self, within: Duration) -> Result<()> {
         // The session belongs to the parent process.
         if process::is_forked() || self.close(within) {

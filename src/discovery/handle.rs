@@ -30,8 +30,8 @@ use std::time::Instant;
 /// A clone is the same connection, and cloning is cheap. The session ends when the last clone is dropped, and with it
 /// the last provider, subscription and [`Call`] that it made.
 ///
-/// [`disconnect_on_drop`](crate::disconnect_on_drop) does not know these handles: drop them, or
-/// [`disconnect`](Discovery::disconnect) them.
+/// [`disconnect_on_drop`](crate::disconnect_on_drop) does not disconnect discovery, neither these handles nor the
+/// functions.
 ///
 /// # Examples
 /// ```
@@ -109,7 +109,7 @@ impl Discovery {
         if let Some(Err(error)) = ended
             && !within.is_zero()
         {
-            log::warn!("{error}");
+            log::warn!("still ending the connection that was replaced, in the background: {error}");
         }
         Ok(())
     }

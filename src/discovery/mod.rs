@@ -73,8 +73,8 @@ static DEFAULT: Lazy<Discovery> = Lazy::new(Discovery::unconnected);
 /// `ENVIRONMENT_NAME`. The [crate page](crate#environment-variables) lists the other variables.
 ///
 /// Returns once there is a session, at most after the [connection timeout](Config::connection_timeout), which defaults
-/// to 15 s. An earlier connection is replaced as soon as the new session is established. If the ensemble does not confirm
-/// its end within one second and within the connection timeout, it is finished in the background.
+/// to 15 s. An earlier connection is replaced as soon as the new session is established. If the ensemble does not
+/// confirm its end within one second and within the connection timeout, it is finished in the background.
 ///
 /// # Errors
 /// If connecting fails, an earlier connection stays in use.
@@ -584,8 +584,8 @@ pub fn on_state_change(
 /// Does nothing if discovery is not connected. Returns within about one second. If another thread is disconnecting, it
 /// waits for that thread. Overrides stay in effect.
 ///
-/// A program need not call this before it ends. The ensemble then ends the session when it times out, which nobody
-/// notices, because the session has no nodes.
+/// A program need not call this before it ends. The ensemble then ends the session when it times out. The session has no
+/// nodes, so no other program notices.
 ///
 /// # Errors
 /// [`Timeout`](crate::ErrorKind::Timeout) if ZooKeeper did not confirm the end of the session in time. ZooKeeper then

@@ -13,6 +13,7 @@ use crate::registration::progress::SystemClock;
 use crate::registration::registrar::Registrar;
 use crate::side::{ConnectionState, Side};
 use crate::slot::Slot;
+use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,7 +62,13 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Clone)]
 pub struct Registration {
-    registrar: Arc<Slot<Registrar>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registrar: Slot<Registrar>,
+    /// When the drain time of the connection that was disconnected last is over.
+    drained_at: Mutex<Option<Instant>>,
 }
 
 impl Registration {
@@ -90,7 +97,10 @@ impl Registration {
 
     pub(super) fn unconnected() -> Registration {
         Registration {
-            registrar: Arc::new(Slot::empty()),
+            inner: Arc::new(Inner {
+                registrar: Slot::empty(),
+                drained_at: Mutex::new(None),
+            }),
         }
     }
 
@@ -98,14 +108,14 @@ impl Registration {
     pub(super) fn replace(&self, config: Config) -> Result<()> {
         let began = Instant::now();
         let registrar = Arc::new(Registrar::connect(config.resolve(Side::Registration)?)?);
-        let replaced = self.registrar.replace(registrar.clone());
+        let replaced = self.inner.registrar.replace(registrar.clone());
         // A pending registration or a running check may keep it alive for long, so its session is ended here.
         let within = registrar.settings().time_to_replace(began);
         let ended = replaced.map(|registrar| registrar.disconnect(within));
         if let Some(Err(error)) = ended
             && !within.is_zero()
         {
-            log::warn!("{error}");
+            log::warn!("still ending the connection that was replaced, in the background: {error}");
         }
         Ok(())
     }
@@ -360,7 +370,7 @@ impl Registration {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn healthy(&self) -> bool {
-        let registrar = self.registrar.get();
+        let registrar = self.inner.registrar.get();
         registrar.is_some_and(|registrar| registrar.healthy())
     }
 
@@ -376,7 +386,7 @@ impl Registration {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn state(&self) -> ConnectionState {
-        let registrar = self.registrar.get();
+        let registrar = self.inner.registrar.get();
         registrar.map_or(ConnectionState::Unconnected, |registrar| registrar.state())
     }
 
@@ -424,25 +434,29 @@ impl Registration {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn disconnect(&self) -> Result<()> {
-        let registrar = self.registrar.get();
+        let registrar = self.inner.registrar.get();
         let Some(registrar) = registrar.filter(|_| !process::is_forked()) else {
             return Ok(());
         };
         let ended = registrar.disconnect(DISCONNECT_WITHIN);
+        *self.inner.drained_at.lock() = Some(Instant::now() + registrar.settings().drain);
         // It leaves the slot now and not before, so that another call finds it and waits for its end too.
-        self.registrar.remove(&registrar);
+        self.inner.registrar.remove(&registrar);
         ended
     }
 
-    /// Returns how long the guard waits after disconnecting, `None` while unconnected.
-    pub(super) fn drain(&self) -> Option<Duration> {
-        let registrar = self.registrar.get();
-        registrar.map(|registrar| registrar.settings().drain)
+    /// Returns the time until which callers may come that found a registration of this handle. `None` if it never had
+    /// a connection.
+    pub(super) fn drained_at(&self) -> Option<Instant> {
+        match self.inner.registrar.get() {
+            Some(registrar) => Some(Instant::now() + registrar.settings().drain),
+            None => *self.inner.drained_at.lock(),
+        }
     }
 
     fn registrar(&self) -> Result<Arc<Registrar>> {
         Side::Registration.check_process()?;
-        let registrar = self.registrar.get();
+        let registrar = self.inner.registrar.get();
         let registrar = registrar.filter(|registrar| !registrar.is_closed());
         registrar.ok_or_else(|| Error::not_connected(Side::Registration.name()))
     }
@@ -538,6 +552,21 @@ mod tests {
         });
         registration.disconnect().unwrap();
         registry("second-disconnect").freeze(false);
+    }
+
+    #[test]
+    fn the_drain_time_begins_when_registration_is_disconnected() {
+        let drain = Duration::from_secs(60);
+        let registration = Registration::unconnected();
+        assert_eq!(registration.drained_at(), None);
+        let config = Config::in_memory("drained-at").drain(drain);
+        registration.replace(config).unwrap();
+        let before = Instant::now();
+        registration.disconnect().unwrap();
+        let drained_at = registration.drained_at();
+        assert!(drained_at.unwrap() >= before + drain);
+        registration.disconnect().unwrap();
+        assert_eq!(registration.drained_at(), drained_at);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::zk::memory::registry;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 mod logged;
 mod switched;

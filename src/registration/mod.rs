@@ -28,7 +28,7 @@ use crate::listener::Subscription;
 use crate::model::Service;
 use crate::side::ConnectionState;
 use once_cell::sync::Lazy;
-use std::time::Duration;
+use std::time::Instant;
 
 mod address;
 mod conflicts;
@@ -539,7 +539,7 @@ pub fn disconnect() -> Result<()> {
     DEFAULT.disconnect()
 }
 
-/// Returns how long the guard waits after disconnecting, `None` while unconnected.
-pub(crate) fn drain() -> Option<Duration> {
-    DEFAULT.drain()
+/// Returns the time until which callers may come that found this program. `None` if it was never connected.
+pub(crate) fn drained_at() -> Option<Instant> {
+    DEFAULT.drained_at()
 }

@@ -10,16 +10,20 @@
 
 mod web;
 
-use party::{Config, ConnectionState, Error, ErrorKind, Service, discovery, registration};
+use party::{
+    Config, ConnectionState, Error, ErrorKind, Registration, Service, discovery, registration,
+};
 use party_testing::client::{Client, Kind};
 use party_testing::dead::refused;
-use party_testing::process::signal;
+use party_testing::process::{fds, signal, threads};
+use party_testing::proxy::{Mode, Proxy};
 use party_testing::server::shared;
 use party_testing::{unique, until};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio, exit};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -109,6 +113,11 @@ fn part() {
             exit(1)
         }),
         "threadless" => threadless(),
+        "descriptorless" => descriptorless(),
+        "descriptorless exit" => descriptorless_exit(&environment),
+        "guards" => many_guards(),
+        "flapping" => flapping(&environment),
+        "disconnected" => disconnected(&environment),
         "unreachable" => unreachable(&environment),
         "orders" => web::serve_orders(),
         "users" => web::serve_users(),
@@ -286,6 +295,102 @@ fn threadless() {
     thread::sleep(DRAIN);
 }
 
+/// Lets the process open no more files and sockets.
+fn limit_descriptors() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limit is on the stack.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = 0;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+    assert!(fs::File::open("/dev/null").is_err());
+}
+
+fn raise(signal: i32) {
+    // SAFETY: the call has no pointer.
+    assert_eq!(unsafe { libc::raise(signal) }, 0);
+}
+
+fn descriptorless() {
+    limit_descriptors();
+    let _guard = party::disconnect_on_drop().on_signals();
+    raise(libc::SIGTERM);
+    thread::sleep(DRAIN);
+}
+
+fn descriptorless_exit(environment: &str) {
+    registration::connect_with(config(environment).drain(Duration::ZERO)).unwrap();
+    let _guard = party::disconnect_on_drop().at_exit();
+    registration::register(Service::new("foo", 1).id("1")).unwrap();
+    println!("\nregistered");
+    limit_descriptors();
+    exit(7);
+}
+
+fn many_guards() {
+    let pid = std::process::id();
+    let before = (threads(pid), fds(pid));
+    for _ in 0..200 {
+        drop(party::disconnect_on_drop().on_signals().at_exit());
+    }
+    let more = (threads(pid) - before.0, fds(pid) - before.1);
+    println!("\n{} threads and {} fds more", more.0, more.1);
+    assert!(more.0 <= 2 && more.1 <= 4, "{more:?}");
+    raise(libc::SIGTERM);
+    thread::sleep(DRAIN);
+}
+
+/// Registers many services whose checks pass and fail in turns.
+fn flapping(environment: &str) {
+    const SERVICES: usize = 60;
+    let config = config(environment).connection_string("memory:flapping");
+    let config = config.health_interval(Duration::from_millis(100));
+    let registration = Registration::connect(config.health_thresholds(1, 1)).unwrap();
+    let (began, asked) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+    for number in 0..SERVICES {
+        let (asked, mut healthy) = (asked.clone(), false);
+        let flaps = move || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            healthy = !healthy;
+            healthy
+        };
+        let service = Service::new("foo", 1).id(number.to_string());
+        registration.register_while_healthy(service, flaps).unwrap();
+    }
+    until("checks flap", DRAIN, || {
+        asked.load(Ordering::Relaxed) > SERVICES * 20
+    });
+    registration.disconnect().unwrap();
+    let (warnings, most) = (
+        WARNINGS.lock().unwrap().clone(),
+        1 + began.elapsed().as_secs() / 10,
+    );
+    println!("\n{} warnings in {:?}", warnings.len(), began.elapsed());
+    assert!(
+        (1..=most as usize).contains(&warnings.len()),
+        "{warnings:?}"
+    );
+}
+
+/// Disconnects over a network that drops everything, and ends.
+fn disconnected(environment: &str) {
+    let proxy = Proxy::start(shared());
+    let config = config(environment).connection_string(proxy.address());
+    let guard = party::disconnect_on_drop().on_signals().at_exit();
+    registration::connect_with(config.clone().drain(Duration::ZERO)).unwrap();
+    discovery::connect_with(config).unwrap();
+    registration::register(Service::new("foo", 1)).unwrap();
+    discovery::url("foo", &[]).unwrap();
+    proxy.set(Mode::Swallow);
+    assert!(registration::disconnect().is_err());
+    assert!(discovery::disconnect().is_err());
+    drop(guard);
+}
+
 fn assert_that_the_child_ended(part: &str, how: &str) {
     let output = play(part);
     let (said, warned) = (
@@ -326,6 +431,54 @@ fn a_signal_ends_a_program_that_can_start_no_thread_to_watch_it() {
     let warned = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(15), "{warned}");
     assert!(warned.contains("signals cannot be watched"), "{warned}");
+}
+
+#[test]
+fn a_signal_ends_a_program_that_has_no_file_descriptor_to_watch_it() {
+    let output = play("descriptorless");
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(15), "{warned}");
+    assert!(warned.contains("signals cannot be watched"), "{warned}");
+}
+
+#[test]
+fn a_program_without_a_free_file_descriptor_unregisters_when_it_exits() {
+    let environment = unique("process");
+    let output = command("descriptorless exit", &environment)
+        .output()
+        .unwrap();
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("registered"));
+    assert_eq!(output.status.code(), Some(7), "{warned}");
+    let client = Client::connect(shared()).unwrap();
+    let node = format!("/{environment}/instances/foo/1");
+    assert!(client.exists(&node).unwrap().is_none());
+}
+
+#[test]
+fn guards_that_were_dropped_leave_one_thread_behind_and_signals_their_default_action() {
+    let output = play("guards");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.signal(), Some(15), "{said}");
+    assert!(said.contains("threads and"), "{said}");
+}
+
+#[test]
+fn checks_that_flap_are_one_warning_in_ten_seconds() {
+    let output = play("flapping");
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{warned}");
+}
+
+#[test]
+fn nothing_is_warned_of_after_the_program_has_disconnected() {
+    let output = play("disconnected");
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{warned}");
+    assert!(
+        !warned.contains("WARN") && !warned.contains("ERROR"),
+        "{warned}"
+    );
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! The guard, in processes of their own: this test program, run again for one test that is ignored otherwise.
 
 use crate::support::{Party, config};
-use party::{Service, discovery, registration};
+use party::{DisconnectGuard, Service, discovery, registration};
 use party_testing::client::Client;
 use party_testing::process::signal;
 use party_testing::server::{Server, shared};
 use party_testing::{unique, until};
+use signal_hook::consts::SIGTERM;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const ENDING: &str = "PARTY_TEST_ENDING";
@@ -35,31 +37,55 @@ fn child() {
     let of = |name| std::env::var(name).unwrap();
     let drain = match ending.as_str() {
         "drain" => DRAIN,
-        "requests" => LONG_DRAIN,
+        "requests" | "after another" | "beside another" => LONG_DRAIN,
         _ => Duration::ZERO,
     };
     let config = config(&of(ADDRESS), &of(ENVIRONMENT)).drain(drain);
-    registration::connect_with(config.clone()).unwrap();
-    discovery::connect_with(config).unwrap();
+    let connect = || registration::connect_with(config.clone()).unwrap();
     let guard = party::disconnect_on_drop();
-    let _guard = match ending.as_str() {
-        "signal" | "drain" => guard.on_signals(),
-        "requests" => guard
-            .on_signals()
-            .in_flight(|| REQUESTS.load(Ordering::Relaxed)),
-        "handled" => {
-            let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-            signal_hook::flag::register(signal_hook::consts::SIGTERM, flag.clone()).unwrap();
-            let guard = guard.on_signals();
-            ready();
-            until("the signal comes", Duration::from_secs(20), || {
-                flag.load(std::sync::atomic::Ordering::Relaxed)
-            });
-            drop(guard);
-            std::process::exit(7);
+    if ending == "too early" {
+        let held = Arc::new(());
+        let count = held.clone();
+        let guard = guard.in_flight(move || Arc::strong_count(&count));
+        let guard = guard.on_signals().keep_running();
+        signal(std::process::id(), "-TERM");
+        until("the guard has acted", Duration::from_secs(20), || {
+            Arc::strong_count(&held) == 1
+        });
+        connect();
+        ready();
+        proceed();
+        drop(guard);
+        std::process::exit(7);
+    }
+    connect();
+    discovery::connect_with(config.clone()).unwrap();
+    let with_requests = |guard: DisconnectGuard| {
+        let guard = guard.on_signals();
+        guard.in_flight(|| REQUESTS.load(Ordering::Relaxed))
+    };
+    let _guards = match ending.as_str() {
+        "signal" | "drain" => vec![guard.on_signals()],
+        "requests" => vec![with_requests(guard)],
+        "after another" => {
+            drop(guard.on_signals().in_flight(|| 0));
+            connect();
+            vec![with_requests(party::disconnect_on_drop())]
         }
-        "exit" => guard.at_exit(),
-        _ => guard,
+        "beside another" => {
+            let idle = party::disconnect_on_drop().on_signals().in_flight(|| 0);
+            vec![idle, with_requests(guard)]
+        }
+        "handled" => {
+            let terminated = catch(SIGTERM);
+            end_by_itself(guard.on_signals(), &terminated)
+        }
+        "keeps running" => {
+            let guard = guard.on_signals().keep_running();
+            end_by_itself(guard, &catch(SIGTERM))
+        }
+        "exit" => vec![guard.at_exit()],
+        _ => vec![guard],
     };
     ready();
     match ending.as_str() {
@@ -72,13 +98,35 @@ fn child() {
             panic!("as expected")
         }
         "return" => proceed(),
-        "requests" => {
+        "requests" | "after another" | "beside another" => {
             proceed();
             REQUESTS.store(0, Ordering::Relaxed);
             std::thread::sleep(LONG_DRAIN);
         }
         _ => std::thread::sleep(Duration::from_secs(60)),
     }
+}
+
+/// Handles a signal as a program does that has handlers of its own.
+fn catch(signal: i32) -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal, flag.clone()).unwrap();
+    flag
+}
+
+fn end_by_itself(guard: DisconnectGuard, terminated: &AtomicBool) -> ! {
+    ready();
+    await_signal(terminated);
+    drop(guard);
+    // A guard that ends the process would do so now.
+    std::thread::sleep(Duration::from_millis(500));
+    std::process::exit(7);
+}
+
+fn await_signal(flag: &AtomicBool) {
+    until("the signal comes", Duration::from_secs(20), || {
+        flag.load(Ordering::Relaxed)
+    });
 }
 
 fn ready() {
@@ -174,6 +222,22 @@ fn a_handler_of_the_programs_own_decides_how_it_ends() {
 }
 
 #[test]
+fn a_guard_that_keeps_the_program_running_leaves_its_end_to_a_handler_that_came_later() {
+    assert_eq!(
+        end("keeps running", |child| signal(child.id(), "-TERM")).code(),
+        Some(7)
+    );
+}
+
+#[test]
+fn a_signal_that_came_before_the_program_connected_leaves_no_node_behind() {
+    assert_eq!(
+        end("too early", |child| drop(child.stdin.take())).code(),
+        Some(7)
+    );
+}
+
+#[test]
 fn process_exit_takes_the_program_out_of_discovery_and_keeps_the_exit_code() {
     assert_eq!(
         end("exit", |child| drop(child.stdin.take())).code(),
@@ -213,14 +277,30 @@ fn the_program_lives_on_for_the_drain_time_after_it_left_discovery() {
 
 #[test]
 fn the_drain_time_ends_with_the_last_request() {
+    assert_that_a_signal_waits_for_requests("requests");
+}
+
+#[test]
+fn a_guard_that_was_dropped_does_not_end_the_drain_of_a_later_one() {
+    assert_that_a_signal_waits_for_requests("after another");
+}
+
+#[test]
+fn a_signal_waits_for_the_requests_of_every_guard() {
+    assert_that_a_signal_waits_for_requests("beside another");
+}
+
+fn assert_that_a_signal_waits_for_requests(ending: &str) {
     let environment = unique("requests");
     let client = Client::connect(shared()).unwrap();
     let node = format!("/{environment}/instances/foo/1");
-    let mut child = start(shared(), &environment, "requests");
+    let mut child = start(shared(), &environment, ending);
     signal(child.id(), "-TERM");
     until("the node is gone", Duration::from_secs(5), || {
         client.exists(&node).unwrap().is_none()
     });
+    // A guard without requests would be done after 200 ms.
+    std::thread::sleep(Duration::from_millis(600));
     assert!(child.try_wait().unwrap().is_none(), "it still serves");
     drop(child.stdin.take());
     until("it ends", Duration::from_secs(60), || {
