@@ -1,7 +1,7 @@
 //! A peer as the campaign sees it: a child process, and the lines it has said.
 
 use crate::peer::Link;
-use party_testing::{eventually, process};
+use party_testing::{eventually, process, until};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -88,6 +88,13 @@ impl Peer {
             .iter()
             .filter_map(|(at, line)| Some((*at, line.strip_prefix(beginning)?.to_owned())));
         these.collect()
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) fn await_end(&mut self, limit: Duration) {
+        until("a peer ends", limit, || {
+            self.process.try_wait().unwrap().is_some()
+        });
     }
 
     /// Asks for a report and returns its words.

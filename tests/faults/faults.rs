@@ -2,7 +2,7 @@
 
 use crate::bed::{Bed, Setup, appearances};
 use crate::row::{Bounds, Row};
-use crate::{alone, clash, ensemble, living, program};
+use crate::{alone, clash, ensemble, living, program, shutdown};
 use party_testing::client::{Client, Kind, end_session};
 use party_testing::observer::What;
 use party_testing::proxy::Mode;
@@ -87,6 +87,8 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("updated", "updates of one instance with 20 callers, server killed in the middle", (10_000, 1_000), living::updated),
     fault("booted-before", "programs start 60 s before the server", (2, 0), |times| living::booted_before(times, 60)),
     fault("booted-just-before", "the same, 5 s before", (0, 1), |times| living::booted_before(times, 5)),
+    fault("shutdown", "server killed or frozen, then SIGTERM, drain time 0: time until the program has ended", (10, 2), shutdown::signalled),
+    fault("disconnect", "server killed or frozen: time that `discovery::disconnect` takes", (10, 2), shutdown::disconnected),
     fault("dropped-providers", "providers dropped, one for each service, with and without a connection", (2000, 200), program::dropped_providers),
 ];
 

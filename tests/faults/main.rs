@@ -21,6 +21,7 @@ mod living;
 mod peer;
 mod program;
 mod row;
+mod shutdown;
 mod soak;
 mod verdict;
 

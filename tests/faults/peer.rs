@@ -3,6 +3,7 @@
 //! A peer reads commands from its standard input and ends with it, so none outlives the campaign.
 
 mod closures;
+mod leaving;
 mod living;
 mod providers;
 mod race;
@@ -110,6 +111,7 @@ pub(crate) fn run(args: &[String]) -> bool {
         "--peer-providers" => providers::run(&link, count),
         "--peer-living" => living::run(&link, count),
         "--peer-booting" => living::boot(&link),
+        "--peer-leaving" => leaving::run(&link),
         "--peer-replacing" => replacing::run(&link, count),
         role => panic!("{role}"),
     }
