@@ -151,6 +151,12 @@ impl Lookups {
         }
     }
 
+    /// Makes it look as if the lookup of a host did not end.
+    #[cfg(test)]
+    pub(crate) fn hang(&self, host: &str) {
+        self.0.lock().running.insert(host.to_owned());
+    }
+
     /// Returns the addresses of a host if its lookup has ended.
     pub(crate) fn ended(&self, host: &str) -> Option<Vec<IpAddr>> {
         let state = self.0.lock();

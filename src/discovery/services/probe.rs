@@ -293,3 +293,186 @@ fn leads_nowhere(address: &SocketAddr, error: &io::Error) -> bool {
         _ => error.raw_os_error() == Some(libc::EAFNOSUPPORT),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::{Domain, Socket, Type};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn probes() -> Probes<usize> {
+        Probes::new(Lookups::default()).unwrap()
+    }
+
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    fn ip(last: u8) -> IpAddr {
+        Ipv4Addr::new(127, 0, 0, last).into()
+    }
+
+    /// Begins a probe of a host.
+    fn begin(probes: &mut Probes<usize>, target: usize, host: &str, port: u16) {
+        let url = format!("http://{host}:{port}");
+        let endpoint = Endpoint::parse(&url).unwrap();
+        probes.begin(target, &endpoint, Instant::now());
+    }
+
+    /// Waits for the results of some probes.
+    fn results(probes: &mut Probes<usize>, count: usize) -> Vec<Reach> {
+        let (deadline, mut ended) = (Instant::now() + SOON, Vec::new());
+        while ended.len() < count {
+            ended.extend(probes.wait(deadline));
+            assert!(Instant::now() < deadline, "{} of {count}", ended.len());
+        }
+        ended.into_iter().map(|(_, reach)| reach).collect()
+    }
+
+    /// Returns a port that neither accepts nor refuses connections, because its queue is full.
+    fn full_port() -> (Socket, Socket, SocketAddr) {
+        let new = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let (listener, queued) = (new(), new());
+        let any = SocketAddr::new(ip(1), 0);
+        listener.bind(&any.into()).unwrap();
+        // A queue of this size has room for one connection.
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        queued.connect(&address).unwrap();
+        (listener, queued, address.as_socket().unwrap())
+    }
+
+    #[test]
+    fn probes_that_nothing_answers_are_in_flight_side_by_side_and_end() {
+        let (_listener, _queued, address) = full_port();
+        let mut probes = probes();
+        for target in 0..MOST {
+            assert_eq!(probes.room(), MOST - target);
+            begin(&mut probes, target, "127.0.0.1", address.port());
+        }
+        assert_eq!(probes.room(), 0);
+        assert_eq!(results(&mut probes, MOST), [Reach::Refused; MOST]);
+        assert_eq!(probes.room(), MOST);
+    }
+
+    #[test]
+    fn an_open_port_accepts_and_a_closed_port_refuses() {
+        let (_listener, address) = listener();
+        let mut probes = probes();
+        begin(&mut probes, 1, "127.0.0.1", address.port());
+        assert_eq!(results(&mut probes, 1), [Reach::Accepted]);
+        begin(&mut probes, 1, "127.0.0.2", address.port());
+        assert_eq!(results(&mut probes, 1), [Reach::Refused]);
+    }
+
+    #[test]
+    fn a_host_name_is_looked_up_on_another_thread() {
+        let (_listener, address) = listener();
+        let is_woken = || {
+            let mut probes = probes();
+            begin(&mut probes, 1, "localhost", address.port());
+            let probe = probes.in_flight.values().next().unwrap();
+            let deadline = probe.deadline;
+            assert!(matches!(&probe.stage, Stage::Resolving(host) if host == "localhost"));
+            let early = probes.wait(deadline + SOON);
+            let is_woken = Instant::now() < deadline;
+            if early.is_empty() {
+                assert_eq!(results(&mut probes, 1), [Reach::Accepted]);
+            }
+            is_woken
+        };
+        assert!((0..10).any(|_| is_woken()), "the end of a lookup wakes");
+    }
+
+    #[test]
+    fn a_probe_has_no_result_while_its_host_is_not_looked_up() {
+        let mut probes = probes();
+        probes.lookups.hang("slow");
+        begin(&mut probes, 1, "slow", 80);
+        assert_eq!(results(&mut probes, 1), [Reach::NotYet]);
+        for host in ["b", "c", "d"] {
+            probes.lookups.hang(host);
+        }
+        begin(&mut probes, 1, "e", 80);
+        assert_eq!(results(&mut probes, 1), [Reach::NotYet], "too many others");
+    }
+
+    #[test]
+    fn the_addresses_of_a_host_are_tried_in_their_order_and_share_the_time() {
+        let (_listener, address) = listener();
+        let (mut probes, now) = (probes(), Instant::now());
+        let ips: Vec<IpAddr> = (2..=9).map(ip).collect();
+        probes.connect(1, address.port(), ips, now);
+        let probe = probes.in_flight.values().next().unwrap();
+        let Stage::Connecting {
+            address: first,
+            addresses,
+            ..
+        } = &probe.stage
+        else {
+            panic!("it connects at once");
+        };
+        assert_eq!((first.ip(), addresses.left.len()), (ip(2), 3));
+        assert_eq!(probe.deadline, now + PATIENCE / 4);
+        assert_eq!(results(&mut probes, 1), [Reach::Refused]);
+        probes.connect(1, address.port(), [2, 3, 1].map(ip).into(), now);
+        assert_eq!(results(&mut probes, 1), [Reach::Accepted], "the third");
+    }
+
+    #[test]
+    fn a_probe_that_ends_at_once_is_not_waited_for() {
+        let (mut probes, until) = (probes(), Instant::now() + SOON);
+        probes.connect(1, 80, Vec::new(), Instant::now());
+        assert_eq!(probes.wait(until), [(1, Reach::Unknown)]);
+        assert!(Instant::now() < until);
+    }
+
+    #[test]
+    fn a_socket_that_is_connecting_or_connected_to_itself_has_reached_nothing() {
+        let (_listener, _queued, address) = full_port();
+        let stream = TcpStream::connect(address).unwrap();
+        assert_eq!(state(&stream, &address).ok(), Some(false));
+        let own = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        own.bind(&SocketAddr::new(ip(1), 0).into()).unwrap();
+        let address = own.local_addr().unwrap();
+        own.connect(&address).unwrap();
+        let (stream, address) = (own.into(), address.as_socket().unwrap());
+        let error = state(&TcpStream::from_std(stream), &address).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn only_an_address_that_may_be_reached_from_here_says_that_the_instance_refuses() {
+        let reach = |errors: &[(&str, io::Error)]| {
+            let mut addresses = Addresses::default();
+            for (address, error) in errors {
+                addresses.note(&address.parse().unwrap(), error);
+            }
+            addresses.reach()
+        };
+        let refused = || ("10.0.0.1:1", ErrorKind::ConnectionRefused.into());
+        let link_local = || ("[fe80::1]:1", ErrorKind::InvalidInput.into());
+        let no_ipv6 = || {
+            (
+                "[2001:db8::1]:1",
+                io::Error::from_raw_os_error(libc::EAFNOSUPPORT),
+            )
+        };
+        let no_descriptor = || ("10.0.0.2:1", io::Error::from_raw_os_error(libc::EMFILE));
+        assert_eq!(reach(&[refused()]), Reach::Refused);
+        assert_eq!(
+            reach(&[("10.0.0.1:1", ErrorKind::TimedOut.into())]),
+            Reach::Refused
+        );
+        assert_eq!(reach(&[link_local()]), Reach::Unknown);
+        assert_eq!(reach(&[no_ipv6()]), Reach::Unknown);
+        assert_eq!(reach(&[link_local(), no_ipv6(), refused()]), Reach::Refused);
+        assert_eq!(reach(&[refused(), no_descriptor()]), Reach::Unknown);
+        let not_v6 = ("10.0.0.1:1", ErrorKind::InvalidInput.into());
+        assert_eq!(reach(&[not_v6, refused()]), Reach::Unknown);
+    }
+}

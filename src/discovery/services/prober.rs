@@ -149,3 +149,96 @@ fn record(subscriptions: &Subscriptions, finished: Vec<(Target, Reach)>) -> Vec<
         .for_each(|name| subscriptions.pick_anew(&state, name));
     notices
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::selection::Selection;
+    use crate::balance::subset::Identity;
+    use crate::config::{Choice, Ejection, RetryBudget};
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Follows services, each with this many instances to probe.
+    fn suspecting(services: &[(&str, u16)]) -> Arc<Subscriptions> {
+        let (root, now) = ("/test/instances".to_owned(), Instant::now());
+        let selection = Selection::new(&Choice::default(), Identity::random());
+        let (ejection, budget) = (Ejection::default(), RetryBudget::default());
+        let subscriptions = Subscriptions::new(root, selection, ejection, budget);
+        let mut state = subscriptions.state.lock();
+        for (name, suspects) in services {
+            let interest = subscriptions.interest(&mut state, name);
+            for port in 1..=*suspects {
+                let url = format!("http://h:{port}");
+                let endpoint = Endpoint::parse(&url).unwrap().into_owned();
+                interest.ejections.suspect(&endpoint, true, now);
+            }
+            state.prober.services.insert((*name).into());
+        }
+        drop(state);
+        Arc::new(subscriptions)
+    }
+
+    #[test]
+    fn services_share_the_room_for_probes_and_one_that_needs_less_leaves_the_rest_to_others() {
+        for (services, expected) in [
+            ([("a", 9), ("b", 9)], [2, 2]),
+            ([("a", 1), ("b", 9)], [1, 3]),
+        ] {
+            let subscriptions = suspecting(&services);
+            let mut state = subscriptions.state.lock();
+            let targets = due(&subscriptions, &mut state, 4, Instant::now());
+            let of_first = targets.iter().filter(|(name, _)| **name == *"a").count();
+            assert_eq!([of_first, targets.len() - of_first], expected);
+        }
+    }
+
+    #[test]
+    fn the_thread_ends_after_a_while_without_suspects_and_without_probes_in_flight() {
+        let subscriptions = suspecting(&[]);
+        let mut now = Instant::now();
+        assert!(next(&subscriptions, MOST, &mut now).is_some());
+        let long_ago = || Instant::now().checked_sub(LINGER).unwrap();
+        assert!(next(&subscriptions, MOST - 1, &mut long_ago()).is_some());
+        assert!(next(&subscriptions, MOST, &mut long_ago()).is_none());
+    }
+
+    #[test]
+    fn the_end_of_the_connection_ends_the_thread_although_a_probe_is_due() {
+        let subscriptions = suspecting(&[("a", 1)]);
+        let mut probes: Probes<Target> = Probes::new(subscriptions.lookups.clone()).unwrap();
+        subscriptions.state.lock().prober.waker = Some(probes.waker());
+        subscriptions.close();
+        let deadline = Instant::now() + SOON;
+        assert!(probes.wait(deadline).is_empty());
+        assert!(Instant::now() < deadline, "the thread is woken");
+        assert!(next(&subscriptions, MOST, &mut Instant::now()).is_none());
+        let mut state = subscriptions.state.lock();
+        assert!(!state.prober.is_running());
+        let attended = attend(&subscriptions, &mut state, &"a".into());
+        assert!(matches!(attended, Ok(false)) && !state.prober.is_running());
+    }
+
+    #[test]
+    fn without_room_the_thread_waits_for_the_end_of_a_probe() {
+        let subscriptions = suspecting(&[("a", 2)]);
+        let now = Instant::now();
+        let (targets, until) = next(&subscriptions, 1, &mut Instant::now()).unwrap();
+        assert_eq!(targets.len(), 1);
+        assert!(until >= now + LINGER, "one more is due already");
+    }
+
+    #[test]
+    fn a_report_wakes_the_thread_only_if_it_sleeps_for_too_long() {
+        let subscriptions = suspecting(&[("a", 1)]);
+        let mut state = subscriptions.state.lock();
+        let mut now = Instant::now();
+        for (sleeps_for, is_woken) in [(Duration::ZERO, false), (SOON, true)] {
+            now += Duration::from_secs(1);
+            let sleeps_until = Some(now + sleeps_for);
+            state.prober.sleeps_until = sleeps_until;
+            state.remind("a", now);
+            assert_eq!(state.prober.sleeps_until != sleeps_until, is_woken);
+        }
+    }
+}
