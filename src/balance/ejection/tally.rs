@@ -134,7 +134,7 @@ impl Tally {
             Standing::OnProbation => 1.0,
         };
         // Successes leave fractions of failures, so the number is rounded.
-        if siblings.count == 0 || count + 0.5 <= first {
+        if count + 0.5 <= first {
             return false;
         }
         let all = self.all(endpoint, siblings, exposure, now);
@@ -245,11 +245,8 @@ impl Group {
             Standing::Good | Standing::Avoided => self.failures + self.failures.sqrt() + 1.0,
             Standing::OnProbation => self.failures,
         };
-        if self.share <= 0.0 {
-            return f64::INFINITY;
-        }
         // If the share of the siblings is small, the expectation is uncertain, because they may all have joined a
-        // moment ago.
+        // moment ago. If they have no share, the result is infinite or not a number, and no count is greater.
         let ratio = share / self.share;
         let expected = failures * ratio;
         times * expected + deviations * (expected * (1.0 + ratio)).sqrt()

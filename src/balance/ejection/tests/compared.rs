@@ -4,13 +4,21 @@ use super::*;
 
 /// Returns the number of failures that eject an instance beside siblings with these numbers of failures.
 fn takes(siblings: &[u32]) -> Option<u32> {
-    let mut service = service(siblings.len() as u16 + 1, Ejection::off());
-    service.ejections.rule = Ejection::default().max_share(0.0);
-    for (who, times) in (2..).zip(siblings) {
+    let even: Vec<_> = siblings.iter().map(|times| (1, *times)).collect();
+    takes_beside(1, &even)
+}
+
+/// The same for an instance of some weight, beside siblings with these weights and numbers of failures.
+fn takes_beside(weight: u32, siblings: &[(u32, u32)]) -> Option<u32> {
+    let off = Ejection::default().max_share(0.0);
+    let mut service = service(siblings.len() as u16 + 1, off);
+    let weights = siblings.iter().map(|(weight, _)| *weight);
+    service.weights = (WHO..).zip([weight].into_iter().chain(weights)).collect();
+    for (who, (_, times)) in (2..).zip(siblings) {
         service.fail(who, *times);
     }
     service.ejections.rule = Ejection::default();
-    (1..=1000).find(|_| service.failed(WHO))
+    (1..=2000).find(|_| service.failed(WHO))
 }
 
 #[test]
@@ -35,6 +43,54 @@ fn bad_siblings_do_not_hide_a_bad_instance() {
 }
 
 #[test]
+fn siblings_that_fail_half_as_often_are_left_out_and_the_worst_first() {
+    for (siblings, failures) in [
+        // Two are left out. 32 > 3 * 6.6 + 4 * 3.0. 6.6 is (15 + 3.9 + 1) / 3.
+        ([50, 50, 5, 5, 5].as_slice(), 32),
+        (&[4, 4, 4, 4, 0, 0, 0, 0, 0], 5),
+        // None is left out, because they fail less than half as often. 7 > 2 * 1.3 + 3 * 1.2.
+        (&[2, 2, 2, 2, 0, 0, 0, 0, 0], 7),
+        // Of four, the worst three are left out. 39 > 3 * 8.49 + 4 * 3.36.
+        (&[1000, 20, 20, 20, 0, 0], 39),
+    ] {
+        assert_eq!(takes(siblings), Some(failures), "{siblings:?}");
+    }
+}
+
+#[test]
+fn the_siblings_that_are_not_left_out_are_half_of_all_by_number_and_by_weight() {
+    // The heavy one is not left out. 31 > 2 * 10.1 + 3 * 3.3. 10.1 is (100 + 10 + 1) / 11.
+    assert_eq!(takes_beside(1, &[(10, 100), (1, 0)]), Some(31));
+    // Two of the light ones are left out. 41 > 3 * 9.25 + 4 * 3.2. 9.25 is (100 + 10 + 1) / 12.
+    let bad = (1, 50);
+    assert_eq!(takes_beside(1, &[bad, bad, bad, bad, (10, 0)]), Some(41));
+}
+
+#[test]
+fn a_sibling_that_is_left_out_counts_by_its_weight() {
+    // A sibling of weight 4 fails 8 times, which is twice for each unit of weight, and is not left out.
+    let siblings = [(4, 8), (4, 0), (1, 0)];
+    assert_eq!(takes_beside(1, &siblings), Some(7));
+}
+
+#[test]
+fn siblings_without_a_share_of_the_picks_say_nothing() {
+    let mut service = service(2, Ejection::off());
+    service.fail(WHO, 100);
+    let Service {
+        ejections,
+        tally,
+        now,
+        ..
+    } = service;
+    let siblings = Siblings::even(0);
+    for standing in [Standing::Good, Standing::Avoided, Standing::OnProbation] {
+        let endpoint = instance(WHO).endpoint;
+        assert!(!tally.stands_out(&endpoint, siblings, &ejections.exposure, standing, now));
+    }
+}
+
+#[test]
 fn failures_count_for_ten_seconds() {
     let mut service = service(5, Ejection::default());
     assert!(!service.fail(WHO, 4));
@@ -55,15 +111,7 @@ fn failures_count_for_ten_seconds() {
 
 #[test]
 fn the_ratio_of_weights_counts_and_not_their_size() {
-    let takes = |own: u32, others: u32, of_siblings: u32| {
-        let mut service = service(5, Ejection::default().max_share(0.0));
-        service.weights = (1..=5)
-            .map(|who| (who, if who == WHO { own } else { others }))
-            .collect();
-        (2..=5).for_each(|who| _ = service.fail(who, of_siblings));
-        service.ejections.rule = Ejection::default();
-        (1..=2000).find(|_| service.failed(WHO))
-    };
+    let takes = |own, others, of_siblings| takes_beside(own, &[(others, of_siblings); 4]);
     for weight in [1, 2, 100, u32::MAX] {
         assert_eq!(takes(weight, weight, 0), Some(5), "{weight}");
         assert_eq!(takes(weight, weight, 50), Some(133), "{weight}");
