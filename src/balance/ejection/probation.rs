@@ -34,3 +34,20 @@ impl Drop for Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_call_has_the_turn_until_it_ends() {
+        let probation = Arc::default();
+        let (first, second) = (Turn::take(&probation), Turn::take(&probation));
+        assert!(first.is_free && !second.is_free);
+        drop(second);
+        let third = Turn::take(&probation);
+        assert!(!third.is_free, "the first call still has the turn");
+        drop((first, third));
+        assert!(Turn::take(&probation).is_free);
+    }
+}
