@@ -11,7 +11,7 @@ use std::path::Path;
 /// The rooms, from the top down, and what each imports besides the leaves, which import nothing.
 const ROOMS: &str = "
     lib: config discovery error guard listener model registration zk
-    properties: config discovery model zk
+    properties: balance config discovery model zk
     guard: registration
     registration: config error listener model side zk
     discovery: balance config environment error listener model side zk

@@ -8,6 +8,7 @@
     reason = "a property fails by panicking"
 )]
 
+use crate::balance::endpoint::Endpoint;
 use crate::config::connection_string::{self, Target};
 use crate::discovery::overrides;
 use crate::model::{ServiceInstance, UriSpec};
@@ -17,7 +18,7 @@ use std::fmt::Display;
 const VALUES: [&str; 4] = ["42", "a/b c", "../@evil.com", ":80"];
 
 /// The data of an instance are refused, or are written and read back as they were, and make no URL to anywhere but its
-/// own address.
+/// own address. A report by such a URL finds the instance.
 pub fn instance(data: &[u8]) {
     let Ok(instance) = ServiceInstance::from_json("service", "znode", data) else {
         return;
@@ -35,8 +36,20 @@ pub fn instance(data: &[u8]) {
             .collect();
         if let Ok(url) = instance.url(&params) {
             assert_leads_to(&instance, &url, value);
+            assert!(is_found_by(&url, &instance), "{url} of {instance}");
         }
     }
+    let base = instance.base_url();
+    assert!(base.is_none_or(|base| is_found_by(base, &instance)));
+}
+
+fn is_found_by(url: &str, instance: &ServiceInstance) -> bool {
+    let rest = url.split_once("://").map(|(_, rest)| rest);
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    let called = Endpoint::parse(url);
+    // A URL with an empty port is not read.
+    authority.is_some_and(|authority| authority.ends_with(':'))
+        || called.is_some_and(|called| called.leads_to(instance))
 }
 
 fn assert_leads_to(instance: &ServiceInstance, url: &str, value: &str) {

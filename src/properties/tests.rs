@@ -106,13 +106,17 @@ fn leading() -> impl Strategy<Value = Vec<u8>> {
         ]),
         any::<bool>(),
     );
-    (address, vec(part, 0..8)).prop_map(|(address, parts)| {
-        let parts: Vec<_> = parts
+    let whole = [("scheme", true), ("://", false), ("address", true)].to_vec();
+    let start = prop_oneof![Just(Vec::new()), Just(whole)];
+    let ssl_port = prop_oneof![Just(None), Just(Some(443)), Just(Some(8443))];
+    (address, ssl_port, start, vec(part, 0..8)).prop_map(|(address, ssl_port, start, parts)| {
+        let parts: Vec<_> = start
             .into_iter()
+            .chain(parts)
             .map(|(value, variable)| serde_json::json!({"value": value, "variable": variable}))
             .collect();
         let spec = serde_json::json!({"parts": parts});
-        let json = serde_json::json!({"address": address, "port": 80, "uriSpec": spec});
+        let json = serde_json::json!({"address": address, "port": 80, "sslPort": ssl_port, "uriSpec": spec});
         json.to_string().into_bytes()
     })
 }
