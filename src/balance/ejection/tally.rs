@@ -83,7 +83,7 @@ impl Tally {
         if failures.joined < joined {
             *failures = new();
         }
-        failures.weight = weight.max(1);
+        failures.weight = weight;
         failures.by_second[slot] += 1.0;
     }
 

@@ -167,7 +167,7 @@ struct Loads(Box<[(Arc<Load>, f32)]>);
 impl LeastLoaded {
     /// Takes the load and the weight of each instance. An instance of twice the weight may have twice the load.
     pub(crate) fn new(loads: impl Iterator<Item = (Arc<Load>, u32)>, aging: &Aging) -> LeastLoaded {
-        let loads = loads.map(|(load, weight)| (load, 1.0 / weight.max(1) as f32));
+        let loads = loads.map(|(load, weight)| (load, 1.0 / weight as f32));
         let loads = Arc::new(Loads(loads.collect()));
         loads.assume_mean();
         aging.add(&loads);

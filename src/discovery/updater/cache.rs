@@ -281,6 +281,24 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_joins_if_its_node_is_new_or_created_again_or_switched_on() {
+        let mut cache = cache(&[("a", GOOD)]);
+        let first = known(&mut cache, None);
+        assert!(first.joined.is_empty(), "before the first snapshot none");
+        let off = r#"{"address":"h","port":1,"enabled":false}"#;
+        for (znode, data, created, joined) in [
+            ("a", GOOD, 1, 0),
+            ("b", GOOD, 1, 1),
+            ("b", GOOD, 2, 1),
+            ("b", off, 2, 0),
+            ("b", GOOD, 2, 1),
+        ] {
+            cache.apply("foo", znode, Read::Data(data.into(), created));
+            assert_eq!(known(&mut cache, Some(&first)).joined.len(), joined);
+        }
+    }
+
+    #[test]
     fn an_instance_with_another_id_than_its_znode_does_not_linger_when_it_is_switched_off() {
         let mut cache = cache(&[("i0000000001", GOOD)]);
         let before = known(&mut cache, None);

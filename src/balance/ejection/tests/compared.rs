@@ -67,13 +67,6 @@ fn the_siblings_that_are_not_left_out_are_half_of_all_by_number_and_by_weight() 
 }
 
 #[test]
-fn a_sibling_that_is_left_out_counts_by_its_weight() {
-    // A sibling of weight 4 fails 8 times, which is twice for each unit of weight, and is not left out.
-    let siblings = [(4, 8), (4, 0), (1, 0)];
-    assert_eq!(takes_beside(1, &siblings), Some(7));
-}
-
-#[test]
 fn siblings_without_a_share_of_the_picks_say_nothing() {
     let mut service = service(2, Ejection::off());
     service.fail(WHO, 100);
@@ -119,6 +112,15 @@ fn the_ratio_of_weights_counts_and_not_their_size() {
     // With ten times the weight, an instance may fail ten times as often: 173 > 2 * 63.7 + 3 * 14.9. The expected
     // number is 10 * (20 + 4.5 + 1) / 4 = 63.7, and 14.9 is the root of 63.7 * 3.5.
     assert_eq!(takes(10, 1, 5), Some(173));
+}
+
+#[test]
+fn the_weight_of_an_instance_is_that_of_its_last_failure() {
+    let mut service = service(5, Ejection::default());
+    assert!(!service.fail(WHO, 4));
+    service.weights[0] = (WHO, 10);
+    // 14 > 2 * 2.5 + 3 * 3.0. With a weight of 1 it takes five.
+    assert!(!service.fail(WHO, 9) && service.failed(WHO));
 }
 
 #[test]
@@ -171,6 +173,55 @@ fn failures_from_before_an_instance_joined_do_not_count() {
         !service.failed(2),
         "and do not make a sibling look good or bad"
     );
+}
+
+#[test]
+fn instances_that_joined_and_left_again_hide_no_bad_instance() {
+    let mut service = service(5, Ejection::default());
+    service.set(1..=50, 1);
+    service.set(1..=5, 1);
+    service.pass(0.5);
+    assert!(service.fail(WHO, 20));
+}
+
+#[test]
+fn failures_of_a_sibling_from_before_it_joined_hide_no_bad_instance() {
+    let mut service = service(2, Ejection::default().max_share(0.0));
+    service.fail(WHO, 50);
+    service.ejections.rule = Ejection::default();
+    let joined = instance(WHO).endpoint;
+    service.ejections.exposure.joined(joined, service.now);
+    service.pass(5.0);
+    assert!(service.fail(2, 20));
+}
+
+#[test]
+fn an_instance_that_is_back_is_judged_by_its_picks_since_then() {
+    let mut service = on_probation();
+    service.succeeded(WHO);
+    service.ejections.rule = Ejection::default().max_share(0.0);
+    (2..=5).for_each(|who| _ = service.fail(who, 50));
+    service.ejections.rule = Ejection::default();
+    service.pass(1.0);
+    // Beside siblings that had the same picks, it takes 133 failures.
+    assert!(service.fail(WHO, 50));
+}
+
+#[test]
+fn picks_are_shared_among_the_instances_that_can_be_picked() {
+    let mut service = service(2, Ejection::default());
+    let share = |service: &mut Service| {
+        service.pass(10.0);
+        service.ejections.exposure.of_old(service.now)
+    };
+    let is_about = |found: f64, expected: f64| (found - expected).abs() < 1e-9;
+    assert!(is_about(share(&mut service), 10.0 / 2.0));
+    service.set(1..=10, 1);
+    assert!(is_about(share(&mut service), 10.0 / 10.0));
+    assert!(service.refused(WHO));
+    assert!(is_about(share(&mut service), 10.0 / 9.0));
+    assert!(service.probed(WHO, Reach::Accepted));
+    assert!(is_about(share(&mut service), 10.0 / 10.0));
 }
 
 #[test]
