@@ -27,6 +27,8 @@ struct Service {
     tally: Tally,
     /// The weight of each instance, by its number.
     weights: Vec<(u16, u32)>,
+    /// Set if instances that fail get fewer calls, as with `LeastLoaded`.
+    is_avoided: bool,
     now: Instant,
 }
 
@@ -36,6 +38,7 @@ fn service(instances: u16, rule: Ejection) -> Service {
         ejections: Ejections::new(rule),
         tally: Tally::default(),
         weights: Vec::new(),
+        is_avoided: false,
         now: Instant::now(),
     };
     service.set(1..=instances, 1);
@@ -53,9 +56,13 @@ fn on_probation() -> Service {
 }
 
 impl Service {
+    /// Lets time pass, and looks after the ejections every second.
     fn pass(&mut self, seconds: f64) {
-        self.now += Duration::from_secs_f64(seconds);
-        self.ejections.tick(self.now);
+        let until = self.now + Duration::from_secs_f64(seconds);
+        while self.now < until {
+            self.now = until.min(self.now + Duration::from_secs(1));
+            self.ejections.tick(self.now);
+        }
     }
 
     /// Sets the instances that are present. The transaction `created` has registered them all.
@@ -94,7 +101,7 @@ impl Service {
                 count: weights.clone().count(),
                 weight: weights.sum(),
             },
-            is_avoided: false,
+            is_avoided: self.is_avoided,
         };
         self.ejections
             .failed(failure, &mut self.tally, self.now, &mut || 0.5)
@@ -176,6 +183,16 @@ fn an_instance_that_fails_beside_good_siblings_is_ejected_after_five_failures() 
 }
 
 #[test]
+fn three_failures_are_enough_if_an_instance_that_fails_is_avoided_and_one_on_probation() {
+    let mut service = service(5, Ejection::default());
+    service.is_avoided = true;
+    assert!(!service.fail(WHO, 2));
+    let seconds = service.eject();
+    service.pass(seconds);
+    assert!(service.failed(WHO));
+}
+
+#[test]
 fn no_instance_is_ejected_if_all_fail() {
     let mut service = service(5, Ejection::default());
     for _ in 0..100 {
@@ -233,8 +250,11 @@ fn an_instance_that_registers_again_is_no_longer_ejected() {
 
 #[test]
 fn one_failure_ejects_an_instance_on_probation() {
-    let mut service = on_probation();
-    assert!(service.failed(WHO));
+    for seconds in [0.0, 9.0] {
+        let mut service = on_probation();
+        service.pass(seconds);
+        assert!(service.failed(WHO), "after {seconds} s");
+    }
     let mut service = on_probation();
     service.pass(PROBATION.as_secs_f64());
     assert!(!service.fail(WHO, 4), "the probation is over");
@@ -293,6 +313,22 @@ fn a_call_is_stale_if_it_began_before_the_ejection_or_the_return() {
     let during = service.now;
     service.pass(seconds);
     assert!(is_stale(&service, during) && !is_stale(&service, service.now));
+}
+
+#[test]
+fn the_return_and_the_last_probe_are_remembered_for_a_minute_when_others_join() {
+    let mut service = on_probation();
+    service.succeeded(WHO);
+    service.suspect(2);
+    assert_eq!(service.due(), [2]);
+    service.set(1..=6, 1);
+    let before = service.now.checked_sub(Duration::from_secs(1)).unwrap();
+    assert!(service.ejections.is_stale(&instance(WHO).endpoint, before));
+    service.suspect(2);
+    assert_eq!(service.due(), [0; 0], "it was just probed");
+    service.pass(60.0);
+    service.set(1..=7, 1);
+    assert!(service.ejections.past.is_empty());
 }
 
 #[test]

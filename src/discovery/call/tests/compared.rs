@@ -61,30 +61,44 @@ fn reported_successes_do_not_save_an_instance_that_fails_more_than_its_siblings(
     }
 }
 
-/// Returns whether five failures eject an instance of the first weight. Its four siblings have the second weight and do
-/// not fail.
-fn is_out_after_five(strategy: Strategy, weights: [u32; 2]) -> bool {
-    let [own, others] = weights;
-    let world = World::of(&format!("weights-{strategy:?}-{own}-{others}"), 0, 0);
-    let put = |weight: u32| {
+/// Returns whether some failures eject the first of instances with these weights. The others do not fail.
+fn is_out_after(failures: usize, strategy: Strategy, weights: &[u32]) -> bool {
+    let name: Vec<String> = weights.iter().map(u32::to_string).collect();
+    let name = format!("out-{failures}-{strategy}-{}", name.join("-"));
+    let world = World::of(&name, 0, 0);
+    let put = |weight: &u32| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let payload = format!(r#","payload":{{"metadata":{{"weight":{weight}}}}}"#);
         world.put_with(address.port(), &payload);
         (listener, format!("http://{address}"))
     };
-    let ((_listener, url), _others) = (put(own), [(); 4].map(|()| put(others)));
-    let _all = world.knowing(5);
+    let all: Vec<_> = weights.iter().map(put).collect();
+    let _all = world.knowing(weights.len());
     let provider = world.builder().strategy(strategy).build().unwrap();
-    (0..5).for_each(|_| assert!(provider.report(&url, Outcome::Failed)));
+    (0..failures).for_each(|_| assert!(provider.report(&all[0].1, Outcome::Failed)));
     !out(&provider).is_empty()
 }
 
 #[test]
 fn the_ratio_of_weights_counts_for_failures_and_not_their_size() {
     for weight in [1, 100, u32::MAX] {
-        assert!(is_out_after_five(Strategy::Random, [weight; 2]), "{weight}");
+        let weights = [weight; 5];
+        assert!(is_out_after(5, Strategy::Random, &weights), "{weight}");
     }
-    assert!(!is_out_after_five(Strategy::Random, [100, 10]));
-    assert!(is_out_after_five(Strategy::Sticky, [100, 10]));
+    assert!(!is_out_after(5, Strategy::Random, &[100, 10, 10, 10, 10]));
+    assert!(is_out_after(5, Strategy::Random, &[1, 10]));
+}
+
+#[test]
+fn a_sticky_provider_compares_failures_without_weights() {
+    assert!(is_out_after(5, Strategy::Sticky, &[100, 10, 10, 10, 10]));
+    assert!(!is_out_after(5, Strategy::Sticky, &[1, 10]));
+}
+
+#[test]
+fn a_provider_that_picks_the_least_loaded_ejects_after_three_failures() {
+    assert!(is_out_after(3, Strategy::LeastLoaded, &[1; 5]));
+    assert!(!is_out_after(2, Strategy::LeastLoaded, &[1; 5]));
+    assert!(!is_out_after(3, Strategy::Random, &[1; 5]));
 }
