@@ -5,13 +5,11 @@ use crate::model::ServiceInstance;
 use crate::registration::conflicts::Conflicts;
 use crate::registration::content::Content;
 use crate::registration::doubt::Doubt;
+use crate::registration::setback::{MIN_REWRITE_INTERVAL, Setback};
 use crate::registration::task::{Goal, Task, Written};
 use crate::zk::Failure;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A node is not restored more often than this, whoever keeps deleting it.
-pub(crate) const MIN_REWRITE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The goal for one path, and the last known state of the node there.
 ///
@@ -44,7 +42,8 @@ pub(crate) struct Entry {
     pub(crate) acknowledged: bool,
     /// The registration to restore if what the program says now cannot be written.
     pub(crate) previous: Option<Previous>,
-    pub(crate) failure: Option<Failure>,
+    /// The last failure of what is desired now. It holds back the next try.
+    pub(crate) setback: Option<Setback>,
     pub(super) doubt: Doubt,
     conflicts: Conflicts,
 }
@@ -77,7 +76,7 @@ impl Entry {
             written: None,
             acknowledged: false,
             previous: None,
-            failure: None,
+            setback: None,
             doubt: Doubt::default(),
             conflicts: Conflicts::default(),
         }
@@ -235,7 +234,7 @@ impl Entry {
 
     fn change(&mut self, revision: u64) -> bool {
         self.revision = revision;
-        self.failure = None;
+        self.setback = None;
         self.dirty = true;
         true
     }
@@ -258,11 +257,14 @@ impl Entry {
         }
     }
 
-    /// Returns whether there is a node of it, as far as anybody knows: none of one that its check has taken out, until it
-    /// is written again.
+    /// Returns whether ZooKeeper has the instance, as far as this program knows.
     pub(crate) fn is_placed(&self) -> bool {
-        let is_confirmed = self.confirmed >= self.since && self.written.is_some();
-        self.goal() == Goal::Present && self.acknowledged && is_confirmed
+        self.goal() == Goal::Present && self.acknowledged && self.is_held()
+    }
+
+    /// Returns whether ZooKeeper held our node when the node was last compared or written.
+    fn is_held(&self) -> bool {
+        self.confirmed >= self.since && self.written.is_some()
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
@@ -273,8 +275,28 @@ impl Entry {
         self.confirmed < self.revision
     }
 
+    /// Returns whether to create the node without a look, because it hardly ever exists.
     pub(crate) fn is_new(&self) -> bool {
-        self.goal() == Goal::Present && self.written.is_none() && !self.yields()
+        self.goal() == Goal::Present && !self.is_held() && !self.yields()
+    }
+
+    /// Notes that ZooKeeper does not hold our node.
+    pub(crate) fn missing(&mut self) {
+        self.confirmed = 0;
+    }
+
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.setback.as_ref().map(|setback| &setback.failure)
+    }
+
+    /// Records a failure of what is desired now. Returns the pause until the next try if it is time for a warning.
+    pub(crate) fn fail(&mut self, path: &str, failure: Failure, now: Instant) -> Option<Duration> {
+        let mut setback = Setback::new(self.setback.take(), failure, path, now);
+        let is_relied_upon = self.acknowledged && self.goal() == Goal::Present;
+        let is_logged = is_relied_upon && setback.is_to_be_logged(now);
+        let pause = setback.pause;
+        self.setback = Some(setback);
+        is_logged.then_some(pause)
     }
 
     /// Returns the work on this entry, for one thread, which has to note the outcome.
@@ -306,10 +328,11 @@ impl Entry {
         self.conflicts.are_too_many()
     }
 
-    /// Returns until when the node is not written again, unless the program wants something else there.
+    /// Returns the time before which the entry is not compared: after a write, and after a failure.
     pub(crate) fn held_back_until(&self) -> Option<Instant> {
-        let held_back = self.goal() == Goal::Present && !self.is_pending();
-        let written = self.written.as_ref().filter(|_| held_back)?;
-        Some(written.at + MIN_REWRITE_INTERVAL)
+        let is_settled = self.goal() == Goal::Present && !self.is_pending();
+        let written = self.written.as_ref().filter(|_| is_settled);
+        let written = written.map(|written| written.at + MIN_REWRITE_INTERVAL);
+        written.max(self.setback.as_ref().map(Setback::due))
     }
 }

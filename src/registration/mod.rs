@@ -45,6 +45,7 @@ mod pending;
 mod progress;
 mod reconciler;
 mod registrar;
+mod setback;
 mod streak;
 mod task;
 

@@ -2,7 +2,7 @@
 
 use crate::bed::{Bed, Setup, appearances};
 use crate::row::{Bounds, Row};
-use crate::{alone, clash, ensemble, living, program, shutdown};
+use crate::{alone, clash, ensemble, living, program, refused, shutdown};
 use party_testing::client::{Client, Kind, end_session};
 use party_testing::observer::What;
 use party_testing::proxy::Mode;
@@ -85,6 +85,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("sick", "health check fails for 20 s, with 20 callers: time until the instance is back", (3, 1), living::sick),
     fault("switched-by-hand", "switched off by an operator: 3 restarts and an expired session, then switched on", (3, 1), living::switched_by_hand),
     fault("updated", "updates of one instance with 20 callers, server killed in the middle", (10_000, 1_000), living::updated),
+    fault("refused", "500 registrations refused for 60 s after their session has expired", (1, 0), refused::refused),
     fault("booted-before", "programs start 60 s before the server", (2, 0), |times| living::booted_before(times, 60)),
     fault("booted-just-before", "the same, 5 s before", (0, 1), |times| living::booted_before(times, 5)),
     fault("shutdown", "server killed or frozen, then SIGTERM, drain time 0: time until the program has ended", (10, 2), shutdown::signalled),

@@ -20,6 +20,7 @@ mod faults;
 mod living;
 mod peer;
 mod program;
+mod refused;
 mod row;
 mod shutdown;
 mod soak;

@@ -206,7 +206,7 @@ impl Desired {
             };
             if self.changed.wait_until(&mut state, deadline).timed_out() {
                 let entry = state.entries.get(&revision.0);
-                let failure = entry.and_then(|entry| entry.failure.clone());
+                let failure = entry.and_then(|entry| entry.failure().cloned());
                 return Err((&revision.0, Outcome::TimedOut(failure)));
             }
         }
@@ -337,7 +337,7 @@ impl State {
             None if self.closed => Err(Outcome::Closed),
             None => Err(Outcome::Withdrawn),
             Some(entry) if entry.confirmed >= *revision => Ok(true),
-            Some(entry) => match &entry.failure {
+            Some(entry) => match entry.failure() {
                 Some(failure) if !failure.is_transient() => Err(Outcome::Refused(failure.clone())),
                 _ => Ok(false),
             },

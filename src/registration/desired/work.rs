@@ -2,7 +2,8 @@
 
 use super::{Desired, Revision, State};
 use crate::registration::entry::Entry;
-use crate::registration::task::{Goal, Task, Written};
+use crate::registration::setback::Setback;
+use crate::registration::task::{Task, Written};
 use crate::zk::Failure;
 use std::time::{Duration, Instant};
 
@@ -14,18 +15,38 @@ impl Desired {
         paths
     }
 
+    /// Marks the entry of a node that was changed. A try that waits for its pause to end follows soon.
     pub(crate) fn mark_dirty(&self, path: &str) {
         if let Some(entry) = self.state.lock().entries.get_mut(path) {
             entry.dirty = true;
+            if let Some(setback) = &mut entry.setback {
+                setback.hasten();
+            }
         }
     }
 
     pub(crate) fn mark_all_dirty(&self) {
-        self.state
-            .lock()
-            .entries
-            .values_mut()
-            .for_each(|entry| entry.dirty = true);
+        let mut state = self.state.lock();
+        let entries = state.entries.values_mut();
+        entries.for_each(|entry| entry.dirty = true);
+    }
+
+    /// Marks all entries for another connection. What failed is tried again now, but for refusals: the server has
+    /// answered them, and a write that costs the connection must not be repeated with each new one. Another session
+    /// owns no nodes yet, so all of them are written to it.
+    pub(crate) fn reconnected(&self, is_new_session: bool) {
+        let mut state = self.state.lock();
+        for entry in state.entries.values_mut() {
+            entry.dirty = true;
+            if is_new_session {
+                entry.missing();
+            }
+            let failed = entry.setback.as_mut();
+            let is_due = |setback: &&mut Setback| is_new_session || setback.failure.is_transient();
+            if let Some(setback) = failed.filter(is_due) {
+                setback.hasten();
+            }
+        }
     }
 
     /// Returns the work on a new registration, for the thread that desires it. `None` where another thread is at work on
@@ -37,22 +58,25 @@ impl Desired {
         (ours && entry.is_new()).then(|| entry.start(path))
     }
 
-    /// Returns everything that has to be looked at, and when the first that is held back is due.
+    /// Returns everything that has to be compared now, and when the next entry is due that is held back.
     pub(crate) fn tasks(&self, now: Instant) -> (Vec<Task>, Option<Instant>) {
         let (mut tasks, mut due) = (Vec::new(), None::<Instant>);
-        for (path, entry) in self
-            .state
-            .lock()
-            .entries
-            .iter_mut()
-            .filter(|(_, entry)| entry.dirty && !entry.in_progress)
-        {
+        for (path, entry) in self.state.lock().outstanding() {
             match entry.held_back_until().filter(|until| *until > now) {
                 Some(until) => due = Some(due.map_or(until, |due| due.min(until))),
                 None => tasks.push(entry.start(path)),
             }
         }
         (tasks, due)
+    }
+
+    /// Returns when the next entry has to be compared.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state.lock();
+        let due = state
+            .outstanding()
+            .map(|(_, entry)| entry.held_back_until());
+        due.map(|until| until.unwrap_or(now)).min()
     }
 
     /// Notes that ZooKeeper holds what the task desired, `written` by us just now as this session and in this version
@@ -75,7 +99,7 @@ impl Desired {
         entry.confirmed = entry.confirmed.max(task.revision);
         entry.doubt.end(now);
         if entry.revision == task.revision {
-            entry.failure = None;
+            entry.setback = None;
             if entry.withdrawn && !entry.doubt.lasts(now) {
                 state.entries.remove(&task.path);
             }
@@ -99,8 +123,8 @@ impl Desired {
         Some((entry.start(&task.path), entry.content.instance.is_on()))
     }
 
-    /// Notes that the task could not be done, to be tried again. Returns whether anybody relies on it. `write` is the
-    /// session that a write was made by, and the version of the node that it would lead to.
+    /// Notes that the task could not be done, to be tried again. `write` is the session that a write was made by, and
+    /// the version of the node that it would lead to. Returns the pause before the next try if it is time for a warning.
     pub(crate) fn failed(
         &self,
         task: &Task,
@@ -108,34 +132,36 @@ impl Desired {
         write: Option<(i64, i32)>,
         now: Instant,
         in_doubt: Duration,
-    ) -> bool {
+    ) -> Option<Duration> {
         let mut state = self.state.lock();
-        let Some(entry) = state.finish(task) else {
-            return false;
-        };
+        let entry = state.finish(task)?;
         entry.dirty = true;
         if failure.leaves_doubt() {
             let write = write.map(|write| task.lost_write(write));
             entry.doubt.begin(now + in_doubt, write);
         }
-        if entry.revision == task.revision {
-            entry.failure = Some(failure.clone());
+        // Our node was to be created, and was not.
+        if write.is_some_and(|(_, version)| version == 0) {
+            entry.missing();
         }
-        let acknowledged = entry.acknowledged && entry.goal() == Goal::Present;
+        let is_current = entry.revision == task.revision;
+        let pause = is_current.then(|| entry.fail(&task.path, failure.clone(), now));
         drop(state);
         self.changed.notify_all();
-        acknowledged
+        pause.flatten()
     }
 
     /// Notes that the node of another live session is left standing, until that is gone.
-    pub(crate) fn yield_to_other(&self, task: &Task) {
+    pub(crate) fn yield_to_other(&self, task: &Task, now: Instant) {
         let mut state = self.state.lock();
         if let Some(entry) = state.finish(task)
             && entry.revision == task.revision
         {
-            let why = "a live session of another program keeps registering this id";
-            entry.failure = Some(Failure::Refused(why.into()));
-            entry.confirmed = 0;
+            let why = Failure::Refused(
+                "a live session of another program keeps registering this id".into(),
+            );
+            entry.setback = Some(Setback::new(None, why, &task.path, now));
+            entry.missing();
         }
         drop(state);
         self.changed.notify_all();
@@ -151,6 +177,12 @@ impl Desired {
 }
 
 impl State {
+    /// Returns the entries that have to be compared and that no thread is at work on.
+    fn outstanding(&mut self) -> impl Iterator<Item = (&String, &mut Box<Entry>)> {
+        let entries = self.entries.iter_mut();
+        entries.filter(|(_, entry)| entry.dirty && !entry.in_progress)
+    }
+
     /// Notes that nobody is at work on this task any more.
     fn finish(&mut self, task: &Task) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(&task.path)?;

@@ -104,3 +104,32 @@ fn giving_up_is_told_with_its_cause() {
         assert!(line.contains("memory refused to write"), "{line}");
     }
 }
+
+#[test]
+fn what_cannot_be_restored_is_logged_once_with_its_size() {
+    let (_listening, heard) = hear("heavy/1", log::Level::Warn);
+    let registration = connected(Config::in_memory("heavy"));
+    let heavy = Service::new("heavy", 1).id("1");
+    let pending = registration
+        .register_in_background(heavy.payload("x".repeat(5000).into()), || true)
+        .unwrap();
+    pending.wait(SOON).unwrap();
+    registry("heavy").refuse("/test/instances/heavy");
+    for _ in 0..3 {
+        let writes = registry("heavy").calls().create;
+        registry("heavy").expire_all();
+        until("it is refused", || {
+            registry("heavy").calls().create > writes
+        });
+        until("it is missing", || !pending.is_registered());
+    }
+    let told = std::mem::take(&mut *heard.lock());
+    let [(_, line)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(
+        line.contains(" bytes) cannot be written to zookeeper, retrying in 5s: "),
+        "{line}"
+    );
+    assert!(line.contains("(51"), "{line}");
+}

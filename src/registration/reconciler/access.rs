@@ -46,9 +46,11 @@ impl Access {
         for (path, answer) in services.into_iter().zip(answers) {
             match answer {
                 Ok(Reply::Access { is_open: true }) => return self.warn(&path),
-                Ok(_) => _ = self.closed.insert(path),
-                // Whoever may not read it is not told more by asking again, but a lost connection comes back.
-                Err(failure) => log::debug!("{}: {failure}", excerpt(&path)),
+                Err(failure) if failure.is_transient() => {
+                    log::debug!("{}: {failure}", excerpt(&path));
+                }
+                // If we may not read the access control list, another question has the same answer.
+                Ok(_) | Err(_) => _ = self.closed.insert(path),
             }
         }
     }

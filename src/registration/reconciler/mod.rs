@@ -4,7 +4,6 @@ use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::log;
 use crate::registration::desired::Desired;
-use crate::registration::entry::MIN_REWRITE_INTERVAL;
 use crate::registration::task::{Goal, Task, Written};
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
@@ -23,8 +22,8 @@ mod strays;
 
 /// Audit interval: catches what watches miss.
 const AUDIT: Duration = Duration::from_secs(20);
-const RETRY: Duration = Duration::from_millis(100);
-const LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// The pause before the nodes of our session are listed again, if that failed.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 
 /// Makes ZooKeeper agree with what is desired.
 pub(crate) struct Reconciler {
@@ -35,10 +34,11 @@ pub(crate) struct Reconciler {
     /// Time for which a write on a lost connection may still be carried out.
     in_doubt_for: Duration,
     seen: u64,
+    /// The session of that generation.
+    owner: i64,
     /// The generation in which there is nothing of ours left that nobody wants.
     swept: u64,
     audit_due: Instant,
-    retry: Duration,
     access: Access,
 }
 
@@ -56,9 +56,9 @@ impl Reconciler {
             instances: instances.to_owned(),
             in_doubt_for: session_timeout * 2,
             seen: 0,
+            owner: 0,
             swept: 0,
             audit_due: now + AUDIT,
-            retry: RETRY,
             access: Access::default(),
         }
     }
@@ -95,38 +95,35 @@ impl Reconciler {
             return now + AUDIT;
         };
         self.in_doubt_for = self.in_doubt_for.max(generation.session_timeout * 2);
-        if generation.number != self.seen || now >= self.audit_due {
-            self.seen = generation.number;
+        if now >= self.audit_due {
             self.audit_due = now + AUDIT;
             self.desired.mark_all_dirty();
         }
-        let swept = self.sweep(generation);
-        let (tasks, held_back) = self.desired.tasks(now);
-        let (new, known): (Vec<_>, _) = tasks.into_iter().partition(|task: &Task| task.is_new);
-        let (mut open, verified) = self.verify(generation, known, now);
-        open.extend(new.into_iter().map(steps::first));
-        // What was written is looked at once more, which has it watched.
-        let written = (!open.is_empty()).then(|| now + MIN_REWRITE_INTERVAL);
-        let done = self.act(generation, open, now) && verified && swept;
-        self.retry = if done {
-            RETRY
-        } else {
-            (self.retry * 2).min(LONGEST_RETRY)
-        };
-        let again = (!done).then(|| now + self.retry);
-        let due = again.into_iter().chain(held_back).chain(written);
-        due.fold(self.audit_due, Instant::min)
+        if generation.number != self.seen {
+            self.seen = generation.number;
+            self.audit_due = now + AUDIT;
+            let before = std::mem::replace(&mut self.owner, generation.owner);
+            self.desired.reconnected(before != generation.owner);
+        }
+        let sweep = (!self.sweep(generation)).then(|| now + SWEEP_AGAIN);
+        let (tasks, mut due) = self.desired.tasks(now);
+        if !tasks.is_empty() {
+            let (new, known): (Vec<_>, _) = tasks.into_iter().partition(|task| task.is_new);
+            let mut open = self.verify(generation, known, now);
+            open.extend(new.into_iter().map(steps::first));
+            self.act(generation, open, now);
+            // Written nodes are looked at once more, which sets a watch.
+            due = self.desired.due(now);
+        }
+        sweep
+            .into_iter()
+            .chain(due)
+            .fold(self.audit_due, Instant::min)
     }
 
-    /// Looks at each node, with a watch. Returns what to ask where ZooKeeper does not hold what is desired, and whether
-    /// all could be looked at.
-    fn verify(
-        &mut self,
-        generation: &Generation,
-        tasks: Vec<Task>,
-        now: Instant,
-    ) -> (Vec<Open>, bool) {
-        let (owner, mut open, mut all) = (generation.owner, Vec::new(), true);
+    /// Looks at each node, with a watch. Returns what to ask if ZooKeeper does not hold what is desired.
+    fn verify(&mut self, generation: &Generation, tasks: Vec<Task>, now: Instant) -> Vec<Open> {
+        let (owner, mut open) = (generation.owner, Vec::new());
         let nodes = tasks.iter().filter(|task| task.goal == Goal::Present);
         self.access.check(generation, nodes.map(|task| &*task.path));
         for (task, found) in observe(generation, tasks) {
@@ -135,20 +132,17 @@ impl Reconciler {
                     self.desired.confirm(&task, None, now);
                 }
                 Ok(Some(found)) if task.yields_to(found.stat, owner) => {
-                    self.desired.yield_to_other(&task);
+                    self.desired.yield_to_other(&task, now);
                 }
                 Ok(found) => open.push(steps::after_a_look(task, found, owner)),
-                Err(failure) => {
-                    all = false;
-                    self.failed(&task, &failure, None, now);
-                }
+                Err(failure) => self.failed(&task, &failure, None, now),
             }
         }
-        (open, all)
+        open
     }
 
-    /// Writes what is missing and deletes what is not desired. Returns whether all of it could be done.
-    fn act(&mut self, generation: &Generation, open: Vec<Open>, now: Instant) -> bool {
+    /// Writes what is missing and deletes what is not desired.
+    fn act(&mut self, generation: &Generation, open: Vec<Open>, now: Instant) {
         // One of each service goes ahead, so that what is missing above it is created once and not for each.
         let mut services = HashSet::new();
         let mut is_first = |(task, ..): &Open| {
@@ -156,12 +150,11 @@ impl Reconciler {
             services.insert(service.unwrap_or_default().to_owned())
         };
         let (first, others) = open.into_iter().partition(&mut is_first);
-        let done = self.carry_out(generation, first, now);
-        self.carry_out(generation, others, now) && done
+        self.carry_out(generation, first, now);
+        self.carry_out(generation, others, now);
     }
 
-    fn carry_out(&mut self, generation: &Generation, mut open: Vec<Open>, now: Instant) -> bool {
-        let mut done = true;
+    fn carry_out(&mut self, generation: &Generation, mut open: Vec<Open>, now: Instant) {
         while !open.is_empty() {
             for (task, stage, answers) in self.ask(generation, std::mem::take(&mut open), now) {
                 match steps::next(&task, stage, generation.owner, answers) {
@@ -176,7 +169,6 @@ impl Reconciler {
                         open.extend(self.adopt(&task, on, node, generation.owner, now));
                     }
                     Step::Failed(failure) => {
-                        done = false;
                         let version = stage.leads_to();
                         let write = version.map(|version| (generation.owner, version));
                         self.failed(&task, &failure, write, now);
@@ -184,7 +176,6 @@ impl Reconciler {
                 }
             }
         }
-        done
     }
 
     /// Asks all that is to be asked next, and returns the answers for each task. That a node was created is noted as
@@ -277,12 +268,14 @@ impl Reconciler {
 
     fn failed(&mut self, task: &Task, failure: &Failure, write: Option<(i64, i32)>, now: Instant) {
         let desired = &self.desired;
-        let acknowledged = desired.failed(task, failure, write, now, self.in_doubt_for);
+        let pause = desired.failed(task, failure, write, now, self.in_doubt_for);
         let path = excerpt(&task.path);
-        if acknowledged && !failure.is_transient() {
-            log::warn!("{path} cannot be restored in zookeeper, trying again: {failure}");
-        } else {
-            log::debug!("{path} is not yet as desired: {failure}");
+        match pause {
+            Some(pause) => log::warn!(
+                "{path} ({} bytes) cannot be written to zookeeper, retrying in {pause:?}: {failure}",
+                task.data.len()
+            ),
+            None => log::debug!("{path} is not yet as desired: {failure}"),
         }
     }
 }
@@ -336,3 +329,5 @@ pub(crate) fn create(
 mod interleavings;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;

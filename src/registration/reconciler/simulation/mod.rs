@@ -11,6 +11,7 @@ mod world;
 
 use super::Reconciler;
 use crate::inbox::Inbox;
+use crate::registration::setback::LONGEST_PAUSE;
 use crate::zk::generation::Generation;
 use crate::zk::memory::interrupted::{Interrupted, Interruption};
 use calls::Registered;
@@ -196,11 +197,12 @@ impl Run {
         self.world.other.lock().close(Instant::now());
         let before = self.before.iter();
         before.for_each(|session| _ = session.close(Instant::now()));
-        for _ in 0..2 {
+        for pause in [SESSION_TIMEOUT, LONGEST_PAUSE] {
             self.rest();
             self.late_writes();
-            self.pass(SESSION_TIMEOUT);
+            self.pass(pause);
         }
+        self.rest();
     }
 
     fn rest(&mut self) {
