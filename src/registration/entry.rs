@@ -259,7 +259,10 @@ impl Entry {
 
     /// Returns whether ZooKeeper has the instance, as far as this program knows.
     pub(crate) fn is_placed(&self) -> bool {
-        self.goal() == Goal::Present && self.acknowledged && self.is_held()
+        match self.goal() {
+            Goal::Present => self.acknowledged && self.is_held(),
+            Goal::Absent => self.written.is_some() && self.refusal().is_some(),
+        }
     }
 
     /// Returns whether ZooKeeper held our node when the node was last compared or written.
@@ -289,10 +292,16 @@ impl Entry {
         self.setback.as_ref().map(|setback| &setback.failure)
     }
 
+    /// Returns why ZooKeeper refuses what is desired now.
+    pub(crate) fn refusal(&self) -> Option<&Failure> {
+        self.failure().filter(|failure| !failure.is_transient())
+    }
+
     /// Records a failure of what is desired now. Returns the pause until the next try if it is time for a warning.
     pub(crate) fn fail(&mut self, path: &str, failure: Failure, now: Instant) -> Option<Duration> {
         let mut setback = Setback::new(self.setback.take(), failure, path, now);
-        let is_relied_upon = self.acknowledged && self.goal() == Goal::Present;
+        // The caller of a registration that is not acknowledged gets an error instead.
+        let is_relied_upon = self.acknowledged || self.goal() == Goal::Absent;
         let is_logged = is_relied_upon && setback.is_to_be_logged(now);
         let pause = setback.pause;
         self.setback = Some(setback);

@@ -429,8 +429,8 @@ pub fn set_enabled(service: &Service, enabled: bool) -> Result<bool> {
 /// - [`Timeout`](crate::ErrorKind::Timeout): ZooKeeper does not answer in time. The instance is not restored, and it is
 ///   removed as soon as ZooKeeper answers. An instance that this program has not registered is an exception: its
 ///   deletion is not retried.
-/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses to delete an instance that this program has not
-///   registered.
+/// - [`Refused`](crate::ErrorKind::Refused): ZooKeeper refuses to delete the instance. Others still find it. If this
+///   program has registered it, the deletion is retried, first after 5 s and in the end every 18 s.
 ///
 /// # Examples
 /// ```

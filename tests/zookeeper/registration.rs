@@ -258,6 +258,31 @@ fn unregister_by_id_removes_what_an_earlier_process_left() {
 }
 
 #[test]
+fn a_deletion_that_zookeeper_refuses_is_reported_at_once_and_made_when_it_is_allowed() {
+    let environment = unique("undeletable");
+    let party = Party::connected(&config(shared(), &environment));
+    let service = Service::new("foo", 5000).id("1");
+    let pending = registration::register_in_background(service.clone(), || true).unwrap();
+    pending.wait(SOON).unwrap();
+    let (client, parent) = (connect(), format!("/{environment}/instances/foo"));
+    let acl = |rights| [(rights, "world".to_owned(), "anyone".to_owned())];
+    // Reading, and setting the list again.
+    client.set_acl(&parent, &acl(1 + 16)).unwrap();
+    let began = Instant::now();
+    let error = registration::unregister(&service).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:#}");
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert!(format!("{error:#}").contains("NoAuth"), "{error:#}");
+    assert!(pending.is_registered() && client.has(&format!("{parent}/1")));
+    client.set_acl(&parent, &acl(31)).unwrap();
+    until("the deletion is retried", SOON * 4, || {
+        !client.has(&format!("{parent}/1"))
+    });
+    until("the program knows it", SOON, || !pending.is_registered());
+    drop(party);
+}
+
+#[test]
 fn bad_services_are_refused_before_anything_is_written() {
     let environment = unique("bad");
     let _party = Party::connected(&config(shared(), &environment));

@@ -28,6 +28,17 @@ pub(crate) enum Outcome {
     TimedOut(Option<Failure>),
 }
 
+impl Outcome {
+    /// Returns the outcome of waiting until the deadline, given the last failure.
+    pub(crate) fn of(failure: Failure) -> Outcome {
+        if failure.is_transient() {
+            Outcome::TimedOut(Some(failure))
+        } else {
+            Outcome::Refused(failure)
+        }
+    }
+}
+
 /// The desired registrations. The lock is never held across I/O or while foreign code runs.
 #[derive(Default)]
 pub(crate) struct Desired {
@@ -264,15 +275,30 @@ impl Desired {
         Ok(paths)
     }
 
-    pub(crate) fn wait_gone(&self, paths: &[String], deadline: Instant) -> bool {
+    /// Waits until ZooKeeper has none of these nodes any longer. Fails with the path of the first that cannot be deleted.
+    pub(crate) fn wait_gone<'t>(
+        &self,
+        paths: &'t [String],
+        deadline: Instant,
+    ) -> std::result::Result<(), (&'t str, Outcome)> {
         let mut state = self.state.lock();
         loop {
-            let mut entries = paths.iter().filter_map(|path| state.entries.get(path));
-            if !entries.any(|entry| entry.is_leaving()) {
-                return true;
+            let mut leaving = None;
+            for path in paths {
+                let entry = state.entries.get(path);
+                let Some(entry) = entry.filter(|entry| entry.is_leaving()) else {
+                    continue;
+                };
+                if let Some(refusal) = entry.refusal() {
+                    return Err((path, Outcome::Refused(refusal.clone())));
+                }
+                leaving = Some((path, entry.failure().cloned()));
             }
+            let Some((path, failure)) = leaving else {
+                return Ok(());
+            };
             if self.changed.wait_until(&mut state, deadline).timed_out() {
-                return false;
+                return Err((path, Outcome::TimedOut(failure)));
             }
         }
     }
@@ -337,9 +363,9 @@ impl State {
             None if self.closed => Err(Outcome::Closed),
             None => Err(Outcome::Withdrawn),
             Some(entry) if entry.confirmed >= *revision => Ok(true),
-            Some(entry) => match entry.failure() {
-                Some(failure) if !failure.is_transient() => Err(Outcome::Refused(failure.clone())),
-                _ => Ok(false),
+            Some(entry) => match entry.refusal() {
+                Some(refusal) => Err(Outcome::Refused(refusal.clone())),
+                None => Ok(false),
             },
         }
     }

@@ -133,3 +133,41 @@ fn what_cannot_be_restored_is_logged_once_with_its_size() {
     );
     assert!(line.contains("(51"), "{line}");
 }
+
+#[test]
+fn a_sick_one_that_cannot_leave_is_logged_once_and_counts_as_registered() {
+    let (_listening, heard) = hear("sticky/1 cannot", log::Level::Warn);
+    let config = Config::in_memory("sticky").health_interval(OFTEN);
+    let registration = connected(config.health_thresholds(1, 1));
+    let (healthy, _, check) = told(true);
+    let sticky = Service::new("sticky", 1).id("1");
+    let pending = registration.register_while_healthy(sticky, check).unwrap();
+    pending.wait(SOON).unwrap();
+    let deletes = || registry("sticky").calls().delete;
+    registry("sticky").refuse("/test/instances/sticky");
+    healthy.store(false, Ordering::SeqCst);
+    until("its deletion is refused", || deletes() > 0);
+    until("it counts as registered", || pending.is_registered());
+    registry("sticky").lose_connections();
+    assert!(pending.is_registered());
+    let told = std::mem::take(&mut *heard.lock());
+    let [(_, line)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(line.contains("cannot be deleted in zookeeper"), "{line}");
+    registry("sticky").allow();
+    healthy.store(true, Ordering::SeqCst);
+    until("it is wanted again", || {
+        pending.is_registered() && pending.is_enabled()
+    });
+    healthy.store(false, Ordering::SeqCst);
+    until("it has left", || !pending.is_registered());
+    assert_eq!(
+        registry("sticky")
+            .dump()
+            .iter()
+            .filter(|(.., owner)| *owner != 0)
+            .count(),
+        0
+    );
+}

@@ -270,12 +270,19 @@ impl Reconciler {
         let desired = &self.desired;
         let pause = desired.failed(task, failure, write, now, self.in_doubt_for);
         let path = excerpt(&task.path);
-        match pause {
-            Some(pause) => log::warn!(
+        let Some(pause) = pause else {
+            log::debug!("{path} is not yet as desired: {failure}");
+            return;
+        };
+        match task.goal {
+            Goal::Present => log::warn!(
                 "{path} ({} bytes) cannot be written to zookeeper, retrying in {pause:?}: {failure}",
                 task.data.len()
             ),
-            None => log::debug!("{path} is not yet as desired: {failure}"),
+            Goal::Absent => log::warn!(
+                "{path} cannot be deleted in zookeeper, where others still find it, retrying in {pause:?}: \
+                 {failure}"
+            ),
         }
     }
 }

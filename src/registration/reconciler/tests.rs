@@ -176,3 +176,19 @@ fn what_is_refused_is_written_soon_after_its_node_has_changed() {
     bench.run(Duration::from_millis(250));
     assert!(bench.is_registered(0));
 }
+
+#[test]
+fn a_deletion_that_is_refused_is_retried_until_it_succeeds() {
+    let mut bench = Bench::new();
+    bench.register(1);
+    bench.registry.refuse(ROOT);
+    let paths = bench.desired.withdraw(|_| true).unwrap();
+    bench.run(Duration::from_secs(60));
+    let before = bench.registry.calls().delete;
+    assert!((4..=8).contains(&before), "{before} tries in a minute");
+    assert!(bench.is_registered(0));
+    bench.registry.allow();
+    bench.run(Duration::from_secs(19));
+    assert_eq!(bench.desired.wait_gone(&paths, Instant::now()), Ok(()));
+    assert!(!bench.is_registered(0) && bench.nodes() == 0);
+}

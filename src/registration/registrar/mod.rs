@@ -30,11 +30,17 @@ mod removal;
 
 const SIDE: Side = Side::Registration;
 
-/// The thing that is done to a registration, for messages.
-type Doing = (&'static str, &'static str);
-const REGISTER: Doing = ("register", "registering");
-const UPDATE: Doing = ("update", "updating");
-const SWITCH: Doing = ("switch", "switching");
+/// What a call does, for its errors: as an infinitive and as a gerund, and what happens after a timeout.
+struct Doing(&'static str, &'static str, &'static str);
+const REGISTER: Doing = Doing("register", "registering", "");
+const UPDATE: Doing = Doing("update", "updating", "");
+const SWITCH: Doing = Doing("switch", "switching", "");
+const UNREGISTER: Doing = Doing(
+    "unregister",
+    "unregistering",
+    ", which is removed as soon as zookeeper answers",
+);
+const DELETE: Doing = Doing("unregister", "unregistering", "");
 
 /// One connection of the registration side, and everything that is registered through it.
 pub(crate) struct Registrar {
@@ -229,20 +235,14 @@ impl Registrar {
         }
         match self.supervisor.wait(deadline) {
             Ok(_) => Ok(address::own_address(self.supervisor.local_address()).to_string()),
-            Err(failure) => {
-                let outcome = match failure.is_transient() {
-                    true => Outcome::TimedOut(Some(failure)),
-                    false => Outcome::Refused(failure),
-                };
-                Err(self.explain(REGISTER, service.name(), outcome))
-            }
+            Err(failure) => Err(self.explain(REGISTER, service.name(), Outcome::of(failure))),
         }
     }
 
     fn explain(&self, doing: Doing, path: &str, outcome: Outcome) -> Error {
-        let ((to_do, doing), path) = (doing, excerpt(path));
-        let timeout =
-            || Error::timeout(&format!("{doing} {path}"), self.settings.connection_timeout);
+        let (Doing(to_do, doing, afterwards), path) = (doing, excerpt(path));
+        let what = format!("{doing} {path}{afterwards}");
+        let timeout = || Error::timeout(&what, self.settings.connection_timeout);
         match outcome {
             Outcome::Refused(failure) => Error::refused(&format!("to {to_do} {path}"), failure),
             Outcome::Closed => Error::not_connected(SIDE.name()),

@@ -1,10 +1,10 @@
 //! The ways to take a registration out again.
 
-use super::{Registrar, matches};
-use crate::error::{Error, Result};
-use crate::excerpt::excerpt;
+use super::{DELETE, Registrar, UNREGISTER, matches};
+use crate::error::Result;
 use crate::model::Service;
 use crate::process;
+use crate::registration::desired::Outcome;
 use crate::side::Side;
 use crate::zk::{Failure, Request};
 use std::time::Instant;
@@ -15,8 +15,7 @@ impl Registrar {
     pub(crate) fn unregister(&self, service: &Service) -> Result<bool> {
         Side::Registration.check_process()?;
         Service::check_name(service.name())?;
-        let limit = self.settings.connection_timeout;
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + self.settings.connection_timeout;
         let paths = self
             .desired
             .withdraw(|instance| matches(service, instance))?;
@@ -26,14 +25,10 @@ impl Registrar {
                 .map_or(Ok(false), |id| self.delete(service.name(), id, deadline));
         }
         self.inbox.wake();
-        if self.desired.wait_gone(&paths, deadline) {
-            return Ok(true);
-        }
-        let what = format!(
-            "unregistering {} (it is gone for this program and will be removed from zookeeper as soon as that answers)",
-            excerpt(&paths.join(", "))
-        );
-        Err(self.last_failure(Error::timeout(&what, limit)))
+        let waited = self.desired.wait_gone(&paths, deadline);
+        waited
+            .map(|()| true)
+            .map_err(|(path, outcome)| self.explain(UNREGISTER, path, outcome))
     }
 
     /// Takes out what was registered with this revision, and nothing else of that id, without waiting for it.
@@ -47,18 +42,14 @@ impl Registrar {
 
     fn delete(&self, name: &str, id: &str, deadline: Instant) -> Result<bool> {
         let node = self.path_of(name, id);
-        let (shown, path, version) = (excerpt(&node), node.clone(), -1);
-        match self
+        let (path, version) = (node.clone(), -1);
+        let deleted = self
             .supervisor
-            .ask(&Request::Delete { path, version }, deadline)
-        {
+            .ask(&Request::Delete { path, version }, deadline);
+        match deleted {
             Ok(_) => Ok(true),
             Err(Failure::NoNode) => Ok(false),
-            Err(failure) if failure.is_transient() => {
-                let limit = self.settings.connection_timeout;
-                Err(Error::timeout(&format!("unregistering {shown}"), limit).caused_by(failure))
-            }
-            Err(failure) => Err(Error::refused(&format!("to unregister {shown}"), failure)),
+            Err(failure) => Err(self.explain(DELETE, &node, Outcome::of(failure))),
         }
     }
 }

@@ -168,6 +168,31 @@ fn a_refusal_is_reported_at_once_and_what_stood_before_stays() {
 }
 
 #[test]
+fn a_deletion_that_is_refused_is_reported_at_once() {
+    let (registry, registrar) = registered("undeletable");
+    registry.refuse("/test");
+    let began = Instant::now();
+    for _ in 0..2 {
+        let error = registrar.unregister(&service()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error:#}");
+        assert!(
+            error
+                .to_string()
+                .contains("to unregister /test/instances/foo/1"),
+            "{error}"
+        );
+    }
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert!(
+        registrar.is_registered(&service(), "1"),
+        "others still find it"
+    );
+    registry.allow();
+    assert!(registrar.unregister(&service()).unwrap());
+    assert_eq!(node(&registry), None);
+}
+
+#[test]
 fn slow_answers_are_waited_for() {
     let (registry, registrar) = connected("slow");
     registry.delay(Duration::from_millis(20));
