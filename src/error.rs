@@ -194,14 +194,7 @@ impl Error {
     pub(crate) fn cancelled(what: impl fmt::Display) -> Error {
         Error::new(
             ErrorKind::Cancelled,
-            format!("the registration of {what} was cancelled"),
-        )
-    }
-
-    pub(crate) fn replaced(path: impl fmt::Display) -> Error {
-        Error::new(
-            ErrorKind::Cancelled,
-            format!("the registration of {path} was taken back or replaced"),
+            format!("the registration of {what} was cancelled, unregistered or replaced"),
         )
     }
 

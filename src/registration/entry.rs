@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 /// one, unless the registration itself was replaced or taken back meanwhile.
 pub(crate) struct Entry {
     pub(crate) revision: u64,
+    /// The number of the registration, which is the same in all its revisions.
+    pub(crate) id: u64,
     /// The revision with which it was registered or withdrawn.
     pub(crate) since: u64,
     /// The revision with which the program last said what is registered.
@@ -54,15 +56,17 @@ pub(crate) struct Previous {
     program: Content,
     switched: Option<bool>,
     sick: Option<WhenSick>,
+    id: u64,
     since: u64,
     /// The node as it was last written, by which an edit of it is recognised.
     written: Option<Written>,
 }
 
 impl Entry {
-    pub(crate) fn new(revision: u64, program: Content) -> Entry {
+    pub(crate) fn new(revision: u64, id: u64, program: Content) -> Entry {
         Entry {
             revision,
+            id,
             since: revision,
             stated: revision,
             content: program.clone(),
@@ -83,10 +87,10 @@ impl Entry {
     }
 
     /// Returns the registration that replaces another one at the same path.
-    pub(crate) fn replacing(earlier: &Entry, revision: u64, program: Content) -> Entry {
+    pub(crate) fn replacing(earlier: &Entry, revision: u64, id: u64, program: Content) -> Entry {
         Entry {
             previous: earlier.in_force(),
-            ..Entry::new(revision, program).succeed(earlier)
+            ..Entry::new(revision, id, program).succeed(earlier)
         }
     }
 
@@ -114,6 +118,7 @@ impl Entry {
             program: self.program.clone(),
             switched: self.switched,
             sick: self.sick,
+            id: self.id,
             since: self.since,
             written: self.written.clone(),
         })
@@ -144,7 +149,7 @@ impl Entry {
     /// Restores what was relied upon before the revision that failed.
     pub(crate) fn roll_back(&mut self, revision: u64, previous: Previous) {
         if self.stated == self.since {
-            let restored = Entry::new(revision, previous.program).succeed(self);
+            let restored = Entry::new(revision, previous.id, previous.program).succeed(self);
             *self = Entry {
                 written: self.written.take().or(previous.written),
                 since: previous.since,
@@ -163,17 +168,17 @@ impl Entry {
         self.change(revision);
     }
 
-    /// Gives up what was registered with the revision `since`: what it was to replace is desired again, or nothing.
-    pub(crate) fn take_back(&mut self, revision: u64, since: u64) {
-        let replaces = |previous: &Previous| previous.since != since;
-        let is_present = self.since == since && !self.withdrawn;
+    /// Gives up the registration with this number: what it was to replace is desired again, or nothing.
+    pub(crate) fn take_back(&mut self, revision: u64, id: u64) {
+        let is_other = |previous: &Previous| previous.id != id;
+        let is_present = self.id == id && !self.withdrawn;
         match self.previous.take() {
-            Some(previous) if is_present && replaces(&previous) => {
+            Some(previous) if is_present && is_other(&previous) => {
                 self.roll_back(revision, previous)
             }
             _ if is_present => self.mark_for_removal(revision),
             // Not to be restored any more, should the one that is to replace it fail.
-            previous => self.previous = previous.filter(replaces),
+            previous => self.previous = previous.filter(is_other),
         }
     }
 
@@ -194,27 +199,27 @@ impl Entry {
         self.render() && self.change(revision)
     }
 
-    /// Takes what was registered with the revision `since` out or switches it off while its check fails, and back with
-    /// `None`. Returns whether it is still registered.
-    pub(crate) fn set_sick(&mut self, revision: u64, since: u64, sick: Option<WhenSick>) -> bool {
-        if !self.is_registered(since) {
+    /// Takes the registration with this number out or switches it off while its check fails, and back with `None`. Returns
+    /// whether it is still registered.
+    pub(crate) fn set_sick(&mut self, revision: u64, id: u64, sick: Option<WhenSick>) -> bool {
+        if !self.is_registered(id) {
             return false;
         }
         let previous = self.previous.as_mut();
-        if let Some(previous) = previous.filter(|previous| previous.since == since) {
+        if let Some(previous) = previous.filter(|previous| previous.id == id) {
             previous.sick = sick;
         }
-        if self.since == since && std::mem::replace(&mut self.sick, sick) != sick {
+        if self.id == id && std::mem::replace(&mut self.sick, sick) != sick {
             self.render();
             self.change(revision);
         }
         true
     }
 
-    /// Returns whether what was registered with this revision still is, or is restored should another one fail.
-    pub(crate) fn is_registered(&self, since: u64) -> bool {
-        let previous = self.previous.as_ref().map(|previous| previous.since);
-        !self.withdrawn && (self.since == since || previous == Some(since))
+    /// Returns whether the registration with this number still is, or is restored should another one fail.
+    pub(crate) fn is_registered(&self, id: u64) -> bool {
+        let previous = self.previous.as_ref().map(|previous| previous.id);
+        !self.withdrawn && (self.id == id || previous == Some(id))
     }
 
     /// Makes the content from what the program says and how it is switched, and returns whether it is another one.

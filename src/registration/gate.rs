@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::excerpt::excerpt;
 use crate::log;
 use crate::model::Service;
-use crate::registration::desired::Revision;
+use crate::registration::desired::RegistrationId;
 use crate::registration::examiner::Examiner;
 use crate::registration::progress::{Clock, Progress};
 use crate::registration::registrar::Registrar;
@@ -34,7 +34,9 @@ pub(super) struct Gate {
     /// Not held while the check is asked or waited for: the registrar goes with whoever has connected it.
     pub(super) registrar: Weak<Registrar>,
     pub(super) service: Service,
-    pub(super) id: String,
+    /// The id of the instance, and that of the registration.
+    pub(super) instance_id: String,
+    pub(super) id: RegistrationId,
     pub(super) progress: Arc<Progress>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -42,29 +44,36 @@ pub(super) struct Gate {
 impl Gate {
     pub(super) fn run(self, mut examiner: Examiner, plan: Plan) {
         match (self.attempt(&mut examiner, plan), plan.health) {
-            (Ok(revision), Some(health)) => {
+            (Ok(()), Some(health)) => {
                 self.progress.finish(Ok(()));
-                self.watch(&revision, &mut examiner, health);
+                self.watch(&mut examiner, health);
                 examiner.end();
             }
             (outcome, _) => {
-                if let Err(error) = &outcome {
-                    // Cancelled or disconnected is what the program wanted, and nothing to warn of.
-                    let name = excerpt(self.service.name());
-                    match error.kind() {
-                        ErrorKind::Cancelled | ErrorKind::NotConnected => {
-                            log::debug!("{name} is not registered: {error:#}");
-                        }
-                        _ => log::warn!("{name} is not registered, giving up: {error:#}"),
-                    }
-                }
                 examiner.end();
-                self.progress.finish(outcome.map(drop));
+                if let Err(error) = &outcome {
+                    self.give_up(error);
+                }
+                self.progress.finish(outcome);
             }
         }
     }
 
-    fn attempt(&self, examiner: &mut Examiner, plan: Plan) -> Result<Revision> {
+    fn give_up(&self, error: &Error) {
+        let name = excerpt(self.service.name());
+        match error.kind() {
+            // The program wanted that.
+            ErrorKind::Cancelled | ErrorKind::NotConnected => {
+                log::debug!("{name} is not registered: {error:#}");
+            }
+            _ => log::warn!("{name} is not registered, giving up: {error:#}"),
+        }
+        if let Some(registrar) = self.registrar.upgrade() {
+            registrar.give_up(&self.id);
+        }
+    }
+
+    fn attempt(&self, examiner: &mut Examiner, plan: Plan) -> Result<()> {
         let attempts = plan.attempts;
         let (mut attempt, mut last) = (0, Error::no_attempt());
         while attempt < attempts {
@@ -73,15 +82,17 @@ impl Gate {
             }
             self.registrar()?;
             match examiner.ask().and_then(|()| self.register()) {
-                Ok(revision) => return Ok(revision),
-                Err(error) if plan.is_patient && error.kind() == ErrorKind::Timeout => {
-                    self.progress.fail(error);
+                Ok(()) => return Ok(()),
+                Err(error) => last = error,
+            }
+            match last.kind() {
+                ErrorKind::Timeout if plan.is_patient => {
+                    self.progress.fail(last.clone());
                     continue;
                 }
-                Err(error) if plan.is_patient && error.kind() != ErrorKind::Unhealthy => {
-                    return Err(error);
-                }
-                Err(error) => last = error,
+                ErrorKind::Unhealthy => {}
+                _ if plan.is_patient => return Err(last),
+                _ => {}
             }
             self.progress.fail(last.clone());
             attempt += 1;
@@ -95,10 +106,9 @@ impl Gate {
         Err(Error::unhealthy(self.service.name(), attempts, last))
     }
 
-    fn register(&self) -> Result<Revision> {
-        let permitted = |revision| self.progress.begin(revision);
-        self.registrar()?
-            .register_one(&self.service, &self.id, &permitted)
+    fn register(&self) -> Result<()> {
+        let services = [(self.service.clone(), self.instance_id.clone())];
+        self.registrar()?.register(&services, Some(&self.id))
     }
 
     /// Waits without end until there is a session. Fails where there is nothing to wait for: an attempt to connect that
@@ -138,13 +148,13 @@ impl Gate {
     }
 
     /// Checks on, and has the registration follow, for as long as there is one.
-    fn watch(&self, registration: &Revision, examiner: &mut Examiner, health: Health) {
+    fn watch(&self, examiner: &mut Examiner, health: Health) {
         let mut streak = Streak::new(health.out, health.back);
         let mut begun = Instant::now();
         loop {
             // Only ever shorter, so that the times of the documentation are bounds: for all but a check that answers late.
             let pause = health.interval.mul_f64(0.8 + 0.2 * rand::random::<f64>());
-            let Some(registrar) = self.rest_until(begun + pause, registration) else {
+            let Some(registrar) = self.rest_until(begun + pause) else {
                 return;
             };
             drop(registrar);
@@ -153,7 +163,7 @@ impl Gate {
             let (turn, registrar) = (streak.note(verdict.is_ok()), self.registrar());
             if let (Some(turn), Ok(registrar)) = (turn, registrar) {
                 let sick = matches!(turn, Turn::Out(_)).then_some(health.when_sick);
-                if registrar.set_sick(registration, sick) {
+                if registrar.set_sick(&self.id, sick) {
                     self.tell(turn, health.when_sick, verdict.err());
                 }
             }
@@ -161,10 +171,10 @@ impl Gate {
     }
 
     /// Waits, and returns the registrar, `None` where what was registered is not any more.
-    fn rest_until(&self, until: Instant, registration: &Revision) -> Option<Arc<Registrar>> {
+    fn rest_until(&self, until: Instant) -> Option<Arc<Registrar>> {
         loop {
             let registrar = self.registrar().ok()?;
-            if !registrar.has(registration) {
+            if !registrar.has(&self.id) {
                 return None;
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -177,7 +187,7 @@ impl Gate {
     }
 
     fn tell(&self, turn: Turn, when_sick: WhenSick, failure: Option<Error>) {
-        let (name, id) = (excerpt(self.service.name()), excerpt(&self.id));
+        let (name, id) = (excerpt(self.service.name()), excerpt(&self.instance_id));
         let leaves = when_sick == WhenSick::Leave;
         match turn {
             Turn::Out(times) => {

@@ -139,7 +139,7 @@ impl Registration {
     pub fn register(&self, service: Service) -> Result<String> {
         let registrar = self.registrar()?;
         let id = id_of(&service);
-        registrar.register(&[(service, id.clone())], &|_| true)?;
+        registrar.register(&[(service, id.clone())], None)?;
         Ok(id)
     }
 
@@ -167,7 +167,7 @@ impl Registration {
             (service, id)
         };
         let services: Vec<_> = services.into_iter().map(with_id).collect();
-        registrar.register(&services, &|_| true)?;
+        registrar.register(&services, None)?;
         Ok(services.into_iter().map(|(_, id)| id).collect())
     }
 
@@ -485,7 +485,6 @@ fn gate(
     check: Check,
     plan: Plan,
 ) -> Result<PendingRegistration> {
-    service.validate()?;
     let id = id_of(&service);
     let clock = Arc::new(SystemClock);
     pending::start(registrar.clone(), service, id, check, plan, clock)

@@ -146,8 +146,9 @@ pub fn connect_with(config: Config) -> Result<()> {
 /// after expired sessions, and after it was deleted by hand.
 ///
 /// Give every instance an id of its own, or leave the id out and get a random one. If an id is registered again, by
-/// this program or another one, the new instance replaces the old one. When two live programs keep taking an id from
-/// each other, the first one to lose it three times gives way until the other is gone.
+/// this program or another one, the new instance replaces the old one. If this program has an older registration of the
+/// id that is still pending, it is cancelled. When two live programs keep taking an id from each other, the first one to
+/// lose it three times gives way until the other is gone.
 ///
 /// # Errors
 /// - [`InvalidService`](crate::ErrorKind::InvalidService): the service is not valid. Nothing is written.
@@ -264,7 +265,8 @@ pub fn register_with_attempts(
 
 /// Registers a service in the background as soon as its health check passes, and returns at once.
 ///
-/// The returned [`PendingRegistration`] can be waited for, asked and cancelled. There are as many attempts as for
+/// The returned [`PendingRegistration`] can be waited for, asked and cancelled. It is also cancelled if you unregister
+/// the instance, or register its id again, before it is registered. There are as many attempts as for
 /// [`register_when_healthy`], one second apart. Only a check that returns false or panics uses one up. The library
 /// waits without end for a ZooKeeper that is away, and for a check that hangs.
 ///
@@ -420,6 +422,8 @@ pub fn set_enabled(service: &Service, enabled: bool) -> Result<bool> {
 ///
 /// With an id, this removes one instance. Without an id, it removes every instance of that name and port that this
 /// program has registered. The call blocks for at most the connection timeout.
+///
+/// A registration that is still pending ([`register_in_background`] and others) is cancelled. This counts as removed.
 ///
 /// With an id, you can also remove an instance that this program has not registered. Its node is then deleted once.
 ///

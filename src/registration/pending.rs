@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 use crate::model::Service;
+use crate::registration::desired::RegistrationId;
 use crate::registration::examiner::{Check, Examiner};
 use crate::registration::gate::{Gate, Plan};
 use crate::registration::progress::{Clock, Progress};
@@ -34,8 +35,9 @@ use std::time::Duration;
 /// # Ok::<(), party::Error>(())
 /// ```
 pub struct PendingRegistration {
-    id: String,
     service: Service,
+    instance_id: String,
+    id: RegistrationId,
     registrar: Arc<Registrar>,
     progress: Arc<Progress>,
 }
@@ -43,7 +45,7 @@ pub struct PendingRegistration {
 impl PendingRegistration {
     /// Returns the id of the instance, even before it is registered.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.instance_id
     }
 
     /// Waits until the service is registered and returns its id.
@@ -78,12 +80,12 @@ impl PendingRegistration {
         Side::Registration.check_process()?;
         let what = format!("{} is not yet registered", excerpt(self.service.name()));
         self.progress.wait(timeout, &what)?;
-        Ok(self.id.clone())
+        Ok(self.instance_id.clone())
     }
 
     /// Returns true if the service is in ZooKeeper now. While its check has taken it out, this is false.
     pub fn is_registered(&self) -> bool {
-        self.registrar.is_registered(&self.service, &self.id)
+        self.registrar.is_registered(&self.id.path)
     }
 
     /// Returns true if the service is in ZooKeeper now and switched on.
@@ -91,7 +93,7 @@ impl PendingRegistration {
     /// It can be switched off by [`set_enabled`](crate::registration::set_enabled), by an edit of its node, or by its
     /// health check.
     pub fn is_enabled(&self) -> bool {
-        self.registrar.is_enabled(&self.service, &self.id)
+        self.registrar.is_enabled(&self.id.path)
     }
 
     /// Ends the attempts and the checks, and removes the instance if it was already registered.
@@ -114,8 +116,8 @@ impl PendingRegistration {
     /// ```
     pub fn cancel(&self) {
         if Side::Registration.check_process().is_ok() {
-            let begun = self.progress.cancel(self.service.name());
-            begun.inspect(|revision| self.registrar.withdraw(&self.service, &self.id, *revision));
+            self.progress.cancel(excerpt(&self.id.path));
+            self.registrar.cancel(&self.id);
         }
     }
 }
@@ -124,7 +126,7 @@ impl fmt::Debug for PendingRegistration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PendingRegistration")
             .field("service", &self.service.name())
-            .field("id", &self.id)
+            .field("id", &self.instance_id)
             .finish()
     }
 }
@@ -138,23 +140,30 @@ pub(crate) fn start(
     plan: Plan,
     clock: Arc<dyn Clock>,
 ) -> Result<PendingRegistration> {
-    Side::Registration.check_process()?;
     let progress = Arc::new(Progress::default());
-    let examiner = Examiner::new(check, plan.health.map(|health| health.interval))?;
+    let registration = registrar.announce(&service, &id, &progress)?;
     let gate = Gate {
         registrar: Arc::downgrade(&registrar),
         service: service.clone(),
-        id: id.clone(),
+        instance_id: id.clone(),
+        id: registration.clone(),
         progress: progress.clone(),
         clock,
     };
-    thread::Builder::new()
-        .name("party-health".into())
-        .spawn(move || gate.run(examiner, plan))
-        .map_err(Error::no_thread)?;
+    let examiner = Examiner::new(check, plan.health.map(|health| health.interval));
+    let started = examiner.and_then(|examiner| {
+        let thread = thread::Builder::new().name("party-health".into());
+        let begun = thread.spawn(move || gate.run(examiner, plan));
+        begun.map_err(Error::no_thread)
+    });
+    if let Err(error) = started {
+        registrar.give_up(&registration);
+        return Err(error);
+    }
     Ok(PendingRegistration {
-        id,
         service,
+        instance_id: id,
+        id: registration,
         registrar,
         progress,
     })
@@ -334,7 +343,7 @@ pub(super) mod tests {
         let pending = checked(&registrar, check, WhenSick::Leave);
         until("it has left", || node("hangs").is_none());
         let other = &[(Service::new("bar", 1), "1".into())];
-        registrar.register(other, &|_| true).unwrap();
+        registrar.register(other, None).unwrap();
         drop(release);
         until("it is back", || pending.is_registered());
     }
@@ -372,10 +381,7 @@ pub(super) mod tests {
             match way {
                 "cancel" => pending.cancel(),
                 "unregister" => _ = registrar.unregister(&service).unwrap(),
-                "anew" => registrar
-                    .register(&[(service, "1".into())], &|_| true)
-                    .map(drop)
-                    .unwrap(),
+                "anew" => registrar.register(&[(service, "1".into())], None).unwrap(),
                 "disconnect" => registrar.disconnect(SOON).unwrap(),
                 _ => drop((registrar, pending)),
             }
@@ -462,7 +468,7 @@ pub(super) mod tests {
 
     fn anew(registrar: &Registrar, port: u16) {
         let service = Service::new("foo", port).id("1");
-        registrar.register_one(&service, "1", &|_| true).unwrap();
+        registrar.register(&[(service, "1".into())], None).unwrap();
     }
 
     fn has_port(name: &str, port: u16) -> bool {
@@ -470,8 +476,7 @@ pub(super) mod tests {
     }
 
     fn holds(registrar: &Registrar, name: &str, port: u16) -> bool {
-        let is_registered = registrar.is_registered(&Service::new("foo", port), "1");
-        is_registered && has_port(name, port)
+        registrar.is_registered("/test/instances/foo/1") && has_port(name, port)
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The progress of a pending registration, which its thread notes and whoever holds it waits for.
 
 use crate::error::{Error, Result};
-use crate::excerpt::excerpt;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::error::Error as StdError;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,8 +34,6 @@ pub(crate) struct Progress {
 #[derive(Default)]
 pub(crate) struct State {
     cancelled: bool,
-    /// The revision with which it was last put among the desired.
-    revision: Option<u64>,
     /// Why the last attempt has failed, or why there is no session.
     failure: Option<Arc<dyn StdError + Send + Sync>>,
     outcome: Option<Result<()>>,
@@ -60,25 +58,13 @@ impl Progress {
         }
     }
 
-    /// Begins nothing any more, and returns the revision of what was begun.
-    pub(super) fn cancel(&self, name: &str) -> Option<u64> {
+    /// Ends the attempts. A check that is under way is not waited for.
+    pub(super) fn cancel(&self, what: impl fmt::Display) {
         let mut state = self.state.lock();
         state.cancelled = true;
-        // Nobody is to wait for a check that is under way.
-        state
-            .outcome
-            .get_or_insert_with(|| Err(Error::cancelled(excerpt(name))));
+        let cancelled = || Err(Error::cancelled(what));
+        state.outcome.get_or_insert_with(cancelled);
         self.changed.notify_all();
-        state.revision
-    }
-
-    /// Notes the revision of what is put among the desired right now, and returns whether it may be.
-    pub(super) fn begin(&self, revision: u64) -> bool {
-        let mut state = self.state.lock();
-        if !state.cancelled {
-            state.revision = Some(revision);
-        }
-        !state.cancelled
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

@@ -3,21 +3,37 @@
 
 use crate::config::WhenSick;
 use crate::error::{Error, Result};
+use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
 use crate::registration::content::Content;
 use crate::registration::entry::Entry;
+use crate::registration::progress::Progress;
 use crate::side::Side;
 use crate::sync::{Condvar, Mutex};
 use crate::zk::Failure;
+use pending::{Cancelled, Pending};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
+mod pending;
 #[cfg(test)]
 mod tests;
 mod work;
 
+pub(crate) use pending::RegistrationId;
+
 /// One revision of a registration: its path and number.
 pub(crate) type Revision = (String, u64);
+
+/// What a program has unregistered.
+#[derive(Debug)]
+pub(crate) struct Withdrawn {
+    /// The paths of the nodes that have to go.
+    pub(crate) paths: Vec<String>,
+    /// Whether a registration was cancelled that was not made yet.
+    pub(crate) was_pending: bool,
+}
 
 /// The reason to wait for a registration no longer.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,30 +66,72 @@ pub(crate) struct Desired {
 struct State {
     /// Boxed, since a table that grows has room for twice as many.
     entries: HashMap<String, Box<Entry>>,
+    pending: Pending,
     revisions: u64,
     closed: bool,
 }
 
 impl Desired {
-    /// Adds registrations, each with its path, and returns the revisions to wait for, `None` where that of the first is
-    /// not permitted.
+    /// Adds registrations, each with its path, and returns the revisions to wait for. One that was announced as `pending`
+    /// is not added if it was cancelled. Older ones that are still pending at these paths are cancelled.
     pub(crate) fn add(
         &self,
         contents: Vec<(String, Content)>,
-        permitted: &dyn Fn(u64) -> bool,
-    ) -> Result<Option<Vec<Revision>>> {
+        pending: Option<&RegistrationId>,
+    ) -> Result<Vec<Revision>> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::not_connected(Side::Registration.name()));
         }
-        if !permitted(state.revisions + 1) {
-            return Ok(None);
+        if let Some(id) = pending.filter(|id| !state.pending.has(id)) {
+            return Err(Error::cancelled(excerpt(&id.path)));
         }
-        let add = |(path, content)| state.add(path, content);
-        let revisions = contents.into_iter().map(add).collect();
+        let (mut cancelled, mut revisions) = (Cancelled::default(), Vec::new());
+        for (path, content) in contents {
+            let revision = state.next_revision();
+            let number = pending.map_or(revision, |id| id.number);
+            cancelled.extend(state.pending.cancel_older(&path, number));
+            revisions.push(state.add(path, content, revision, number));
+        }
         drop(state);
         self.changed.notify_all();
-        Ok(Some(revisions))
+        cancelled.notify();
+        Ok(revisions)
+    }
+
+    /// Lists a registration that is to be made later, and returns its id. Until it is acknowledged, it is cancelled if it
+    /// is unregistered or its path is registered again.
+    pub(crate) fn announce(
+        &self,
+        path: String,
+        instance: ServiceInstance,
+        progress: Arc<Progress>,
+    ) -> Result<RegistrationId> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::not_connected(Side::Registration.name()));
+        }
+        let number = state.next_revision();
+        let id = RegistrationId { path, number };
+        state.pending.announce(id.clone(), instance, progress);
+        Ok(id)
+    }
+
+    /// Forgets a registration that was announced and is not made any longer.
+    pub(crate) fn give_up(&self, id: &RegistrationId) {
+        self.state.lock().pending.forget(&id.path, id.number);
+    }
+
+    /// Cancels a registration that was announced, even if it is made already. Others of its path stay.
+    pub(crate) fn cancel(&self, id: &RegistrationId) {
+        let mut state = self.state.lock();
+        state.pending.forget(&id.path, id.number);
+        let next = state.next_revision();
+        if let Some(entry) = state.entries.get_mut(&id.path) {
+            entry.take_back(next, id.number);
+        }
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Returns whether something is registered at a path and relied upon.
@@ -143,23 +201,22 @@ impl Desired {
         Ok(revisions)
     }
 
-    /// Takes what was registered with this revision out, or switches it off, while its check fails, and back with
-    /// `None`. Returns whether it still is registered.
-    pub(crate) fn set_sick(&self, (path, since): &Revision, sick: Option<WhenSick>) -> bool {
+    /// Takes a registration out, or switches it off, while its check fails, and back with `None`. Returns whether it still
+    /// is registered.
+    pub(crate) fn set_sick(&self, id: &RegistrationId, sick: Option<WhenSick>) -> bool {
         let mut state = self.state.lock();
         let revision = state.next_revision();
-        let entry = state.entries.get_mut(path);
-        let is_registered = entry.is_some_and(|entry| entry.set_sick(revision, *since, sick));
+        let entry = state.entries.get_mut(&id.path);
+        let is_registered = entry.is_some_and(|entry| entry.set_sick(revision, id.number, sick));
         drop(state);
         self.changed.notify_all();
         is_registered
     }
 
-    /// Returns whether what was registered with this revision still is.
-    pub(crate) fn is_registered(&self, (path, since): &Revision) -> bool {
+    pub(crate) fn is_registered(&self, id: &RegistrationId) -> bool {
         let state = self.state.lock();
-        let entry = state.entries.get(path);
-        entry.is_some_and(|entry| entry.is_registered(*since))
+        let entry = state.entries.get(&id.path);
+        entry.is_some_and(|entry| entry.is_registered(id.number))
     }
 
     /// Waits until all of these are placed, and has them relied upon from then on. Fails with the path of the first that
@@ -240,30 +297,19 @@ impl Desired {
         self.changed.notify_all();
     }
 
-    /// Wants what was registered with this revision gone, whatever else is registered at its path.
-    pub(crate) fn take_back(&self, (path, since): &Revision) {
-        let mut state = self.state.lock();
-        let next = state.next_revision();
-        if let Some(entry) = state.entries.get_mut(path) {
-            entry.take_back(next, *since);
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Wants the matching registrations gone, and returns their paths.
-    pub(crate) fn withdraw(
-        &self,
-        matches: impl Fn(&ServiceInstance) -> bool,
-    ) -> Result<Vec<String>> {
+    /// Wants the matching registrations gone, also those that are pending. If one is leaving already, its deletion is tried
+    /// again now.
+    pub(crate) fn withdraw(&self, matches: impl Fn(&ServiceInstance) -> bool) -> Result<Withdrawn> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::not_connected(Side::Registration.name()));
         }
+        let cancelled = state.pending.cancel_matching(&matches);
         let mut revision = state.revisions;
         let mut paths = Vec::new();
         for (path, entry) in &mut state.entries {
-            if !entry.withdrawn && matches(&entry.program.instance) {
+            let is_there = !entry.withdrawn || entry.is_leaving();
+            if is_there && matches(&entry.program.instance) {
                 revision += 1;
                 entry.mark_for_removal(revision);
                 paths.push(path.clone());
@@ -272,7 +318,9 @@ impl Desired {
         state.revisions = revision;
         drop(state);
         self.changed.notify_all();
-        Ok(paths)
+        let was_pending = !cancelled.is_empty();
+        cancelled.notify();
+        Ok(Withdrawn { paths, was_pending })
     }
 
     /// Waits until ZooKeeper has none of these nodes any longer. Fails with the path of the first that cannot be deleted.
@@ -336,6 +384,7 @@ impl Desired {
         let mut state = self.state.lock();
         state.closed = true;
         state.entries.clear();
+        state.pending.clear();
         drop(state);
         self.changed.notify_all();
     }
@@ -346,11 +395,10 @@ impl Desired {
 }
 
 impl State {
-    fn add(&mut self, path: String, content: Content) -> Revision {
-        let revision = self.next_revision();
+    fn add(&mut self, path: String, content: Content, revision: u64, id: u64) -> Revision {
         let entry = match self.entries.get(&path) {
-            Some(earlier) => Entry::replacing(earlier, revision, content),
-            None => Entry::new(revision, content),
+            Some(earlier) => Entry::replacing(earlier, revision, id, content),
+            None => Entry::new(revision, id, content),
         };
         self.entries.insert(path.clone(), Box::new(entry));
         (path, revision)
@@ -374,6 +422,8 @@ impl State {
         if let Some(entry) = self.entries.get_mut(path) {
             entry.acknowledged = true;
             entry.previous = None;
+            let number = entry.id;
+            self.pending.forget(path, number);
         }
     }
 

@@ -20,7 +20,7 @@ fn content_of(service: Service) -> Content {
 /// Has a registration desired, and acknowledged where ZooKeeper `agrees`.
 fn desire(desired: &Desired, port: u16, agrees: bool) -> Revision {
     let (one, now) = (vec![(NODE.to_owned(), content(port))], Instant::now());
-    let revision = desired.add(one, &|_| true).unwrap().unwrap().remove(0);
+    let revision = desired.add(one, None).unwrap().remove(0);
     if agrees {
         let task = desired.start(&revision).unwrap();
         desired.confirm(&task, Some((1, 0)), now);
@@ -31,12 +31,19 @@ fn desire(desired: &Desired, port: u16, agrees: bool) -> Revision {
     revision
 }
 
+fn registration((path, number): &Revision) -> RegistrationId {
+    RegistrationId {
+        path: path.clone(),
+        number: *number,
+    }
+}
+
 #[test]
 fn what_gets_sick_while_another_takes_its_place_is_sick_where_that_fails() {
     let desired = Desired::default();
     let before = desire(&desired, 1, true);
     let failing = desire(&desired, 2, false);
-    assert!(desired.set_sick(&before, Some(WhenSick::Leave)));
+    assert!(desired.set_sick(&registration(&before), Some(WhenSick::Leave)));
     desired.roll_back(&failing);
     let (tasks, _) = desired.tasks(Instant::now() + SOON);
     let goals: Vec<_> = tasks.iter().map(|task| task.goal).collect();
@@ -53,7 +60,7 @@ fn a_switch_made_during_an_update_that_fails_is_kept() {
         let desired = Desired::default();
         let content = |on: bool| content_of(Service::new("foo", 1).enabled(on));
         let register = vec![(NODE.to_owned(), content(before))];
-        let revision = desired.add(register, &|_| true).unwrap().unwrap().remove(0);
+        let revision = desired.add(register, None).unwrap().remove(0);
         desired.confirm(&task(&desired), Some((1, 0)), Instant::now());
         desired.wait(&[revision], Instant::now() + SOON).unwrap();
         let updating = desired.update(NODE, |_| Ok(content(after)), Instant::now() + SOON);
@@ -70,9 +77,9 @@ fn what_comes_back_is_placed_once_it_is_written() {
     let desired = Desired::default();
     let revision = desire(&desired, 1, true);
     assert!(desired.is_placed(NODE) && desired.is_on(NODE));
-    desired.set_sick(&revision, Some(WhenSick::Leave));
+    desired.set_sick(&registration(&revision), Some(WhenSick::Leave));
     desired.confirm(&task(&desired), None, Instant::now());
-    desired.set_sick(&revision, None);
+    desired.set_sick(&registration(&revision), None);
     assert!(!desired.is_placed(NODE) && !desired.is_on(NODE));
     desired.confirm(&task(&desired), Some((1, 0)), Instant::now());
     assert!(desired.is_placed(NODE) && desired.is_on(NODE));

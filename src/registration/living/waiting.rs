@@ -5,6 +5,7 @@ use std::error::Error as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+use std::time::Instant;
 
 #[test]
 fn a_program_may_boot_before_zookeeper() {
@@ -208,4 +209,78 @@ fn what_cannot_be_registered_in_time_is_named_with_the_cause() {
     assert!(named.contains(&true), "{error}");
     let updated = registration.register(service()).unwrap_err();
     assert!(updated.source().is_some(), "{updated}");
+}
+
+/// Spins for a few microseconds, a different number for each race.
+fn pause(race: u32) {
+    let end = Instant::now() + Duration::from_micros(u64::from(race % 97) * 3);
+    while Instant::now() < end {}
+}
+
+/// Returns true if a pending registration was made, and false if it was cancelled.
+fn was_made(pending: &PendingRegistration) -> bool {
+    match pending.wait(SOON) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::Cancelled => false,
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
+#[test]
+fn of_a_pending_registration_nothing_is_left_once_it_is_unregistered() {
+    let registration = connected(Config::in_memory("race-unregister"));
+    let (mut made, mut held) = (0, Vec::new());
+    for race in 0..500 {
+        let pending = registration.register_in_background(service(), || true);
+        pause(race);
+        assert!(registration.unregister(&service()).unwrap());
+        assert_eq!(node("race-unregister"), None, "race {race}");
+        held.push(pending.unwrap());
+    }
+    for pending in &held {
+        made += usize::from(was_made(pending));
+        assert!(!pending.is_registered());
+    }
+    assert_eq!(node("race-unregister"), None);
+    assert!(made < 500, "no race was won by unregistering");
+}
+
+#[test]
+fn a_pending_registration_never_replaces_a_newer_one() {
+    let registration = connected(Config::in_memory("race-newer"));
+    let (mut made, mut held) = (0, Vec::new());
+    for race in 0..500 {
+        let pending = registration.register_in_background(service(), || true);
+        pause(race);
+        let port = 1000 + race as u16;
+        let newer = Service::new("foo", port).id("1");
+        registration.register(newer).unwrap();
+        held.push(pending.unwrap());
+        let data = node("race-newer").unwrap().0;
+        assert!(
+            data.contains(&format!("\"port\":{port},")),
+            "race {race}: {data}"
+        );
+    }
+    for pending in &held {
+        made += usize::from(was_made(pending));
+    }
+    let data = node("race-newer").unwrap().0;
+    assert!(data.contains("\"port\":1499,"), "{data}");
+    assert!(made < 500, "no race was won by the newer one");
+}
+
+#[test]
+fn attempts_end_when_the_service_is_unregistered_between_them() {
+    let registration = connected(Config::in_memory("between"));
+    let (healthy, asked, check) = told(false);
+    let other = registration.clone();
+    let waiting = thread::spawn(move || other.register_with_attempts(service(), check, 20));
+    until("it is asked", || asked.load(Ordering::SeqCst) > 0);
+    assert!(registration.unregister(&service()).unwrap());
+    healthy.store(true, Ordering::SeqCst);
+    let error = waiting.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    until("its check is dropped", || Arc::strong_count(&healthy) == 1);
+    assert_eq!(node("between"), None);
 }

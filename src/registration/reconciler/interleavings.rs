@@ -3,7 +3,7 @@
 use crate::inbox::Inbox;
 use crate::model::Service;
 use crate::registration::content::Content;
-use crate::registration::desired::{Desired, Revision};
+use crate::registration::desired::{Desired, RegistrationId, Revision};
 use crate::registration::progress::Progress;
 use crate::registration::reconciler::{self, Reconciler};
 use crate::zk::generation::Generation;
@@ -48,11 +48,18 @@ impl Side {
     }
 }
 
+/// Announces a registration that is to be made later.
+fn announce(desired: &Side) -> RegistrationId {
+    let (instance, _) = Service::new("foo", 1).encoded("1", "::", 0).unwrap();
+    let announced = desired.announce(PATH.into(), instance, Arc::new(Progress::default()));
+    announced.unwrap()
+}
+
 /// Registers, and takes it back if that fails, as a caller does. Returns whether it is registered.
-fn register(desired: &Side, data: u8, permitted: &dyn Fn(u64) -> bool) -> bool {
+fn register(desired: &Side, data: u8, pending: Option<&RegistrationId>) -> bool {
     let service = Service::new("foo", 1).payload(serde_json::json!(data));
     let content = service.encoded("1", "10.0.0.1", 0).unwrap().into();
-    let Ok(Some(revisions)) = desired.add(vec![(PATH.into(), content)], permitted) else {
+    let Ok(revisions) = desired.add(vec![(PATH.into(), content)], pending) else {
         return false;
     };
     desired.begin(&revisions[0]);
@@ -84,8 +91,8 @@ fn switch(desired: &Side, on: bool) {
 }
 
 fn unregister(desired: &Side) {
-    if let Ok(paths) = desired.withdraw(|_| true) {
-        assert!(desired.wait_gone(&paths, far()));
+    if let Ok(withdrawn) = desired.withdraw(|_| true) {
+        assert_eq!(desired.wait_gone(&withdrawn.paths, far()), Ok(()));
     }
 }
 
@@ -141,8 +148,8 @@ fn registering_and_unregistering_at_once_leaves_nothing_in_the_end() {
         |desired| {
             let (one, two) = (desired.clone(), desired.clone());
             let mut callers = vec![
-                thread::spawn(move || _ = register(&one, 1, &|_| true)),
-                thread::spawn(move || _ = register(&two, 2, &|_| true)),
+                thread::spawn(move || _ = register(&one, 1, None)),
+                thread::spawn(move || _ = register(&two, 2, None)),
             ];
             let last = callers.split_off(0);
             vec![thread::spawn(move || {
@@ -160,10 +167,10 @@ fn of_two_that_register_the_same_id_the_last_one_stays() {
     in_many_orders(
         |desired| {
             let other = desired.clone();
-            let first = thread::spawn(move || _ = register(&desired, 1, &|_| true));
+            let first = thread::spawn(move || _ = register(&desired, 1, None));
             let second = thread::spawn(move || {
                 first.join().unwrap();
-                assert!(register(&other, 2, &|_| true));
+                assert!(register(&other, 2, None));
             });
             vec![second]
         },
@@ -183,18 +190,44 @@ fn register_and_cancel(
     data: u8,
     then: impl FnOnce(&Side, bool) + Send + 'static,
 ) -> Vec<thread::JoinHandle<()>> {
-    let progress = Arc::new(Progress::default());
-    let (begun, one, other) = (progress.clone(), desired.clone(), desired.clone());
-    let cancelling = thread::spawn(move || {
-        if let Some(revision) = progress.cancel("foo") {
-            other.take_back(&(PATH.into(), revision));
-        }
-    });
+    let (id, one, other) = (announce(desired), desired.clone(), desired.clone());
+    let cancelled = id.clone();
+    let cancelling = thread::spawn(move || other.cancel(&cancelled));
     vec![thread::spawn(move || {
-        let placed = register(&one, data, &|revision| begun.begin(revision));
+        let placed = register(&one, data, Some(&id));
         cancelling.join().unwrap();
         then(&one, placed);
     })]
+}
+
+#[test]
+fn what_is_unregistered_while_it_is_pending_does_not_appear() {
+    in_many_orders(
+        |desired| {
+            let (id, pending) = (announce(&desired), desired.clone());
+            let pending = thread::spawn(move || _ = register(&pending, 1, Some(&id)));
+            vec![pending, thread::spawn(move || unregister(&desired))]
+        },
+        |node| assert_eq!(node, None),
+    );
+}
+
+#[test]
+fn what_is_pending_does_not_replace_a_newer_registration() {
+    in_many_orders(
+        |desired| {
+            let (id, pending) = (announce(&desired), desired.clone());
+            let pending = thread::spawn(move || _ = register(&pending, 1, Some(&id)));
+            vec![
+                pending,
+                thread::spawn(move || assert!(register(&desired, 2, None))),
+            ]
+        },
+        |node| {
+            let data = String::from_utf8(node.unwrap_or_default()).unwrap();
+            assert!(data.contains("\"payload\":2"), "{data}");
+        },
+    );
 }
 
 #[test]
@@ -209,7 +242,7 @@ fn what_is_cancelled_does_not_stay_registered() {
 fn what_is_cancelled_before_it_is_placed_leaves_what_was_there_before() {
     in_many_orders(
         |desired| {
-            assert!(register(&desired, 1, &|_| true));
+            assert!(register(&desired, 1, None));
             register_and_cancel(&desired, 2, |desired, placed| {
                 assert!(placed || desired.is_relied_upon(PATH));
             })
@@ -225,7 +258,7 @@ fn what_is_cancelled_before_it_is_placed_leaves_what_was_there_before() {
 fn updates_and_switches_at_once_are_all_there_in_the_end() {
     in_many_orders(
         |desired| {
-            assert!(register(&desired, 1, &|_| true));
+            assert!(register(&desired, 1, None));
             let [one, two, three] = [(); 3].map(|()| desired.clone());
             vec![
                 thread::spawn(move || update(&one, 2)),
@@ -245,7 +278,7 @@ fn updates_and_switches_at_once_are_all_there_in_the_end() {
 fn an_update_keeps_the_address_of_another_at_the_same_time() {
     in_many_orders(
         |desired| {
-            assert!(register(&desired, 1, &|_| true));
+            assert!(register(&desired, 1, None));
             let moved = desired.clone();
             let address = Service::new("foo", 1).address("10.0.0.9");
             vec![
@@ -264,7 +297,7 @@ fn an_update_keeps_the_address_of_another_at_the_same_time() {
 fn an_update_of_what_is_unregistered_ends_and_nothing_is_left() {
     in_many_orders(
         |desired| {
-            assert!(register(&desired, 1, &|_| true));
+            assert!(register(&desired, 1, None));
             let (one, two) = (desired.clone(), desired.clone());
             vec![
                 thread::spawn(move || update(&one, 2)),
@@ -282,7 +315,7 @@ fn closing_ends_every_wait() {
         |desired| {
             let (one, two) = (desired.clone(), desired.clone());
             vec![
-                thread::spawn(move || _ = register(&one, 1, &|_| true)),
+                thread::spawn(move || _ = register(&one, 1, None)),
                 thread::spawn(move || unregister(&two)),
                 thread::spawn(move || desired.close()),
             ]

@@ -234,7 +234,7 @@ mod tests {
 
     fn task(goal: Goal) -> Task {
         let (instance, _) = Service::new("foo", 1).encoded("1", "10.0.0.1", 0).unwrap();
-        let mut entry = Entry::new(1, (instance, b"{}".to_vec()).into());
+        let mut entry = Entry::new(1, 1, (instance, b"{}".to_vec()).into());
         if goal == Goal::Absent {
             entry.mark_for_removal(2);
         }

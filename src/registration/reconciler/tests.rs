@@ -40,7 +40,7 @@ impl Bench {
         let service = Service::new("foo", 1);
         let content = service.encoded(&id.to_string(), "10.0.0.1", 0).unwrap();
         let one = vec![(Bench::path(id), content.into())];
-        self.desired.add(one, &|_| true).unwrap().unwrap().remove(0)
+        self.desired.add(one, None).unwrap().remove(0)
     }
 
     /// Registers the ids from 0 to this one, and returns their revisions.
@@ -182,7 +182,7 @@ fn a_deletion_that_is_refused_is_retried_until_it_succeeds() {
     let mut bench = Bench::new();
     bench.register(1);
     bench.registry.refuse(ROOT);
-    let paths = bench.desired.withdraw(|_| true).unwrap();
+    let paths = bench.desired.withdraw(|_| true).unwrap().paths;
     bench.run(Duration::from_secs(60));
     let before = bench.registry.calls().delete;
     assert!((4..=8).contains(&before), "{before} tries in a minute");

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::Service;
 use crate::process;
 use crate::registration::content::Content;
-use crate::registration::desired::Revision;
+use crate::registration::desired::{RegistrationId, Revision};
 use crate::side::Side;
 use std::time::Instant;
 
@@ -60,20 +60,20 @@ impl Registrar {
         Ok(!revisions.is_empty())
     }
 
-    /// Returns whether the instance is registered and switched on.
-    pub(crate) fn is_enabled(&self, service: &Service, id: &str) -> bool {
-        !process::is_forked() && self.desired.is_on(&self.path_of(service.name(), id))
+    /// Returns whether ZooKeeper has a node of this program at the path, and it is switched on.
+    pub(crate) fn is_enabled(&self, path: &str) -> bool {
+        !process::is_forked() && self.desired.is_on(path)
     }
 
-    /// Returns whether what was registered with this revision still is, be it sick or not.
-    pub(crate) fn has(&self, registration: &Revision) -> bool {
-        self.desired.is_registered(registration)
+    /// Returns whether this is still registered, be it sick or not.
+    pub(crate) fn has(&self, id: &RegistrationId) -> bool {
+        self.desired.is_registered(id)
     }
 
     /// Takes a registration out or switches it off while its check fails, and back with `None`. Returns whether it still
     /// is registered.
-    pub(crate) fn set_sick(&self, registration: &Revision, sick: Option<WhenSick>) -> bool {
-        let is_registered = self.desired.set_sick(registration, sick);
+    pub(crate) fn set_sick(&self, id: &RegistrationId, sick: Option<WhenSick>) -> bool {
+        let is_registered = self.desired.set_sick(id, sick);
         self.inbox.wake();
         is_registered
     }

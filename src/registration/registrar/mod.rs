@@ -13,7 +13,8 @@ use crate::model::{Service, ServiceInstance, path};
 use crate::process;
 use crate::registration::address;
 use crate::registration::content::Content;
-use crate::registration::desired::{Desired, Outcome, Revision};
+use crate::registration::desired::{Desired, Outcome, RegistrationId, Revision};
+use crate::registration::progress::Progress;
 use crate::registration::reconciler::{self, Reconciler};
 use crate::side::{ConnectionState, Side};
 use crate::zk::supervisor::Supervisor;
@@ -96,13 +97,13 @@ impl Registrar {
         self.supervisor.on_state_change(listener)
     }
 
-    /// Registers the services under their ids, all or none, unless `permitted` says no to the revision of the first, at
-    /// the very moment they are put among the desired.
+    /// Registers the services under their ids, all or none. One that was announced as `pending` is not registered if it
+    /// was cancelled.
     pub(crate) fn register(
         &self,
         services: &[(Service, String)],
-        permitted: &dyn Fn(u64) -> bool,
-    ) -> Result<Vec<Revision>> {
+        pending: Option<&RegistrationId>,
+    ) -> Result<()> {
         Side::Registration.check_process()?;
         // Nothing to wait for: the next attempt to connect has the same credentials.
         if let Err(failure @ Failure::Refused(_)) = self.supervisor.wait(Instant::now()) {
@@ -111,34 +112,42 @@ impl Registrar {
         }
         let deadline = Instant::now() + self.settings.connection_timeout;
         let contents = self.contents_of(services, deadline)?;
-        let Some(revisions) = self.desired.add(contents, permitted)? else {
-            return Err(Error::cancelled(described(services)));
-        };
+        let revisions = self.desired.add(contents, pending)?;
         if !self.begin(&revisions, deadline) {
             self.inbox.wake();
         }
         let waited = self.desired.wait(&revisions, deadline);
-        let failed = waited.map_err(|(path, outcome)| {
+        waited.map_err(|(path, outcome)| {
             revisions
                 .iter()
                 .for_each(|revision| self.desired.roll_back(revision));
             self.inbox.wake();
             self.explain(REGISTER, path, outcome)
-        });
-        failed.map(|()| revisions)
+        })
     }
 
-    /// Registers one service, see [`register`](Registrar::register).
-    pub(crate) fn register_one(
+    /// Checks a service, and lists it as to be registered later.
+    pub(crate) fn announce(
         &self,
         service: &Service,
         id: &str,
-        permitted: &dyn Fn(u64) -> bool,
-    ) -> Result<Revision> {
-        let mut revisions = self.register(&[(service.clone(), id.to_owned())], permitted)?;
-        revisions
-            .pop()
-            .ok_or_else(|| Error::cancelled(excerpt(service.name())))
+        progress: &Arc<Progress>,
+    ) -> Result<RegistrationId> {
+        Side::Registration.check_process()?;
+        let (instance, _) = service.encoded(id, "::", 0)?;
+        let path = self.path_of(service.name(), id);
+        self.desired.announce(path, instance, progress.clone())
+    }
+
+    /// Forgets a registration that was announced, because it is not made any longer.
+    pub(crate) fn give_up(&self, id: &RegistrationId) {
+        self.desired.give_up(id);
+    }
+
+    /// Cancels a registration that was announced, without waiting until it is gone.
+    pub(crate) fn cancel(&self, id: &RegistrationId) {
+        self.desired.cancel(id);
+        self.inbox.wake();
     }
 
     /// Waits for a session.
@@ -193,8 +202,9 @@ impl Registrar {
         services.iter().map(content).collect()
     }
 
-    pub(crate) fn is_registered(&self, service: &Service, id: &str) -> bool {
-        !process::is_forked() && self.desired.is_placed(&self.path_of(service.name(), id))
+    /// Returns whether ZooKeeper has a node of this program at the path, as far as this program knows.
+    pub(crate) fn is_registered(&self, path: &str) -> bool {
+        !process::is_forked() && self.desired.is_placed(path)
     }
 
     /// Returns whether ZooKeeper answers. There need not be anything registered yet: a program whose health page asks
@@ -246,7 +256,7 @@ impl Registrar {
         match outcome {
             Outcome::Refused(failure) => Error::refused(&format!("to {to_do} {path}"), failure),
             Outcome::Closed => Error::not_connected(SIDE.name()),
-            Outcome::Withdrawn => Error::replaced(path),
+            Outcome::Withdrawn => Error::cancelled(path),
             Outcome::TimedOut(None) => self.last_failure(timeout()),
             Outcome::TimedOut(Some(failure)) => timeout().caused_by(failure),
         }

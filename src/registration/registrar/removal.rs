@@ -3,8 +3,7 @@
 use super::{DELETE, Registrar, UNREGISTER, matches};
 use crate::error::Result;
 use crate::model::Service;
-use crate::process;
-use crate::registration::desired::Outcome;
+use crate::registration::desired::{Outcome, Withdrawn};
 use crate::side::Side;
 use crate::zk::{Failure, Request};
 use std::time::Instant;
@@ -16,28 +15,19 @@ impl Registrar {
         Side::Registration.check_process()?;
         Service::check_name(service.name())?;
         let deadline = Instant::now() + self.settings.connection_timeout;
-        let paths = self
-            .desired
-            .withdraw(|instance| matches(service, instance))?;
+        let this = |instance: &_| matches(service, instance);
+        let Withdrawn { paths, was_pending } = self.desired.withdraw(this)?;
         if paths.is_empty() {
-            return service
-                .id_or_none()
-                .map_or(Ok(false), |id| self.delete(service.name(), id, deadline));
+            return match service.id_or_none() {
+                Some(id) if !was_pending => self.delete(service.name(), id, deadline),
+                _ => Ok(was_pending),
+            };
         }
         self.inbox.wake();
         let waited = self.desired.wait_gone(&paths, deadline);
         waited
             .map(|()| true)
             .map_err(|(path, outcome)| self.explain(UNREGISTER, path, outcome))
-    }
-
-    /// Takes out what was registered with this revision, and nothing else of that id, without waiting for it.
-    pub(crate) fn withdraw(&self, service: &Service, id: &str, revision: u64) {
-        if !process::is_forked() {
-            let registration = (self.path_of(service.name(), id), revision);
-            self.desired.take_back(&registration);
-            self.inbox.wake();
-        }
     }
 
     fn delete(&self, name: &str, id: &str, deadline: Instant) -> Result<bool> {

@@ -29,7 +29,7 @@ fn service() -> Service {
 }
 
 fn register(registrar: &Registrar, service: &Service) -> Result<()> {
-    registrar.register_one(service, "1", &|_| true).map(drop)
+    registrar.register(&[(service.clone(), "1".into())], None)
 }
 
 fn node(registry: &Registry) -> Option<(String, i64)> {
@@ -103,7 +103,7 @@ fn a_session_that_keeps_taking_our_id_is_not_fought_without_end() {
         // The registrar may be quicker, with a node that is ours again.
         let _ = other.create(NODE, b"{}", Mode::Ephemeral);
     };
-    let given_up = || !registrar.is_registered(&service(), "1");
+    let given_up = || !registrar.is_registered(NODE);
     let mut taken = 0;
     while taken < 200 && !given_up() {
         take();
@@ -121,7 +121,7 @@ fn a_session_that_keeps_taking_our_id_is_not_fought_without_end() {
         node(&registry).is_some_and(|now| now == ours)
     });
     until("it counts as registered again", || {
-        registrar.is_registered(&service(), "1")
+        registrar.is_registered(NODE)
     });
 }
 
@@ -136,7 +136,7 @@ fn a_registration_that_failed_never_appears() {
         registrar.state() == ConnectionState::Connected
     });
     registrar
-        .register(&[(Service::new("after", 1), "2".into())], &|_| true)
+        .register(&[(Service::new("after", 1), "2".into())], None)
         .unwrap();
     assert_eq!(node(&registry), None);
 }
@@ -183,10 +183,7 @@ fn a_deletion_that_is_refused_is_reported_at_once() {
         );
     }
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
-    assert!(
-        registrar.is_registered(&service(), "1"),
-        "others still find it"
-    );
+    assert!(registrar.is_registered(NODE), "others still find it");
     registry.allow();
     assert!(registrar.unregister(&service()).unwrap());
     assert_eq!(node(&registry), None);
@@ -238,24 +235,75 @@ fn disconnecting_leaves_nothing_and_what_comes_after_is_an_error() {
     );
 }
 
-#[test]
-fn a_registration_that_is_not_permitted_any_more_is_not_made() {
-    let (registry, registrar) = connected("permitted");
-    let error = registrar
-        .register(&[(service(), "1".into())], &|_| false)
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Cancelled);
-    assert_eq!(node(&registry), None);
+fn announced(registrar: &Registrar) -> (RegistrationId, Arc<Progress>) {
+    let progress = Arc::new(Progress::default());
+    let id = registrar.announce(&service(), "1", &progress).unwrap();
+    (id, progress)
+}
+
+fn kind_of(progress: &Progress) -> ErrorKind {
+    progress.wait(Duration::ZERO, "nothing").unwrap_err().kind()
 }
 
 #[test]
-fn what_was_taken_back_is_not_restored_where_a_later_one_fails() {
+fn a_pending_registration_is_cancelled_by_unregistering_and_by_a_newer_one() {
+    for (name, act) in [
+        ("obeys-unregister", None),
+        ("obeys-without-id", Some(Service::new("foo", 1))),
+        ("obeys-newer", Some(Service::new("foo", 7).id("1"))),
+    ] {
+        let (registry, registrar) = connected(name);
+        let (id, progress) = announced(&registrar);
+        match act {
+            Some(newer) if newer.id_or_none().is_some() => register(&registrar, &newer).unwrap(),
+            Some(service) => assert!(registrar.unregister(&service).unwrap()),
+            None => assert!(registrar.unregister(&service()).unwrap()),
+        }
+        assert_eq!(kind_of(&progress), ErrorKind::Cancelled);
+        let before = node(&registry);
+        let one = [(service(), "1".into())];
+        let error = registrar.register(&one, Some(&id)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert_eq!(node(&registry), before);
+        assert_eq!(before.is_some(), name == "obeys-newer");
+    }
+}
+
+#[test]
+fn a_pending_registration_obeys_only_what_names_it_and_is_newer() {
+    let (registry, registrar) = connected("obeys-nothing");
+    register(&registrar, &Service::new("foo", 7)).unwrap();
+    let (older, progress) = announced(&registrar);
+    let (newer, _) = announced(&registrar);
+    registrar.unregister(&Service::new("foo", 2)).unwrap();
+    registrar.unregister(&service().id("2")).unwrap();
+    registrar
+        .register(&[(service(), "2".into())], None)
+        .unwrap();
+    for id in [&older, &newer] {
+        let one = [(service(), "1".into())];
+        registrar.register(&one, Some(id)).unwrap();
+        assert!(registrar.has(id));
+    }
+    assert_eq!(
+        kind_of(&progress),
+        ErrorKind::Timeout,
+        "it was not cancelled"
+    );
+    assert!(!registrar.has(&older) && node(&registry).is_some());
+}
+
+#[test]
+fn a_cancelled_registration_is_not_restored_if_a_later_one_fails() {
     let (registry, registrar) = connected("taken-back");
-    let (_, since) = registrar.register_one(&service(), "1", &|_| true).unwrap();
+    let (id, _) = announced(&registrar);
+    registrar
+        .register(&[(service(), "1".into())], Some(&id))
+        .unwrap();
     let later = [(Service::new("foo", 7), "1".into())];
     let contents = registrar.contents_of(&later, Instant::now()).unwrap();
-    let later = registrar.desired.add(contents, &|_| true).unwrap().unwrap();
-    registrar.withdraw(&service(), "1", since);
+    let later = registrar.desired.add(contents, None).unwrap();
+    registrar.cancel(&id);
     registrar.desired.roll_back(&later[0]);
     registrar.inbox.wake();
     until("it is gone", || node(&registry).is_none());
@@ -265,7 +313,7 @@ fn what_was_taken_back_is_not_restored_where_a_later_one_fails() {
 fn what_is_missing_above_many_registrations_is_created_once() {
     let (registry, registrar) = connected("created-once");
     let many: Vec<_> = (0..100).map(|n| (service(), n.to_string())).collect();
-    registrar.register(&many, &|_| true).unwrap();
+    registrar.register(&many, None).unwrap();
     let parents = ["/test", "/test/instances", "/test/instances/foo"].len();
     // The node alone, then with its service, and with one more above it.
     let found_missing = 1 + 2 + 3;
@@ -282,7 +330,7 @@ fn a_registration_does_not_wait_for_others_that_are_written_at_the_same_time() {
         .map(|n| (service(), format!("other-{n}")))
         .collect();
     let contents = registrar.contents_of(&others, Instant::now()).unwrap();
-    let revisions = registrar.desired.add(contents, &|_| true).unwrap().unwrap();
+    let revisions = registrar.desired.add(contents, None).unwrap();
     registrar.inbox.wake();
     let placed = |revision| {
         registrar

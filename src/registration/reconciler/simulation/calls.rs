@@ -2,7 +2,7 @@
 
 use crate::config::WhenSick;
 use crate::model::ServiceInstance;
-use crate::registration::desired::Revision;
+use crate::registration::desired::{RegistrationId, Revision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,6 +31,11 @@ impl Registered {
             unseen: [false; 2],
             sick: None,
         }
+    }
+
+    pub(super) fn id(&self, path: String) -> RegistrationId {
+        let number = self.since;
+        RegistrationId { path, number }
     }
 
     /// Returns what an update has in the place of this one.

@@ -149,7 +149,7 @@ impl World {
             Act::Sick(id, sick) => {
                 for registered in self.calls.lock().relied_upon(id) {
                     registered.sick = sick;
-                    assert!(self.desired.set_sick(&(path(id), registered.since), sick));
+                    assert!(self.desired.set_sick(&registered.id(path(id)), sick));
                 }
             }
         }
@@ -233,10 +233,8 @@ impl World {
             .encoded(&id.to_string(), "10.0.0.1", 0)
             .unwrap();
         let content = Content::from(encoded);
-        let revisions = self
-            .desired
-            .add(vec![(path(id), content.clone())], &|_| true);
-        let revision = revisions.unwrap().unwrap().remove(0);
+        let revisions = self.desired.add(vec![(path(id), content.clone())], None);
+        let revision = revisions.unwrap().remove(0);
         let model = Registered::new(&revision, content.instance);
         let mut calls = self.calls.lock();
         calls.doubt_edits(id);

@@ -29,7 +29,7 @@ fn an_update_is_written_in_place_and_kept() {
             .0
             .replace("\"payload\":null", &format!("\"payload\":\"update {n}\""));
         assert_eq!(node(&registry), Some((expected, before.1)));
-        assert!(registrar.is_registered(&service(), "1"));
+        assert!(registrar.is_registered(NODE));
     }
     let now = registry.calls();
     assert_eq!((now.set - calls.set, now.delete), (50, calls.delete));
@@ -128,8 +128,8 @@ fn what_is_switched_off_stays_so_until_it_is_switched_on_or_registered_anew() {
     let before = node(&registry).unwrap();
     assert!(registrar.set_enabled(&service(), false).unwrap());
     assert_eq!(node(&registry), Some((switched_off(&before.0), before.1)));
-    assert!(registrar.is_registered(&service(), "1"));
-    assert!(!registrar.is_enabled(&service(), "1"));
+    assert!(registrar.is_registered(NODE));
+    assert!(!registrar.is_enabled(NODE));
     registrar.update(&payload(&service(), "more")).unwrap();
     registry.expire_all();
     until("it is back, and off", || {
@@ -141,7 +141,7 @@ fn what_is_switched_off_stays_so_until_it_is_switched_on_or_registered_anew() {
             .set_enabled(&Service::new("foo", 1), true)
             .unwrap()
     );
-    assert!(!holds(&registry, "enabled") && registrar.is_enabled(&service(), "1"));
+    assert!(!holds(&registry, "enabled") && registrar.is_enabled(NODE));
     registrar.set_enabled(&service(), false).unwrap();
     register(&registrar, &service()).unwrap();
     assert!(!holds(&registry, "enabled"));
@@ -157,7 +157,7 @@ fn what_is_switched_off_while_it_says_so_itself_stays_off() {
     registrar.update(&payload(&service(), "more")).unwrap();
     assert!(holds(&registry, "more") && holds(&registry, OFF));
     registrar.set_enabled(&service(), true).unwrap();
-    assert!(!holds(&registry, "enabled") && registrar.is_enabled(&service(), "1"));
+    assert!(!holds(&registry, "enabled") && registrar.is_enabled(NODE));
 }
 
 #[test]
@@ -214,9 +214,7 @@ fn an_edit_that_switches_a_node_is_adopted_and_kept() {
     for _ in 0..3 {
         let writes = registry.calls().set;
         other.set(NODE, off.as_bytes(), -1).unwrap();
-        until("it counts as off", || {
-            !registrar.is_enabled(&service(), "1")
-        });
+        until("it counts as off", || !registrar.is_enabled(NODE));
         assert_eq!(node(&registry), Some((off.clone(), owner)));
         assert_eq!(
             registry.calls().set,
@@ -224,15 +222,13 @@ fn an_edit_that_switches_a_node_is_adopted_and_kept() {
             "nothing had to be written"
         );
         other.set(NODE, format!("{on} ").as_bytes(), -1).unwrap();
-        until("it counts as on", || registrar.is_enabled(&service(), "1"));
+        until("it counts as on", || registrar.is_enabled(NODE));
         until("it is spelled as we do", || {
             node(&registry) == Some((on.clone(), owner))
         });
     }
     other.set(NODE, off.as_bytes(), -1).unwrap();
-    until("it counts as off", || {
-        !registrar.is_enabled(&service(), "1")
-    });
+    until("it counts as off", || !registrar.is_enabled(NODE));
     for _ in 0..3 {
         let owner = node(&registry).unwrap().1;
         registry.expire_all();
@@ -253,7 +249,7 @@ fn an_edit_that_changes_more_is_undone() {
     until("it is restored", || {
         node(&registry).as_ref() == Some(&before)
     });
-    assert!(registrar.is_enabled(&service(), "1"));
+    assert!(registrar.is_enabled(NODE));
 }
 
 #[test]
