@@ -36,8 +36,12 @@ pub(crate) struct Entry {
     pub(crate) confirmed: u64,
     /// Set until the node is compared again.
     pub(crate) dirty: bool,
-    /// Set while a thread is at work on it, until the outcome is noted.
-    pub(crate) in_progress: bool,
+    /// The number of tasks whose outcome is not noted yet. There is one, or two while a delete follows a create.
+    pub(crate) in_progress: u8,
+    /// Set if the last task writes the node.
+    writes: bool,
+    /// Set once a write may have been sent for this path, by this entry or one before it.
+    may_exist: bool,
     /// The node as it was last written.
     pub(crate) written: Option<Written>,
     /// Set once `register` has returned `Ok` for it.
@@ -76,7 +80,9 @@ impl Entry {
             withdrawn: false,
             confirmed: 0,
             dirty: true,
-            in_progress: false,
+            in_progress: 0,
+            writes: false,
+            may_exist: false,
             written: None,
             acknowledged: false,
             previous: None,
@@ -98,6 +104,8 @@ impl Entry {
     fn succeed(self, earlier: &Entry) -> Entry {
         Entry {
             in_progress: earlier.in_progress,
+            writes: earlier.writes,
+            may_exist: earlier.may_exist,
             doubt: earlier.doubt.clone(),
             conflicts: earlier.conflicts,
             ..self
@@ -275,6 +283,17 @@ impl Entry {
         self.confirmed >= self.since && self.written.is_some()
     }
 
+    /// Returns whether the node is just being created, and will be new if it is.
+    pub(crate) fn is_being_created(&self) -> bool {
+        let is_taken = self.failure() == Some(&Failure::NodeExists);
+        self.in_progress == 1 && self.writes && self.written.is_none() && !is_taken
+    }
+
+    /// Returns whether it is withdrawn and no node of it can exist.
+    pub(crate) fn is_over(&self) -> bool {
+        self.withdrawn && !self.may_exist
+    }
+
     pub(crate) fn is_leaving(&self) -> bool {
         self.withdrawn && self.is_pending()
     }
@@ -316,7 +335,9 @@ impl Entry {
     /// Returns the work on this entry, for one thread, which has to note the outcome.
     pub(crate) fn start(&mut self, path: &str) -> Task {
         self.dirty = false;
-        self.in_progress = true;
+        self.in_progress += 1;
+        self.writes = self.goal() == Goal::Present;
+        self.may_exist |= self.writes;
         Task {
             path: path.to_owned(),
             data: self.content.data.clone(),

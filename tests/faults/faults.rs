@@ -86,6 +86,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("switched-by-hand", "switched off by an operator: 3 restarts and an expired session, then switched on", (3, 1), living::switched_by_hand),
     fault("updated", "updates of one instance with 20 callers, server killed in the middle", (10_000, 1_000), living::updated),
     fault("refused", "500 registrations refused for 60 s after their session has expired", (1, 0), refused::refused),
+    fault("failed", "10,000 calls of `register` fail while the server is down, with payloads of 2 kB", (1, 0), refused::failed),
     fault("booted-before", "programs start 60 s before the server", (2, 0), |times| living::booted_before(times, 60)),
     fault("booted-just-before", "the same, 5 s before", (0, 1), |times| living::booted_before(times, 5)),
     fault("shutdown", "server killed or frozen, then SIGTERM, drain time 0: time until the program has ended", (10, 2), shutdown::signalled),

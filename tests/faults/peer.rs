@@ -3,6 +3,7 @@
 //! A peer reads commands from its standard input and ends with it, so none outlives the campaign.
 
 mod closures;
+mod failing;
 mod leaving;
 mod living;
 mod providers;
@@ -107,6 +108,7 @@ pub(crate) fn run(args: &[String]) -> bool {
         "--peer-caller" => look_up(&link, count),
         "--peer-asker" => ask(&link),
         "--peer-racer" => race::run(&link, count),
+        "--peer-failing" => failing::run(&link, count),
         "--peer-closures" => closures::run(&link, count),
         "--peer-providers" => providers::run(&link, count),
         "--peer-living" => living::run(&link, count),

@@ -1,4 +1,4 @@
-//! Writes that ZooKeeper refuses.
+//! Writes that ZooKeeper refuses, or does not get.
 
 use crate::alone::link;
 use crate::child::Peer;
@@ -120,5 +120,38 @@ pub(crate) fn refused(times: usize) -> Row {
         row.times += 1;
     }
     row.check(&Bounds::back(20.0, 20.0));
+    row
+}
+
+const FAILED: usize = 10_000;
+
+/// Registrations fail in an outage: the memory that they leave behind, and the time until the program is back.
+pub(crate) fn failed(times: usize) -> Row {
+    let mut row = Row::default();
+    for _ in 0..times {
+        let mut server = Server::start();
+        let link = link(server.address());
+        let mut peer = Peer::start("failing", &link, FAILED);
+        peer.await_ready();
+        server.kill();
+        peer.say("fail");
+        let (_, held) = peer.await_line(0, "held ", MINUTE * 2);
+        let held: i64 = held.trim_start_matches("held ").parse().unwrap();
+        row.notes.push(format!(
+            "{held} bytes are held by {FAILED} failed registrations"
+        ));
+        row.expect(held <= 1_000_000, format!("{held} bytes are held"));
+        server.launch();
+        let served = server.await_serving();
+        let client = Client::connect(&server.address()).unwrap();
+        let service = format!("/{}/instances/failing", link.environment);
+        let nodes = || client.children(&service).unwrap().unwrap_or_default();
+        until("only what was registered is there", SOON, || {
+            nodes() == ["kept"]
+        });
+        row.backs.push(served.elapsed());
+        row.times += 1;
+    }
+    row.check(&Bounds::back(2.5, 2.5));
     row
 }

@@ -1,8 +1,10 @@
 //! What happens to registrations and lookups when ZooKeeper goes away.
 
 use crate::support::{Party, config};
-use party::{ConnectionState, Service, discovery, registration};
+use party::{ConnectionState, ErrorKind, Service, discovery, registration};
 use party_testing::client::{Client, Kind, end_session};
+use party_testing::observer::{Observer, What};
+use party_testing::proxy::{Mode, Proxy};
 use party_testing::server::Server;
 use party_testing::{process, until};
 use std::sync::Arc;
@@ -286,4 +288,29 @@ fn threads_and_file_descriptors_stay_flat_over_restarts() {
             now.0 <= before.0 + 2 && now.1 <= before.1 + 2
         },
     );
+}
+
+/// Guards against an instance that others found for three answers more after its registration had failed.
+#[test]
+fn others_see_a_registration_that_timed_out_only_until_then() {
+    let (server, late) = (Server::start(), Duration::from_millis(1500));
+    let proxy = Proxy::start(&server.address());
+    let observer = Observer::start(vec![server.address()], "/faults/instances");
+    observer.await_in_touch(BACK);
+    let timeout = Duration::from_secs(1);
+    let config = config(&proxy.address(), "faults").connection_timeout(timeout);
+    let _party = Party::connected(&config);
+    registration::register(Service::new("foo", 1).id("0")).unwrap();
+    observer.await_present(&["/faults/instances/foo/0"], BACK);
+    let mark = observer.mark();
+    proxy.set(Mode::Delay(late));
+    let error = registration::register(Service::new("foo", 1).id("1")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let appeared = observer.await_sighting(mark, NODE, What::Appeared, BACK).at;
+    let gone = observer.await_sighting(mark, NODE, What::Gone, BACK).at;
+    assert!(gone - appeared < late * 2, "{:?}", gone - appeared);
+    proxy.set(Mode::Forward);
+    until("the connection works", BACK, registration::healthy);
+    registration::register(Service::new("foo", 1).id("1")).unwrap();
+    observer.await_present(&[NODE], BACK);
 }

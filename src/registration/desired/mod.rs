@@ -130,6 +130,7 @@ impl Desired {
         if let Some(entry) = state.entries.get_mut(&id.path) {
             entry.take_back(next, id.number);
         }
+        state.discard(&id.path);
         drop(state);
         self.changed.notify_all();
     }
@@ -280,21 +281,32 @@ impl Desired {
         }
     }
 
-    /// Gives up what failed: what was registered before at its path is desired again, or nothing.
-    pub(crate) fn roll_back(&self, (path, revision): &Revision) {
+    /// Gives up what failed: what was registered before at these paths is desired again, or nothing. Returns whether the
+    /// node of a single one is just being created. Then a delete has to follow, whose answer is to be noted with
+    /// [`followed`](Desired::followed). Nothing else is done at the path before.
+    pub(crate) fn roll_back(&self, revisions: &[Revision]) -> bool {
         let mut state = self.state.lock();
-        let next = state.next_revision();
-        let entry = state.entries.get_mut(path);
-        let Some(entry) = entry.filter(|entry| entry.stated == *revision && !entry.withdrawn)
-        else {
-            return;
-        };
-        match entry.previous.take() {
-            Some(previous) => entry.roll_back(next, previous),
-            None => entry.mark_for_removal(next),
+        let mut is_being_created = false;
+        for (path, revision) in revisions {
+            let next = state.next_revision();
+            let entry = state.entries.get_mut(path);
+            let Some(entry) = entry.filter(|entry| entry.stated == *revision && !entry.withdrawn)
+            else {
+                continue;
+            };
+            match entry.previous.take() {
+                Some(previous) => entry.roll_back(next, previous),
+                None => {
+                    is_being_created = revisions.len() == 1 && entry.is_being_created();
+                    entry.in_progress += u8::from(is_being_created);
+                    entry.mark_for_removal(next);
+                }
+            }
+            state.discard(path);
         }
         drop(state);
         self.changed.notify_all();
+        is_being_created
     }
 
     /// Wants the matching registrations gone, also those that are pending. If one is leaving already, its deletion is tried
@@ -316,6 +328,7 @@ impl Desired {
             }
         }
         state.revisions = revision;
+        paths.iter().for_each(|path| state.discard(path));
         drop(state);
         self.changed.notify_all();
         let was_pending = !cancelled.is_empty();
@@ -371,6 +384,19 @@ impl Desired {
         state.entries.get(path)?.switched
     }
 
+    /// Returns whether anything is to be registered at a path.
+    #[cfg(test)]
+    pub(crate) fn is_desired(&self, path: &str) -> bool {
+        let state = self.state.lock();
+        let entry = state.entries.get(path);
+        entry.is_some_and(|entry| !entry.withdrawn)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().entries.is_empty()
+    }
+
     /// Returns the data of the node as it was last written.
     #[cfg(test)]
     pub(crate) fn written(&self, path: &str) -> Option<Vec<u8>> {
@@ -402,6 +428,13 @@ impl State {
         };
         self.entries.insert(path.clone(), Box::new(entry));
         (path, revision)
+    }
+
+    /// Removes the entry at a path if it is withdrawn and there is no node to delete.
+    fn discard(&mut self, path: &str) {
+        if self.entries.get(path).is_some_and(|entry| entry.is_over()) {
+            self.entries.remove(path);
+        }
     }
 
     /// Returns whether ZooKeeper holds it or what has followed it, as far as anybody knows.

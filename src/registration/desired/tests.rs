@@ -44,7 +44,7 @@ fn what_gets_sick_while_another_takes_its_place_is_sick_where_that_fails() {
     let before = desire(&desired, 1, true);
     let failing = desire(&desired, 2, false);
     assert!(desired.set_sick(&registration(&before), Some(WhenSick::Leave)));
-    desired.roll_back(&failing);
+    desired.roll_back(&[failing]);
     let (tasks, _) = desired.tasks(Instant::now() + SOON);
     let goals: Vec<_> = tasks.iter().map(|task| task.goal).collect();
     assert_eq!(goals, [Goal::Absent]);
@@ -66,7 +66,7 @@ fn a_switch_made_during_an_update_that_fails_is_kept() {
         let updating = desired.update(NODE, |_| Ok(content(after)), Instant::now() + SOON);
         let updating = updating.unwrap().unwrap().unwrap();
         desired.switch(|_| true, after).unwrap();
-        desired.roll_back(&updating);
+        desired.roll_back(&[updating]);
         desired.confirm(&task(&desired), Some((1, 1)), Instant::now());
         assert_eq!(desired.is_on(NODE), after);
     }
@@ -90,7 +90,7 @@ fn an_edit_made_while_another_takes_its_place_is_adopted_where_that_fails() {
     let desired = Desired::default();
     desire(&desired, 1, true);
     let failing = desire(&desired, 2, false);
-    desired.roll_back(&failing);
+    desired.roll_back(&[failing]);
     let stat = Stat {
         owner: 1,
         version: 1,

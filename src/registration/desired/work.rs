@@ -54,7 +54,7 @@ impl Desired {
     pub(crate) fn start(&self, (path, revision): &Revision) -> Option<Task> {
         let mut state = self.state.lock();
         let entry = state.entries.get_mut(path)?;
-        let ours = entry.revision == *revision && entry.dirty && !entry.in_progress;
+        let ours = entry.revision == *revision && entry.dirty && entry.in_progress == 0;
         (ours && entry.is_new()).then(|| entry.start(path))
     }
 
@@ -83,7 +83,7 @@ impl Desired {
     /// of the node.
     pub(crate) fn confirm(&self, task: &Task, written: Option<(i64, i32)>, now: Instant) {
         let mut state = self.state.lock();
-        let Some(entry) = state.finish(task) else {
+        let Some(entry) = state.finish(&task.path) else {
             return;
         };
         let written = written.map(|(owner, version)| Written {
@@ -113,7 +113,7 @@ impl Desired {
     pub(crate) fn adopt(&self, task: &Task, on: bool, found: Written) -> Option<(Task, bool)> {
         let mut state = self.state.lock();
         let next = state.next_revision();
-        let entry = state.finish(task)?;
+        let entry = state.finish(&task.path)?;
         entry.dirty = true;
         if task.revision < entry.since || entry.withdrawn {
             return None;
@@ -134,7 +134,7 @@ impl Desired {
         in_doubt: Duration,
     ) -> Option<Duration> {
         let mut state = self.state.lock();
-        let entry = state.finish(task)?;
+        let entry = state.finish(&task.path)?;
         entry.dirty = true;
         if failure.leaves_doubt() {
             let write = write.map(|write| task.lost_write(write));
@@ -151,10 +151,32 @@ impl Desired {
         pause.flatten()
     }
 
+    /// Ends the work on a task if its registration was replaced or withdrawn since it began. Returns whether it was.
+    pub(crate) fn drop_stale(&self, task: &Task) -> bool {
+        let mut state = self.state.lock();
+        let entry = state.entries.get(&task.path);
+        let is_stale = entry.is_none_or(|entry| entry.since > task.revision);
+        if is_stale && let Some(entry) = state.finish(&task.path) {
+            entry.dirty = true;
+        }
+        is_stale
+    }
+
+    /// Notes the answer to a delete that has followed a create, see [`roll_back`](Desired::roll_back).
+    pub(crate) fn followed(&self, path: &str, failure: Option<&Failure>, in_doubt_until: Instant) {
+        let mut state = self.state.lock();
+        if let Some(entry) = state.finish(path) {
+            entry.dirty = true;
+            if failure.is_some_and(Failure::leaves_doubt) {
+                entry.doubt.begin(in_doubt_until, None);
+            }
+        }
+    }
+
     /// Notes that the node of another live session is left standing, until that is gone.
     pub(crate) fn yield_to_other(&self, task: &Task, now: Instant) {
         let mut state = self.state.lock();
-        if let Some(entry) = state.finish(task)
+        if let Some(entry) = state.finish(&task.path)
             && entry.revision == task.revision
         {
             let why = Failure::Refused(
@@ -180,13 +202,13 @@ impl State {
     /// Returns the entries that have to be compared and that no thread is at work on.
     fn outstanding(&mut self) -> impl Iterator<Item = (&String, &mut Box<Entry>)> {
         let entries = self.entries.iter_mut();
-        entries.filter(|(_, entry)| entry.dirty && !entry.in_progress)
+        entries.filter(|(_, entry)| entry.dirty && entry.in_progress == 0)
     }
 
     /// Notes that nobody is at work on this task any more.
-    fn finish(&mut self, task: &Task) -> Option<&mut Entry> {
-        let entry = self.entries.get_mut(&task.path)?;
-        entry.in_progress = false;
+    fn finish(&mut self, path: &str) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(path)?;
+        entry.in_progress = entry.in_progress.saturating_sub(1);
         Some(entry)
     }
 }

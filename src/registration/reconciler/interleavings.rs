@@ -64,8 +64,13 @@ fn register(desired: &Side, data: u8, pending: Option<&RegistrationId>) -> bool 
     };
     desired.begin(&revisions[0]);
     let placed = desired.wait(&revisions, far()).is_ok();
-    if !placed {
-        desired.roll_back(&revisions[0]);
+    if !placed && desired.roll_back(&revisions) {
+        let Side {
+            desired,
+            inbox,
+            generation,
+        } = desired;
+        reconciler::delete_behind(Some(generation), PATH, desired, inbox);
     }
     placed
 }

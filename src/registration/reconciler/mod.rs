@@ -7,7 +7,7 @@ use crate::registration::desired::Desired;
 use crate::registration::task::{Goal, Task, Written};
 use crate::zk::generation::Generation;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{Answer, Failure, Node};
+use crate::zk::{Answer, Failure, Node, Request};
 use access::Access;
 use observe::observe;
 use std::collections::HashSet;
@@ -158,6 +158,8 @@ impl Reconciler {
         while !open.is_empty() {
             for (task, stage, answers) in self.ask(generation, std::mem::take(&mut open), now) {
                 match steps::next(&task, stage, generation.owner, answers) {
+                    // Given up in the meantime: what it would write has to go again.
+                    Step::Ask(..) if self.desired.drop_stale(&task) => {}
                     Step::Ask(stage, requests) => open.push((task, stage, requests)),
                     // Noted when it was created.
                     Step::Placed(_) if stage.creates() => {
@@ -328,6 +330,31 @@ pub(crate) fn create(
                 desired.failed(&task, &failure, written, now, in_doubt);
             }
         }
+        inbox.wake();
+    });
+}
+
+/// Deletes a node that is just being created for a registration that was given up. The request follows the create on the
+/// same connection, so others see the node for as short as possible, however slow the answers are.
+///
+/// If another program had the id, the create fails, and the delete can hit the node of that program: it goes by the
+/// version, which is 0 for every new node. That program has lost its node a moment earlier anyway if the answers are not
+/// late, because registering an id replaces the node that has it.
+pub(crate) fn delete_behind(
+    generation: Option<&Generation>,
+    path: &str,
+    desired: &Arc<Desired>,
+    inbox: &Arc<Inbox>,
+) {
+    let Some(generation) = generation else {
+        desired.followed(path, None, Instant::now());
+        return inbox.wake();
+    };
+    let (desired, inbox, node) = (desired.clone(), inbox.clone(), path.to_owned());
+    let in_doubt = generation.session_timeout * 2;
+    let (path, version, now) = (path.to_owned(), 0, Instant::now());
+    generation.send(Request::Delete { path, version }, now, move |deleted| {
+        desired.followed(&node, deleted.err().as_ref(), Instant::now() + in_doubt);
         inbox.wake();
     });
 }

@@ -192,3 +192,15 @@ fn a_deletion_that_is_refused_is_retried_until_it_succeeds() {
     assert_eq!(bench.desired.wait_gone(&paths, Instant::now()), Ok(()));
     assert!(!bench.is_registered(0) && bench.nodes() == 0);
 }
+
+#[test]
+fn a_node_is_deleted_although_its_id_was_registered_again_and_that_failed() {
+    let mut bench = Bench::new();
+    bench.register(1);
+    bench.desired.withdraw(|_| true).unwrap();
+    let again = bench.add(0);
+    assert!(!bench.desired.roll_back(&[again]));
+    bench.run(Duration::from_secs(1));
+    assert_eq!(bench.nodes(), 0);
+    assert!(bench.desired.is_empty());
+}

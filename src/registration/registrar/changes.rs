@@ -19,8 +19,7 @@ impl Registrar {
         self.inbox.wake();
         let waited = self.desired.wait(std::slice::from_ref(&revision), deadline);
         waited.map_err(|(path, outcome)| {
-            self.desired.roll_back(&revision);
-            self.inbox.wake();
+            self.roll_back(std::slice::from_ref(&revision));
             self.explain(UPDATE, path, outcome)
         })
     }

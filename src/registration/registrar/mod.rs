@@ -118,12 +118,19 @@ impl Registrar {
         }
         let waited = self.desired.wait(&revisions, deadline);
         waited.map_err(|(path, outcome)| {
-            revisions
-                .iter()
-                .for_each(|revision| self.desired.roll_back(revision));
-            self.inbox.wake();
+            self.roll_back(&revisions);
             self.explain(REGISTER, path, outcome)
         })
+    }
+
+    fn roll_back(&self, revisions: &[Revision]) {
+        if self.desired.roll_back(revisions)
+            && let [(path, _)] = revisions
+        {
+            let generation = self.supervisor.current();
+            reconciler::delete_behind(generation.as_deref(), path, &self.desired, &self.inbox);
+        }
+        self.inbox.wake();
     }
 
     /// Checks a service, and lists it as to be registered later.

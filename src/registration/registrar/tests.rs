@@ -142,6 +142,78 @@ fn a_registration_that_failed_never_appears() {
 }
 
 #[test]
+fn nothing_is_kept_of_registrations_that_failed_in_an_outage() {
+    let config = Config::in_memory("failed-often").connection_timeout(Duration::from_millis(200));
+    let registrar = Registrar::connect(config.resolve(SIDE).unwrap()).unwrap();
+    registry("failed-often").outage(true);
+    until("the loss is known", || {
+        registrar.supervisor.current().is_none()
+    });
+    for _ in 0..5 {
+        let error = register(&registrar, &service()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+    }
+    let two = [(service(), "1".into()), (service(), "2".into())];
+    registrar.register(&two, None).unwrap_err();
+    assert!(registrar.desired.is_empty());
+}
+
+#[test]
+fn a_delete_follows_the_create_of_a_registration_that_has_timed_out() {
+    let (registry, registrar) = registered("behind");
+    registrar.unregister(&service()).unwrap();
+    let before = registry.calls().delete;
+    registry.freeze(true);
+    let error = register(&registrar, &service()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(
+        registry.calls().delete,
+        before + 1,
+        "it does not wait for the answer"
+    );
+    let again = thread::scope(|scope| {
+        let again = scope.spawn(|| register(&registrar, &Service::new("foo", 7).id("1")));
+        until("it is registered again", || {
+            registrar.desired.is_desired(NODE)
+        });
+        registry.freeze(false);
+        again.join().unwrap()
+    });
+    again.unwrap();
+    let (data, _) = node(&registry).unwrap();
+    assert!(data.contains("\"port\":7,"), "{data}");
+    assert_eq!(
+        registry.calls().delete,
+        before + 1,
+        "the later one was not deleted"
+    );
+}
+
+/// Guards against the node of another program that was deleted behind a create that had failed.
+#[test]
+fn no_delete_follows_if_the_id_is_known_to_be_taken() {
+    let (registry, registrar) = registered("behind-taken");
+    registrar.unregister(&service()).unwrap();
+    let other = other("behind-taken");
+    other.create(NODE, b"theirs", Mode::Ephemeral).unwrap();
+    let before = registry.calls();
+    registry.delay(Duration::from_millis(200));
+    let error = register(&registrar, &service()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let now = registry.calls();
+    assert!(
+        now.create > before.create && now.delete == before.delete,
+        "{now:?}"
+    );
+    registry.delay(Duration::ZERO);
+    registrar
+        .register(&[(service(), "2".into())], None)
+        .unwrap();
+    assert_eq!(node(&registry).unwrap().0, "theirs");
+    other.end();
+}
+
+#[test]
 fn what_was_unregistered_in_an_outage_goes_when_it_ends() {
     let (registry, registrar) = registered("unregistered");
     registry.outage(true);
@@ -304,8 +376,7 @@ fn a_cancelled_registration_is_not_restored_if_a_later_one_fails() {
     let contents = registrar.contents_of(&later, Instant::now()).unwrap();
     let later = registrar.desired.add(contents, None).unwrap();
     registrar.cancel(&id);
-    registrar.desired.roll_back(&later[0]);
-    registrar.inbox.wake();
+    registrar.roll_back(&later);
     until("it is gone", || node(&registry).is_none());
 }
 

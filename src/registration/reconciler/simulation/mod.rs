@@ -148,7 +148,10 @@ impl Run {
         self.session.interrupt(script.iter().cloned());
         self.reconciler.compare(Some(&self.generation), self.now);
         self.session.interrupt([]);
-        if self.session.take_lost() {
+        let is_lost = self.session.take_lost();
+        let in_doubt_until = self.now + SESSION_TIMEOUT * 2;
+        self.world.delete_behind(is_lost, in_doubt_until);
+        if is_lost {
             self.world.registry.lose_connections();
             self.next_generation();
         }

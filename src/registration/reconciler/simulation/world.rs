@@ -6,8 +6,8 @@ use crate::inbox::Inbox;
 use crate::model::{Service, ServiceInstance, switch};
 use crate::registration::content::Content;
 use crate::registration::desired::{Desired, Outcome, Revision};
-use crate::zk::Mode;
 use crate::zk::memory::{Registry, Session, Signal};
+use crate::zk::{Failure, Mode};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -81,6 +81,8 @@ pub(super) struct World {
     pub(super) other: Mutex<Arc<Session>>,
     /// The session that our nodes are to belong to.
     pub(super) session: Mutex<i64>,
+    /// The nodes that are deleted behind a create, once that was carried out.
+    following: Mutex<Vec<String>>,
 }
 
 pub(super) const ROOT: &str = "/test/instances";
@@ -108,6 +110,7 @@ impl World {
             calls: Mutex::default(),
             other,
             session: Mutex::default(),
+            following: Mutex::default(),
         })
     }
 
@@ -256,11 +259,31 @@ impl World {
     /// The call has waited for too long.
     pub(super) fn give_up(&self, id: u8) {
         self.let_return();
-        if let Some((revision, _)) = self.calls.lock().waiting.remove(&id) {
-            self.desired.roll_back(&revision);
+        let mut calls = self.calls.lock();
+        let waiting = calls.waiting.remove(&id);
+        let updating = calls.updating.remove(&id);
+        for (revision, _) in waiting.into_iter().chain(updating) {
+            self.roll_back(&revision);
         }
-        if let Some((revision, _)) = self.calls.lock().updating.remove(&id) {
-            self.desired.roll_back(&revision);
+    }
+
+    fn roll_back(&self, revision: &Revision) {
+        if self.desired.roll_back(std::slice::from_ref(revision)) {
+            self.following.lock().push(revision.0.clone());
+        }
+    }
+
+    /// Carries out the deletes that have followed creates, or loses them.
+    pub(super) fn delete_behind(&self, is_lost: bool, in_doubt_until: Instant) {
+        for path in std::mem::take(&mut *self.following.lock()) {
+            let lost = || Failure::Lost("interrupted".into());
+            let deleted = match is_lost {
+                true => Err(lost()),
+                false => self.other.lock().delete(&path, 0),
+            };
+            let failure = deleted.err();
+            self.desired
+                .followed(&path, failure.as_ref(), in_doubt_until);
         }
     }
 
@@ -273,7 +296,7 @@ impl World {
                 Err(Outcome::TimedOut(_)) => {
                     drop(calls.waiting.insert(id, (revision.clone(), model)));
                 }
-                Err(Outcome::Refused(_)) => self.desired.roll_back(&revision),
+                Err(Outcome::Refused(_)) => self.roll_back(&revision),
                 Err(outcome) => panic!("{id}: {outcome:?}"),
             }
         }
@@ -283,7 +306,7 @@ impl World {
                 Err(Outcome::TimedOut(_)) => {
                     drop(calls.updating.insert(id, (revision.clone(), model)));
                 }
-                Err(Outcome::Refused(_)) => self.desired.roll_back(&revision),
+                Err(Outcome::Refused(_)) => self.roll_back(&revision),
                 Err(outcome) => panic!("{id}: {outcome:?}"),
             }
         }
