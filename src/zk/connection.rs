@@ -4,7 +4,8 @@ use super::error::{SESSION_EXPIRED, SESSION_MOVED};
 use super::generation::{Connection, Done};
 use super::protocol::{self, AUTH_XID, Acl, CLOSE, Head, MAX_SMALL, Outgoing, PING, PING_XID};
 use super::reply_timeout::ReplyTimeout;
-use super::transport::Transport;
+use super::suspects::{Suspects, Verdict};
+use super::transport::{Transport, WRITE_FOR};
 use super::{Failure, Request};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -26,8 +27,20 @@ pub(super) struct NetworkConnection {
     state: Mutex<State>,
 }
 
+/// What a connection begins with, and leaves to the next one.
+pub(super) struct Outlasting {
+    /// The last transaction seen. Only a server that has seen it too accepts the session.
+    pub(super) zxid: i64,
+    pub(super) reply_timeout: ReplyTimeout,
+    pub(super) suspects: Suspects,
+}
+
 struct State {
     in_flight: VecDeque<Pending>,
+    /// Not sent yet, in their order: a suspect waits for the requests before it, and the requests after a suspect wait
+    /// for it.
+    waiting: VecDeque<Waiting>,
+    suspects: Suspects,
     last_xid: i32,
     /// When something was last sent, when the server last answered anything, and when a request. Events are no answer:
     /// it may not hear us any more.
@@ -36,13 +49,25 @@ struct State {
     answered: Option<Instant>,
     zxid: i64,
     reply_timeout: ReplyTimeout,
+    /// Set if the server ended the connection, rather than this side.
+    ended_by_server: bool,
     /// Why no request is taken any more.
     over: Option<Failure>,
+}
+
+struct Waiting {
+    frame: Outgoing,
+    asked: Asked,
+    is_alone: bool,
 }
 
 struct Pending {
     xid: i32,
     sent: Instant,
+    /// Bytes of the request.
+    size: usize,
+    /// Set for a suspect: no other request is in flight.
+    is_alone: bool,
     asked: Asked,
 }
 
@@ -75,17 +100,20 @@ impl NetworkConnection {
     pub(super) fn new(
         transport: Transport,
         access: &'static [Acl],
-        (zxid, reply_timeout): (i64, ReplyTimeout),
+        outlasting: Outlasting,
     ) -> Self {
         let now = Instant::now();
         let state = State {
             in_flight: VecDeque::new(),
+            waiting: VecDeque::new(),
+            suspects: outlasting.suspects,
             last_xid: 0,
             sent: now,
             heard: now,
             answered: None,
-            zxid,
-            reply_timeout,
+            zxid: outlasting.zxid,
+            reply_timeout: outlasting.reply_timeout,
+            ended_by_server: false,
             over: None,
         };
         NetworkConnection {
@@ -110,18 +138,26 @@ impl NetworkConnection {
 
     fn ask(&self, frame: Outgoing, asked: Asked, deadline: Instant) {
         let mut state = self.state.lock();
-        if let Some(failure) = state.refusal(&asked) {
-            drop(state);
-            return asked.fail(failure);
-        }
+        let is_alone = match state.admit(&asked, frame.size()) {
+            Ok(is_alone) => is_alone,
+            Err(failure) => {
+                drop(state);
+                return asked.fail(failure);
+            }
+        };
+        let mut dropped = VecDeque::new();
         if let Asked::Close = asked {
             state.over = Some(Failure::lost());
+            dropped = std::mem::take(&mut state.waiting);
         }
-        let (xid, sent) = (state.xid_of(&asked), Instant::now());
-        state.sent = sent;
-        state.in_flight.push_back(Pending { xid, sent, asked });
-        self.transport.put(&frame.with_xid(xid));
+        state.waiting.push_back(Waiting {
+            frame,
+            asked,
+            is_alone,
+        });
+        state.send_waiting(&self.transport);
         drop(state);
+        fail_all(dropped, &Failure::lost());
         self.transport.flush(deadline);
     }
 
@@ -139,7 +175,10 @@ impl NetworkConnection {
 
     /// Takes a reply, and delivers the outcome of its request. Returns whether it says that the session has ended.
     pub(super) fn answer(&self, head: Head, record: &[u8]) -> Result<bool, Failure> {
-        let asked = self.state.lock().take(head)?;
+        let mut state = self.state.lock();
+        let asked = state.take(head)?;
+        state.send_waiting(&self.transport);
+        drop(state);
         match asked {
             Asked::Request(request, done) => {
                 let Some(answer) = request.answer(head.error, record) else {
@@ -177,13 +216,18 @@ impl NetworkConnection {
         drop(state);
         if is_idle {
             self.ask(Outgoing::new(PING), Asked::Ping, now);
-        } else {
-            // What a sender had to leave behind.
-            self.transport.flush(now);
         }
+        // Bytes that a sender left behind, and requests that have waited.
+        let all_sent = self.transport.flush(now);
         let state = self.state.lock();
-        let until = state.silent_until(begun).into_iter();
+        let again = (!all_sent).then(|| now + WRITE_FOR);
+        let until = state.silent_until(begun).into_iter().chain(again);
         Ok(until.fold(state.ping_at(), Instant::min))
+    }
+
+    /// Notes that the server has ended the connection.
+    pub(super) fn note_end(&self) {
+        self.state.lock().ended_by_server = true;
     }
 
     /// Returns whether it was good for anything: at least one request was answered.
@@ -191,23 +235,63 @@ impl NetworkConnection {
         self.state.lock().answered.is_some()
     }
 
-    /// Ends the connection: everything under way has failed, and whatever comes later will. Returns what the next one
-    /// begins with.
-    pub(super) fn end(&self, why: &Failure) -> (i64, ReplyTimeout) {
+    /// Ends the connection. All requests fail from now on, also those in flight. Returns what the next connection begins
+    /// with, and whether the end was to be expected.
+    pub(super) fn end(&self, why: &Failure) -> (Outlasting, bool) {
         self.transport.shut_down();
         let failure = Failure::Lost(format!("the connection to zookeeper is lost: {why}"));
-        let mut state = self.state.lock();
+        let (mut state, now) = (self.state.lock(), Instant::now());
         state.over = Some(failure.clone());
-        let unanswered = std::mem::take(&mut state.in_flight);
-        let outlasting = (state.zxid, state.reply_timeout);
+        let in_flight = std::mem::take(&mut state.in_flight).into_iter();
+        let waiting = std::mem::take(&mut state.waiting);
+        let mut outlasting = Outlasting {
+            zxid: state.zxid,
+            reply_timeout: state.reply_timeout,
+            suspects: std::mem::take(&mut state.suspects),
+        };
+        // A server that answers no request at all has another reason.
+        let counts = state.ended_by_server && state.answered.is_some();
         drop(state);
-        let fail = |pending: Pending| pending.asked.fail(failure.clone());
-        unanswered.into_iter().for_each(fail);
-        outlasting
+        let requests: Vec<_> = in_flight.filter_map(Pending::into_request).collect();
+        let is_expected = counts && {
+            let in_flight = requests.iter().map(|(request, size, _)| (request, *size));
+            let waiting = waiting.iter().filter_map(|waiting| waiting.asked.request());
+            outlasting.suspects.ended(in_flight, waiting, now)
+        };
+        for (request, size, done) in requests {
+            let failure = match outlasting.suspects.verdict(&request, size, now) {
+                Verdict::Refused(refusal) if counts => refusal,
+                _ => failure.clone(),
+            };
+            done(Err(failure));
+        }
+        fail_all(waiting, &failure);
+        (outlasting, is_expected)
+    }
+}
+
+fn fail_all(waiting: VecDeque<Waiting>, failure: &Failure) {
+    let asked = waiting.into_iter().map(|waiting| waiting.asked);
+    asked.for_each(|asked| asked.fail(failure.clone()));
+}
+
+impl Pending {
+    fn into_request(self) -> Option<(Request, usize, Done)> {
+        match self.asked {
+            Asked::Request(request, done) => Some((request, self.size, done)),
+            _ => None,
+        }
     }
 }
 
 impl Asked {
+    fn request(&self) -> Option<&Request> {
+        match self {
+            Asked::Request(request, _) => Some(request),
+            _ => None,
+        }
+    }
+
     fn fail(self, failure: Failure) {
         if let Asked::Request(_, done) = self {
             done(Err(failure));
@@ -216,10 +300,50 @@ impl Asked {
 }
 
 impl State {
-    fn refusal(&self, asked: &Asked) -> Option<Failure> {
-        let is_full = self.in_flight.len() >= MAX_IN_FLIGHT && matches!(asked, Asked::Request(..));
-        let full = || Failure::Lost(format!("{MAX_IN_FLIGHT} requests are not answered yet"));
-        self.over.clone().or_else(|| is_full.then(full))
+    /// Returns whether a message of this size has to be sent alone, or why it is not sent at all.
+    fn admit(&self, asked: &Asked, size: usize) -> Result<bool, Failure> {
+        if let Some(failure) = &self.over {
+            return Err(failure.clone());
+        }
+        let Some(request) = asked.request() else {
+            return Ok(false);
+        };
+        if self.in_flight.len() + self.waiting.len() >= MAX_IN_FLIGHT {
+            let why = format!("{MAX_IN_FLIGHT} requests are not answered yet");
+            return Err(Failure::Lost(why));
+        }
+        match self.suspects.verdict(request, size, Instant::now()) {
+            Verdict::Refused(failure) => Err(failure),
+            verdict => Ok(verdict == Verdict::Alone),
+        }
+    }
+
+    /// Puts all messages into the transport that may be sent now.
+    fn send_waiting(&mut self, transport: &Transport) {
+        while self.waiting.front().is_some_and(|next| self.may_send(next)) {
+            let Some(next) = self.waiting.pop_front() else {
+                return;
+            };
+            let (xid, sent) = (self.xid_of(&next.asked), Instant::now());
+            self.sent = sent;
+            self.in_flight.push_back(Pending {
+                xid,
+                sent,
+                size: next.frame.size(),
+                is_alone: next.is_alone,
+                asked: next.asked,
+            });
+            transport.put(&next.frame.with_xid(xid));
+        }
+    }
+
+    fn may_send(&self, next: &Waiting) -> bool {
+        let is_request = |asked: &Asked| asked.request().is_some();
+        let mut in_flight = self.in_flight.iter();
+        match in_flight.find(|pending| is_request(&pending.asked)) {
+            Some(oldest) if is_request(&next.asked) => !oldest.is_alone && !next.is_alone,
+            _ => true,
+        }
     }
 
     fn xid_of(&mut self, asked: &Asked) -> i32 {
@@ -247,6 +371,9 @@ impl State {
         self.heard = Instant::now();
         if !is_special {
             self.answered = Some(self.heard);
+        }
+        if let Some(request) = pending.asked.request().filter(|_| pending.is_alone) {
+            self.suspects.answered(request);
         }
         self.reply_timeout.answered(self.heard - pending.sent);
         self.zxid = self.zxid.max(head.zxid);

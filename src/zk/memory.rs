@@ -51,10 +51,10 @@ pub(super) fn keep(name: &str, session_timeout: Duration, shared: &Arc<Shared>) 
                     session.close(Instant::now());
                 }
             }
-            Link::Down(why) => shared.disconnected(Failure::Lost(why)),
+            Link::Down(why) => shared.disconnected(Failure::Lost(why), false),
             Link::Over => {
                 let why = "the session of memory has expired";
-                shared.disconnected(Failure::Lost(why.into()));
+                shared.disconnected(Failure::Lost(why.into()), false);
             }
         });
         shared.ended();

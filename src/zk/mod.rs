@@ -20,6 +20,7 @@ mod reply_timeout;
 mod request;
 mod session;
 pub(crate) mod supervisor;
+mod suspects;
 mod transport;
 
 pub(crate) use error::Failure;

@@ -87,6 +87,11 @@ impl Outgoing {
         begun
     }
 
+    /// Returns how many bytes the server is told to expect.
+    pub(super) fn size(&self) -> usize {
+        self.0.len().saturating_sub(4)
+    }
+
     /// The head of one part of a request of many, or of the end of all.
     fn head(self, operation: i32, done: bool) -> Outgoing {
         let no_error = -1;
@@ -95,7 +100,7 @@ impl Outgoing {
 
     /// Completes the frame.
     pub(super) fn with_xid(mut self, xid: i32) -> Vec<u8> {
-        let length = self.0.len() as u32 - 4;
+        let length = self.size() as u32;
         self.0[..4].copy_from_slice(&length.to_be_bytes());
         self.0[4..8].copy_from_slice(&xid.to_be_bytes());
         self.0

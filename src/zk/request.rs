@@ -4,7 +4,7 @@ use super::Failure;
 use std::sync::Arc;
 
 /// One request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Request {
     /// Answered with [`Reply::Done`].
     Create {
@@ -63,7 +63,7 @@ pub(crate) type ReadNode = Result<Option<Node>, Failure>;
 pub(crate) type Node = (Vec<u8>, Stat);
 
 /// The kind of node that is created, with its flags in the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
     Persistent = 0,
     Ephemeral = 1,

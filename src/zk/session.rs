@@ -2,7 +2,7 @@
 //! to the next server.
 
 use super::Failure;
-use super::connection::NetworkConnection;
+use super::connection::{NetworkConnection, Outlasting};
 use super::dialer::{self, Server};
 use super::frames::Frames;
 use super::generation::{Connection, Generation};
@@ -10,6 +10,7 @@ use super::handshake::SessionGrant;
 use super::protocol::{self, EVENT_XID, OPEN, PROTECTED};
 use super::reply_timeout::ReplyTimeout;
 use super::supervisor::Shared;
+use super::suspects::Suspects;
 use super::transport::Transport;
 use crate::backoff::Backoff;
 use crate::config::Settings;
@@ -43,6 +44,7 @@ pub(super) struct Session {
     /// The last transaction seen. Only a server that has seen it too takes the session.
     zxid: i64,
     reply_timeout: ReplyTimeout,
+    suspects: Suspects,
     began: Instant,
     lost_at: Instant,
     /// Since when the ensemble is known to have seen less than we have.
@@ -68,6 +70,7 @@ impl Session {
             grant: SessionGrant::none(settings.session_timeout),
             zxid: 0,
             reply_timeout: ReplyTimeout::new(settings.session_timeout),
+            suspects: Suspects::default(),
             settings,
             began: now,
             lost_at: now,
@@ -87,7 +90,7 @@ impl Session {
                         self.begin_anew();
                     }
                 }
-                Err(failure) => self.shared.disconnected(failure),
+                Err(failure) => self.shared.disconnected(failure, false),
             }
             self.shared.pause(self.backoff.pause());
         }
@@ -190,7 +193,7 @@ impl Session {
                 Ok(None) if sign.is_some_and(|sign| Instant::now() >= sign) => {
                     dialer::probe(server.address, Instant::now() + SIGN_WITHIN)?;
                     let why = format!("{}: has not granted a session yet", server.address);
-                    self.shared.disconnected(Failure::Lost(why));
+                    self.shared.disconnected(Failure::Lost(why), false);
                     sign = Some(Instant::now() + SIGN_EVERY);
                 }
                 Ok(None) => {}
@@ -209,7 +212,11 @@ impl Session {
         self.connections += 1;
         let is_open = self.settings.auth.is_empty();
         let access = if is_open { OPEN } else { PROTECTED };
-        let outlasting = (self.zxid, self.reply_timeout);
+        let outlasting = Outlasting {
+            zxid: self.zxid,
+            reply_timeout: self.reply_timeout,
+            suspects: std::mem::take(&mut self.suspects),
+        };
         let connection = Arc::new(NetworkConnection::new(transport, access, outlasting));
         let ended = self.receive(&connection, frames);
         let is_over = ended.is_ok();
@@ -218,8 +225,10 @@ impl Session {
         let id = self.grant.id;
         log::debug!("session {id:#x} has lost its connection: {why}");
         self.lost_at = Instant::now();
-        (self.zxid, self.reply_timeout) = connection.end(&why);
-        self.shared.disconnected(why);
+        let (outlasting, is_expected) = connection.end(&why);
+        (self.zxid, self.reply_timeout) = (outlasting.zxid, outlasting.reply_timeout);
+        self.suspects = outlasting.suspects;
+        self.shared.disconnected(why, is_expected);
         self.backoff.held(since, connection.has_answered());
         is_over
     }
@@ -240,7 +249,8 @@ impl Session {
                 self.open_up(connection);
             }
             let due = connection.keep_alive(frames.begun)?;
-            frames.fill(&connection.transport, due)?;
+            let filled = frames.fill(&connection.transport, due);
+            filled.inspect_err(|_| connection.note_end())?;
             let received = Instant::now();
             while let Some(frame) = frames.next(connection.max_frame())? {
                 let (head, record) = protocol::head(frame).ok_or_else(Failure::garbled)?;

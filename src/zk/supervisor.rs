@@ -287,8 +287,9 @@ impl Shared {
         true
     }
 
-    /// Notes why there is no connection, and withdraws the generation of a lost one.
-    pub(super) fn disconnected(&self, failure: Failure) {
+    /// Notes why there is no connection, and withdraws the generation of a lost one. An end that was to be expected is not
+    /// worth a warning.
+    pub(super) fn disconnected(&self, failure: Failure, is_expected: bool) {
         let (name, now) = (self.name, Instant::now());
         let mut status = self.status.lock();
         status.failure = Some(failure.clone());

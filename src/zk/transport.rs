@@ -11,7 +11,7 @@ use std::net::{IpAddr, Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 /// A sender looks at its deadline this often.
-const WRITE_FOR: Duration = Duration::from_millis(100);
+pub(super) const WRITE_FOR: Duration = Duration::from_millis(100);
 /// Bytes read at once, and kept of a buffer that was larger for a moment.
 pub(super) const CHUNK: usize = 16 << 10;
 
@@ -50,12 +50,12 @@ impl Transport {
         self.out.lock().bytes.extend_from_slice(bytes);
     }
 
-    /// Sends what was put, unless another thread is at it. What the network does not take by `deadline` stays for the
-    /// next call. A failure ends the connection, which the reader sees.
-    pub(super) fn flush(&self, deadline: Instant) {
+    /// Sends the bytes that were put, unless another thread sends them. Returns false if the network did not take all of
+    /// them by `deadline`: the rest is sent by the next call. A failure ends the connection, which the reader notices.
+    pub(super) fn flush(&self, deadline: Instant) -> bool {
         let mut out = self.out.lock();
         if std::mem::replace(&mut out.sending, true) {
-            return;
+            return true;
         }
         while !out.bytes.is_empty() {
             let mut batch = std::mem::take(&mut out.bytes);
@@ -70,6 +70,7 @@ impl Transport {
             }
         }
         out.sending = false;
+        out.bytes.is_empty()
     }
 
     /// Returns how many of the bytes were written by the deadline.

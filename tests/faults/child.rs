@@ -71,6 +71,15 @@ impl Peer {
             .cloned()
     }
 
+    /// Returns how many lines since a mark begin like this.
+    pub(crate) fn count(&self, since: usize, beginning: &str) -> usize {
+        let lines = self.lines.lock().unwrap();
+        let lines = lines[since..].iter();
+        lines
+            .filter(|(_, line)| line.starts_with(beginning))
+            .count()
+    }
+
     pub(crate) fn await_line(&self, since: usize, beginning: &str, limit: Duration) -> Line {
         eventually(&format!("a peer says {beginning}"), limit, || {
             self.line(since, beginning)

@@ -23,6 +23,7 @@ mod program;
 mod refused;
 mod row;
 mod shutdown;
+mod too_long;
 mod soak;
 mod verdict;
 

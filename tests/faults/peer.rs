@@ -158,9 +158,11 @@ fn obey(mut act: impl FnMut(&str)) {
     }
 }
 
-/// Keeps a number of registrations, and makes others on command.
+/// Keeps a number of registrations, and makes others on command. Prints each state of the connection.
 fn register(link: &Link, count: usize) {
     registration::connect_with(link.config()).unwrap();
+    let print = |state| println!("state {state:?}");
+    let _states = registration::on_state_change(print).unwrap();
     for number in 0..count {
         let (name, id) = registration(number);
         registration::register(service(&name, &id)).unwrap();
@@ -184,6 +186,16 @@ fn register(link: &Link, count: usize) {
             ["unregister", name, id] => {
                 let done = registration::unregister(&service(name, id));
                 println!("unregistered {id}: {done:?}");
+            }
+            ["background", name, id, size] => {
+                let payload = "x".repeat(size.parse().unwrap()).into();
+                let service = service(name, id).payload(payload);
+                let pending = registration::register_in_background(service, || true).unwrap();
+                let id = id.to_owned();
+                thread::spawn(move || match pending.wait(CONNECTION_TIMEOUT) {
+                    Ok(_) => println!("registered {id}"),
+                    Err(error) => println!("failed {id}: {error:#}"),
+                });
             }
             _ => println!("unknown {command}"),
         }

@@ -15,8 +15,10 @@ mod frames;
 mod greetings;
 mod requests;
 mod silence;
+mod suspects;
 
 const CREATE: i32 = 1;
+const DELETE: i32 = 2;
 const EXISTS: i32 = 3;
 const PING: (i32, i32) = (-2, 11);
 const AUTH: (i32, i32) = (-4, 100);
