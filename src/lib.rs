@@ -216,8 +216,8 @@
 //! - When an ensemble is restored from an older copy of its data, sessions that have seen newer data end and start
 //!   again. Other programs see the nodes go and come back. With a server that does not allow the command `srvr`, this
 //!   takes a session timeout.
-//! - A node of more than 4 MiB ends the connection of every program that follows its service. ZooKeeper accepts such a
-//!   node only if its `jute.maxbuffer` is raised.
+//! - A node with more than 5 MiB of data is left out. ZooKeeper accepts such a node only if its `jute.maxbuffer` is
+//!   raised.
 //! - The node of a service is a container, as in Curator 5: ZooKeeper deletes it within about a minute after its last
 //!   instance. The nodes above it are persistent and stay.
 //! - Threads do not survive a `fork`, so connect after it.

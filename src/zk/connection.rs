@@ -1,6 +1,7 @@
 //! One connection over the network: the requests that are under way, and whether the server lives.
 
 use super::error::{SESSION_EXPIRED, SESSION_MOVED};
+use super::frames::Limit;
 use super::generation::{Connection, Done};
 use super::protocol::{self, AUTH_XID, Acl, CLOSE, Head, MAX_SMALL, Outgoing, PING, PING_XID};
 use super::reply_timeout::ReplyTimeout;
@@ -161,8 +162,8 @@ impl NetworkConnection {
         self.transport.flush(deadline);
     }
 
-    /// Returns the most bytes that the next frame can have.
-    pub(super) fn max_frame(&self) -> usize {
+    /// Returns the most bytes of the next frame that are kept.
+    pub(super) fn max_frame(&self) -> Limit {
         let state = self.state.lock();
         // Answers come in the order of the requests, but for those that are small.
         let mut asked = state.in_flight.iter().map(|pending| &pending.asked);
@@ -170,7 +171,10 @@ impl NetworkConnection {
             Asked::Request(request, _) => Some(request.max_reply()),
             _ => None,
         });
-        oldest.unwrap_or(MAX_SMALL)
+        oldest.unwrap_or(Limit {
+            bytes: MAX_SMALL,
+            skips: false,
+        })
     }
 
     /// Takes a reply, and delivers the outcome of its request. Returns whether it says that the session has ended.
@@ -199,6 +203,22 @@ impl NetworkConnection {
             Asked::Close => return Ok(true),
         }
         Ok(false)
+    }
+
+    /// Fails the request whose reply had so many bytes that it was skipped. Only this request is affected.
+    pub(super) fn skipped(&self, head: &[u8], bytes: usize) -> Result<(), Failure> {
+        let (head, _) = protocol::head(head).ok_or_else(Failure::garbled)?;
+        let mut state = self.state.lock();
+        let asked = state.take(head)?;
+        state.send_waiting(&self.transport);
+        drop(state);
+        match asked {
+            Asked::Request(request, done) => {
+                done(Err(request.too_long(bytes)));
+                Ok(())
+            }
+            _ => Err(Failure::garbled()),
+        }
     }
 
     /// Gives up a server that has owed something for too long, also the rest of a frame that has begun, and asks one

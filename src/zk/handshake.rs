@@ -1,13 +1,16 @@
 //! The first request and reply of a connection: asks for a new session, or takes up one that was granted.
 
 use super::Failure;
-use super::frames::Frames;
+use super::frames::{Frame, Frames, Limit};
 use super::protocol::{Outgoing, Record};
 use super::transport::Transport;
 use std::time::{Duration, Instant};
 
 /// Far more than a grant takes.
-const MAX_RESPONSE: usize = 1024;
+const MAX_RESPONSE: Limit = Limit {
+    bytes: 1024,
+    skips: false,
+};
 
 /// A session as the ensemble granted it.
 pub(super) struct SessionGrant {
@@ -56,7 +59,7 @@ impl SessionGrant {
         until: Instant,
     ) -> Result<Option<SessionGrant>, Failure> {
         frames.fill(transport, until)?;
-        let Some(response) = frames.next(MAX_RESPONSE)? else {
+        let Some(Frame::Whole(response)) = frames.next(MAX_RESPONSE)? else {
             return Ok(None);
         };
         let grant = self.read(response).ok_or_else(Failure::garbled)?;

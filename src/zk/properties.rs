@@ -1,6 +1,6 @@
 //! Properties that hold for any bytes from a server, for `properties`.
 
-use super::frames::Frames;
+use super::frames::{Frame, Frames, Limit};
 use super::handshake::SessionGrant;
 use super::protocol::{self, MAX_SMALL};
 use super::{Reply, Request};
@@ -8,16 +8,36 @@ use std::time::Duration;
 
 /// Bytes are split into the same frames however they arrive, and no frame is longer than it may be.
 pub(crate) fn frames(bytes: &[u8], piece: usize) {
+    for skips in [false, true] {
+        let bytes_at_most = if skips { 20 } else { MAX_SMALL };
+        split(
+            bytes,
+            piece,
+            Limit {
+                bytes: bytes_at_most,
+                skips,
+            },
+        );
+    }
+}
+
+fn split(bytes: &[u8], piece: usize, limit: Limit) {
+    /// A frame, and how long it is.
+    type Found = Option<(Vec<u8>, usize)>;
+    let next = |frames: &mut Frames| -> Result<Found, ()> {
+        let frame = frames.next(limit).map_err(drop)?;
+        Ok(frame.map(|frame| match frame {
+            Frame::Whole(bytes) => (bytes.to_vec(), bytes.len()),
+            Frame::Head(head, length) => (head.to_vec(), length),
+        }))
+    };
     let (mut whole, mut pieces) = (Frames::default(), Frames::default());
     whole.put(bytes);
     let mut more = bytes.chunks(piece.max(1));
     loop {
-        let expected = whole.next(MAX_SMALL).map(|frame| frame.map(<[u8]>::to_vec));
+        let expected = next(&mut whole);
         let found = loop {
-            match pieces
-                .next(MAX_SMALL)
-                .map(|frame| frame.map(<[u8]>::to_vec))
-            {
+            match next(&mut pieces) {
                 Ok(None) => match more.next() {
                     Some(piece) => pieces.put(piece),
                     None => break Ok(None),
@@ -25,10 +45,10 @@ pub(crate) fn frames(bytes: &[u8], piece: usize) {
                 found => break found,
             }
         };
-        let [expected, found] = [expected.ok(), found.ok()];
         assert_eq!(expected, found);
-        match found.flatten() {
-            Some(frame) => assert!(!frame.is_empty() && frame.len() <= MAX_SMALL),
+        match found.ok().flatten() {
+            Some((bytes, length)) if length <= limit.bytes => assert_eq!(bytes.len(), length),
+            Some((head, _)) => assert!(limit.skips && !head.is_empty()),
             None => return,
         }
     }

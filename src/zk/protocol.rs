@@ -5,7 +5,9 @@
 //! behind their length, lists behind their count.
 
 use super::error::{NO_NODE, WATCH};
+use super::frames::Limit;
 use super::{Answer, Failure, Mode, ReadNode, Reply, Request, Stat};
+use crate::excerpt::excerpt;
 
 const CREATE: i32 = 1;
 const DELETE: i32 = 2;
@@ -34,10 +36,13 @@ pub(super) const EVENT_XID: i32 = -1;
 pub(super) const PING_XID: i32 = -2;
 pub(super) const AUTH_XID: i32 = -4;
 
-/// Mebibytes of a frame: more than a server takes or sends of one node, unless both it and all its clients are told to.
 const MIB: usize = 1 << 20;
-const MAX_NODE: usize = 4 * MIB;
-const MAX_LIST: usize = 64 * MIB;
+/// Bytes of the data of one node. Servers and clients accept 1 MiB, unless their `jute.maxbuffer` is raised.
+const MAX_NODE: usize = 5 * MIB;
+/// Bytes of the answer to a read of one node without the data, and more than there are for each further node.
+const READ_OVERHEAD: usize = 106;
+/// Bytes of a list. This is enough for about 400,000 names of 36 characters.
+const MAX_LIST: usize = 16 * MIB;
 /// A reply without data, or an event: its path may be as long as a request.
 pub(super) const MAX_SMALL: usize = MIB + 1024;
 
@@ -145,12 +150,35 @@ pub(super) fn encode(request: &Request, access: &[Acl]) -> Outgoing {
 }
 
 impl Request {
-    /// Returns the most bytes that its reply can have.
-    pub(super) fn max_reply(&self) -> usize {
+    /// Returns the most bytes of its reply that are read. Only data and lists can have more.
+    pub(super) fn max_reply(&self) -> Limit {
+        let (bytes, skips) = match self {
+            Request::Read { paths } => (MAX_NODE + paths.len() * READ_OVERHEAD, true),
+            Request::Children { .. } | Request::Ephemerals { .. } => (MAX_LIST, true),
+            _ => (MAX_SMALL, false),
+        };
+        Limit { bytes, skips }
+    }
+
+    /// Returns the failure of this request if its reply has so many bytes that it was skipped.
+    pub(super) fn too_long(&self, bytes: usize) -> Failure {
+        let (_, doing, path) = self.described();
+        let path = excerpt(path);
         match self {
-            Request::Read { paths } => MAX_SMALL + paths.len() * MAX_NODE,
-            Request::Children { .. } | Request::Ephemerals { .. } => MAX_LIST,
-            _ => MAX_SMALL,
+            // Fewer nodes at once may fit.
+            Request::Read { paths } if paths.len() > 1 => Failure::Lost(format!(
+                "the answer to a read of {} nodes has {bytes} bytes",
+                paths.len()
+            )),
+            Request::Read { .. } => {
+                let bytes = bytes.saturating_sub(READ_OVERHEAD);
+                Failure::Refused(format!(
+                    "the node has {bytes} bytes of data, and at most {MAX_NODE} are read"
+                ))
+            }
+            _ => Failure::Refused(format!(
+                "the answer to {doing} {path} has {bytes} bytes, and at most {MAX_LIST} are read"
+            )),
         }
     }
 

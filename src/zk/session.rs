@@ -4,7 +4,7 @@
 use super::Failure;
 use super::connection::{NetworkConnection, Outlasting};
 use super::dialer::{self, Server};
-use super::frames::Frames;
+use super::frames::{Frame, Frames};
 use super::generation::{Connection, Generation};
 use super::handshake::SessionGrant;
 use super::protocol::{self, EVENT_XID, OPEN, PROTECTED};
@@ -253,6 +253,14 @@ impl Session {
             filled.inspect_err(|_| connection.note_end())?;
             let received = Instant::now();
             while let Some(frame) = frames.next(connection.max_frame())? {
+                let frame = match frame {
+                    Frame::Whole(frame) => frame,
+                    Frame::Head(head, bytes) => {
+                        flood.reply();
+                        connection.skipped(head, bytes)?;
+                        continue;
+                    }
+                };
                 let (head, record) = protocol::head(frame).ok_or_else(Failure::garbled)?;
                 if head.xid == EVENT_XID {
                     flood.report(frame.len());

@@ -307,7 +307,10 @@ impl Shared {
         status.lost_at = Some(now);
         drop(status);
         let loss = "the connection to zookeeper is lost, looking for a server until there is one";
-        log::warn!(of name, "{name}: {loss}: {failure}");
+        match is_expected {
+            true => log::debug!("{name}: {loss}: {failure}"),
+            false => log::warn!(of name, "{name}: {loss}: {failure}"),
+        }
         self.tell();
     }
 

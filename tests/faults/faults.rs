@@ -2,7 +2,7 @@
 
 use crate::bed::{Bed, Setup, appearances};
 use crate::row::{Bounds, Row};
-use crate::{alone, clash, ensemble, living, program, refused, shutdown, too_long};
+use crate::{alone, clash, ensemble, harm, living, program, refused, shutdown};
 use party_testing::client::{Client, Kind, end_session};
 use party_testing::observer::What;
 use party_testing::proxy::Mode;
@@ -91,7 +91,8 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("booted-just-before", "the same, 5 s before", (0, 1), |times| living::booted_before(times, 5)),
     fault("shutdown", "server killed or frozen, then SIGTERM, drain time 0: time until the program has ended", (10, 2), shutdown::signalled),
     fault("disconnect", "server killed or frozen: time that `discovery::disconnect` takes", (10, 2), shutdown::disconnected),
-    fault("request-too-long", "1 registration longer than jute.maxbuffer beside 20, then the session expires", (2, 0), too_long::request_too_long),
+    fault("request-too-long", "1 registration longer than jute.maxbuffer beside 20, then the session expires", (2, 0), harm::request_too_long),
+    fault("node-too-large", "a node of 12 MB in a service that is followed, other nodes change every 3 s", (20, 1), harm::node_too_large),
     fault("dropped-providers", "providers dropped, one for each service, with and without a connection", (2000, 200), program::dropped_providers),
 ];
 

@@ -17,13 +17,13 @@ mod child;
 mod clash;
 mod ensemble;
 mod faults;
+mod harm;
 mod living;
 mod peer;
 mod program;
-mod refused;
+
 mod row;
 mod shutdown;
-mod too_long;
 mod soak;
 mod verdict;
 

@@ -10,7 +10,7 @@ mod providers;
 mod race;
 mod replacing;
 
-use party::{Config, Service, discovery, registration};
+use party::{Config, ConnectionState, Service, discovery, registration};
 use std::io::BufRead;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -158,10 +158,13 @@ fn obey(mut act: impl FnMut(&str)) {
     }
 }
 
+fn print(state: ConnectionState) {
+    println!("state {state:?}");
+}
+
 /// Keeps a number of registrations, and makes others on command. Prints each state of the connection.
 fn register(link: &Link, count: usize) {
     registration::connect_with(link.config()).unwrap();
-    let print = |state| println!("state {state:?}");
     let _states = registration::on_state_change(print).unwrap();
     for number in 0..count {
         let (name, id) = registration(number);
@@ -202,9 +205,11 @@ fn register(link: &Link, count: usize) {
     });
 }
 
-/// Looks up every service every few milliseconds, and says which port the service `marker` has.
+/// Looks up every service every few milliseconds, and prints which port the service `marker` has, and each state of the
+/// connection.
 fn look_up(link: &Link, count: usize) {
     discovery::connect_with(link.config()).unwrap();
+    let _states = discovery::on_state_change(print).unwrap();
     let names: Vec<String> = (0..count.min(SINGLES + SHARED))
         .map(|number| registration(number).0)
         .collect();
@@ -255,6 +260,12 @@ fn look_up(link: &Link, count: usize) {
                     .and_then(|provider| provider.instances())
                     .map(|all| all.len());
                 println!("count {name} {count:?}");
+            }
+            ["rejected", name] => {
+                let provider = discovery::service_provider(name).unwrap();
+                let rejected = provider.rejected().unwrap();
+                let rejected: Vec<String> = rejected.iter().map(ToString::to_string).collect();
+                println!("rejected {name} {}", rejected.join("; "));
             }
             _ => println!("unknown {command}"),
         }

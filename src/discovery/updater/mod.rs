@@ -433,6 +433,8 @@ fn get_all(
     let read = read.into_iter().zip(batches);
     read.flat_map(|(read, batch)| match read {
         Ok(nodes) => nodes.nodes().into_iter().map(read_of).collect(),
+        // A refused request for one node, such as one whose data is too large, concerns this node alone.
+        Err(failure) if batch.len() == 1 => vec![read_of(Err(failure))],
         Err(failure) => vec![Err(failure); batch.len()],
     })
     .collect()

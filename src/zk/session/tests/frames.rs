@@ -73,3 +73,52 @@ fn a_frame_that_trickles_ends_the_connection() {
     assert_eq!(server.granted(TIMEOUT).id, ID);
     trickling.join().unwrap();
 }
+
+/// The reply to a read of one node with so much data.
+fn node_of(xid: i32, bytes: usize) -> Vec<u8> {
+    let head = [&4_i32.to_be_bytes()[..], &[0], &0_i32.to_be_bytes()].concat();
+    let data = [&(bytes as i32).to_be_bytes()[..], &vec![b'x'; bytes]].concat();
+    let end = [255, 255, 255, 255, 1, 255, 255, 255, 255];
+    reply(xid, 1, 0, &[&head[..], &data, &[0; 68], &end].concat())
+}
+
+#[test]
+fn an_answer_that_is_too_long_fails_its_request_alone() {
+    let (running, mut stream) = Running::granted(&Server::new(), TIMEOUT);
+    let read = |count: usize| Request::Read {
+        paths: (0..count).map(|n| format!("/{n}")).collect(),
+    };
+    let fits = 5 << 20;
+    for (request, bytes, expected) in [
+        (read(1), fits, None),
+        (
+            read(1),
+            12_000_000,
+            Some("the node has 12000000 bytes of data"),
+        ),
+        (
+            read(1),
+            fits + 1,
+            Some("the node has 5242881 bytes of data"),
+        ),
+        (read(3), 12_000_000, Some("of 3 nodes has 12000106 bytes")),
+    ] {
+        let answers = [request, create()].map(|request| running.send(request));
+        let (xid, _) = next(&mut stream);
+        stream.write_all(&node_of(xid, bytes)).unwrap();
+        let (xid, _) = next(&mut stream);
+        stream.write_all(&ok(xid)).unwrap();
+        let [read, created] = answers.map(|answer| answer.recv_timeout(SOON).unwrap());
+        assert_eq!(created, Ok(Reply::Done));
+        match (read, expected) {
+            (Ok(reply), None) => assert!(matches!(reply.node(), Ok(Some(_)))),
+            (Err(failure), Some(expected)) => {
+                let text = failure.to_string();
+                assert!(text.contains(expected), "{text}");
+                assert_eq!(failure.is_transient(), text.contains("nodes"), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(running.connected(), Some(1));
+}
