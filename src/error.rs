@@ -67,8 +67,8 @@ pub enum ErrorKind {
     Unhealthy,
     /// The registration was cancelled, unregistered or replaced before it was there.
     Cancelled,
-    /// ZooKeeper answered and refused, or another live program keeps the id. Reasons are an access control list, a
-    /// quota, or a node in the way.
+    /// ZooKeeper refused, or another live program keeps the id. Reasons are an access control list, credentials, a quota,
+    /// a node in the way, a request that is longer than `jute.maxbuffer`, or a version before 3.6. Waiting does not help.
     Refused,
     /// The operating system refused a resource, such as a thread.
     System,

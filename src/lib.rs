@@ -152,7 +152,7 @@
 //! | `InvalidConfiguration` | a setting is missing or cannot be used; the message names it, its value and what was expected | correct the setting |
 //! | `Unhealthy` | all attempts of a registration with a health check failed; the cause is the last failure | look at the check; register again when ready |
 //! | `Cancelled` | the registration was cancelled, unregistered or replaced before it was there | nothing, if that was you |
-//! | `Refused` | ZooKeeper refused because of an access control list, a quota or a node in the way; or another live program keeps the id | correct it in ZooKeeper, or choose another id |
+//! | `Refused` | ZooKeeper refused because of an access control list, credentials, a quota, a node in the way, a request that is too long or its version; or another live program keeps the id | correct what the error names, or choose another id |
 //! | `System` | the operating system refused a resource, such as a thread | raise the limit |
 //!
 //! ```

@@ -1,6 +1,6 @@
 //! One connection over the network: the requests that are under way, and whether the server lives.
 
-use super::error::{SESSION_EXPIRED, SESSION_MOVED};
+use super::error::{AUTH_REQUIRED, SESSION_EXPIRED, SESSION_MOVED, UNIMPLEMENTED};
 use super::frames::Limit;
 use super::generation::{Connection, Done};
 use super::protocol::{self, AUTH_XID, Acl, CLOSE, Head, MAX_SMALL, Outgoing, PING, PING_XID};
@@ -50,6 +50,8 @@ struct State {
     answered: Option<Instant>,
     zxid: i64,
     reply_timeout: ReplyTimeout,
+    /// The last reply, if it is an error after which servers end the connection.
+    last_words: Option<Failure>,
     /// Set if the server ended the connection, rather than this side.
     ended_by_server: bool,
     /// Why no request is taken any more.
@@ -114,6 +116,7 @@ impl NetworkConnection {
             answered: None,
             zxid: outlasting.zxid,
             reply_timeout: outlasting.reply_timeout,
+            last_words: None,
             ended_by_server: false,
             over: None,
         };
@@ -189,9 +192,14 @@ impl NetworkConnection {
                     done(Err(Failure::garbled()));
                     return Err(Failure::garbled());
                 };
+                let failure = answer.as_ref().err().cloned();
                 done(answer);
-                if let SESSION_EXPIRED | SESSION_MOVED = head.error {
-                    return Err(Failure::Lost("it is of no use to the session".into()));
+                match head.error {
+                    SESSION_EXPIRED | SESSION_MOVED => {
+                        return Err(Failure::Lost("it is of no use to the session".into()));
+                    }
+                    AUTH_REQUIRED | UNIMPLEMENTED => self.state.lock().last_words = failure,
+                    _ => {}
                 }
             }
             // A connection without our credentials is none.
@@ -245,9 +253,11 @@ impl NetworkConnection {
         Ok(until.fold(state.ping_at(), Instant::min))
     }
 
-    /// Notes that the server has ended the connection.
-    pub(super) fn note_end(&self) {
-        self.state.lock().ended_by_server = true;
+    /// Notes that the server has ended the connection. Returns the reason, if it gave one.
+    pub(super) fn ended_by_server(&self) -> Option<Failure> {
+        let mut state = self.state.lock();
+        state.ended_by_server = true;
+        state.last_words.clone()
     }
 
     /// Returns whether it was good for anything: at least one request was answered.
@@ -259,7 +269,10 @@ impl NetworkConnection {
     /// with, and whether the end was to be expected.
     pub(super) fn end(&self, why: &Failure) -> (Outlasting, bool) {
         self.transport.shut_down();
-        let failure = Failure::Lost(format!("the connection to zookeeper is lost: {why}"));
+        let failure = match why {
+            Failure::Refused(_) => why.clone(),
+            _ => Failure::Lost(format!("the connection to zookeeper is lost: {why}")),
+        };
         let (mut state, now) = (self.state.lock(), Instant::now());
         state.over = Some(failure.clone());
         let in_flight = std::mem::take(&mut state.in_flight).into_iter();
@@ -270,7 +283,8 @@ impl NetworkConnection {
             suspects: std::mem::take(&mut state.suspects),
         };
         // A server that answers no request at all has another reason.
-        let counts = state.ended_by_server && state.answered.is_some();
+        let is_unexplained = state.ended_by_server && state.last_words.is_none();
+        let counts = is_unexplained && state.answered.is_some();
         drop(state);
         let requests: Vec<_> = in_flight.filter_map(Pending::into_request).collect();
         let is_expected = counts && {
@@ -389,6 +403,7 @@ impl State {
         let pending = at.and_then(|at| self.in_flight.remove(at));
         let pending = pending.ok_or_else(Failure::garbled)?;
         self.heard = Instant::now();
+        self.last_words = None;
         if !is_special {
             self.answered = Some(self.heard);
         }

@@ -22,6 +22,8 @@ const STAGGER: Duration = Duration::from_millis(150);
 /// network that is whole again, while one that was made to a stopped server is answered when that goes on.
 const AGAIN: Duration = Duration::from_millis(400);
 const MAX_ANSWER: usize = 65_536;
+/// The first version that has all the requests that this library uses.
+const NEEDED: (u32, u32) = (3, 6);
 
 /// A server that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +148,9 @@ fn judge(answer: &str) -> Result<(), Failure> {
     let says = |text| answer.contains(text);
     let why = if says("Mode: read-only") {
         "has lost its quorum and serves reads only"
+    } else if let Some(version) = answer.lines().find_map(too_old) {
+        let why = format!("runs ZooKeeper {version}, and 3.6 or later is needed");
+        return Err(Failure::Refused(why));
     } else if says("Mode: ") || says("not in the whitelist") || answer.is_empty() {
         // A server may be told not to answer the word, in silence or not: then the first call has to tell.
         return Ok(());
@@ -155,6 +160,17 @@ fn judge(answer: &str) -> Result<(), Failure> {
         "does not answer as zookeeper does"
     };
     Err(Failure::Lost(why.into()))
+}
+
+/// Returns the version that this line of the answer names, if it lacks requests that this library uses.
+fn too_old(line: &str) -> Option<&str> {
+    let version = line.strip_prefix("Zookeeper version: ")?;
+    let version = version.split(['-', ',', ' ']).next()?;
+    let mut numbers = version.split('.').map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        return None;
+    };
+    ((major, minor) < NEEDED).then_some(version)
 }
 
 #[cfg(test)]
@@ -224,6 +240,29 @@ mod tests {
             probed(answering(text)),
             Err("does not answer as zookeeper does".into())
         );
+    }
+
+    #[test]
+    fn a_server_that_is_too_old_is_named() {
+        let judged = |version: &str| {
+            let answer = format!("Zookeeper version: {version}\nMode: standalone\n");
+            judge(&answer).map_err(|failure| failure.to_string())
+        };
+        let built =
+            "3.4.13-2d71af4dbe22557fda74f9a9b4309b15a7487f03, built on 06/29/2018 04:05 GMT";
+        let expected = "runs ZooKeeper 3.4.13, and 3.6 or later is needed";
+        assert_eq!(judged(built), Err(expected.into()));
+        assert!(judged("3.5.10").is_err());
+        for version in [
+            "3.6.0--b4c89dc7f6083829e18fae6e446907ae0b1f22d7, built",
+            "3.8.0",
+            "3.10.1",
+            "4.0",
+            "x",
+            "",
+        ] {
+            assert_eq!(judged(version), Ok(()), "{version}");
+        }
     }
 
     #[test]

@@ -54,19 +54,24 @@ impl Failure {
             SESSION_EXPIRED => return lost("the zookeeper session has expired"),
             SESSION_MOVED => return lost("the zookeeper session has moved to another server"),
             -127 => return lost("zookeeper throttles requests"),
-            -6 if doing == WATCH => "recursive watches need ZooKeeper 3.6 or later",
             -2 => "RuntimeInconsistency",
             -3 => "DataInconsistency",
             -5 => "MarshallingError",
-            -6 => "Unimplemented",
+            UNIMPLEMENTED => "Unimplemented, because ZooKeeper 3.6 or later is needed",
             -8 => "BadArguments",
             -102 => "NoAuth",
             -108 => "NoChildrenForEphemerals",
             -114 => "InvalidACL",
             -115 => "AuthFailed",
             -119 => "NotReadOnly",
+            -120 => {
+                "EphemeralOnLocalSession, because the servers have localSessionsEnabled without \
+                 localSessionsUpgradingEnabled"
+            }
             -121 => "NoWatcher",
-            -124 => "SessionClosedRequireSaslAuth",
+            AUTH_REQUIRED => {
+                "SessionClosedRequireSaslAuth, because the servers require credentials: set Config::auth"
+            }
             -125 => "QuotaExceeded",
             code => &format!("error {code}"),
         };
@@ -75,8 +80,8 @@ impl Failure {
     }
 }
 
-/// The verb for watching a tree.
-pub(super) const WATCH: &str = "watch";
+pub(super) const UNIMPLEMENTED: i32 = -6;
+pub(super) const AUTH_REQUIRED: i32 = -124;
 pub(super) const NO_NODE: i32 = -101;
 pub(super) const SESSION_EXPIRED: i32 = -112;
 pub(super) const SESSION_MOVED: i32 = -118;
@@ -150,7 +155,8 @@ mod tests {
             text(i32::MIN, "read"),
             "zookeeper refused to read /a/b: error -2147483648"
         );
-        assert!(text(-6, WATCH).ends_with("recursive watches need ZooKeeper 3.6 or later"));
-        assert!(!text(-6, "write").contains("3.6"));
+        assert!(text(UNIMPLEMENTED, "watch").ends_with("ZooKeeper 3.6 or later is needed"));
+        assert!(text(AUTH_REQUIRED, "create").ends_with("set Config::auth"));
+        assert!(text(-120, "create").contains("EphemeralOnLocalSession"));
     }
 }

@@ -4,7 +4,7 @@
 //! the server has seen (zxid), an error code, and a record where that is 0. Numbers are big-endian, bytes and texts stand
 //! behind their length, lists behind their count.
 
-use super::error::{NO_NODE, WATCH};
+use super::error::NO_NODE;
 use super::frames::Limit;
 use super::{Answer, Failure, Mode, ReadNode, Reply, Request, Stat};
 use crate::excerpt::excerpt;
@@ -196,7 +196,7 @@ impl Request {
             Request::Children { path } => (GET_CHILDREN, "list", path),
             Request::Ephemerals { path } => (GET_EPHEMERALS, "find our nodes below", path),
             Request::Access { path } => (GET_ACL, "tell who may change", path),
-            Request::WatchTree { path } => (ADD_WATCH, WATCH, path),
+            Request::WatchTree { path } => (ADD_WATCH, "watch", path),
             Request::Unwatch { path } => (REMOVE_WATCHES, "stop watching", path),
         }
     }

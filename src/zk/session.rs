@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 /// Pauses between attempts to connect. After a server was asked in vain they are long: three in a second at most.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Pauses after a refusal, such as of the credentials. The next attempt will hardly have another outcome.
+const SHORTEST_REFUSED: Duration = Duration::from_secs(2);
+const LONGEST_REFUSED: Duration = Duration::from_secs(30);
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// A server that has not granted a new session by then is asked whether it still serves, and then again.
 const SIGN_EVERY: Duration = Duration::from_secs(2);
@@ -39,6 +42,7 @@ pub(super) struct Session {
     settings: Settings,
     resolver: Resolver,
     pub(super) backoff: Backoff,
+    refusals: Backoff,
     connections: u64,
     grant: SessionGrant,
     /// The last transaction seen. Only a server that has seen it too takes the session.
@@ -66,6 +70,7 @@ impl Session {
             shared,
             resolver: Resolver::new(hosts),
             backoff: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
+            refusals: Backoff::new(SHORTEST_REFUSED, LONGEST_REFUSED),
             connections: 0,
             grant: SessionGrant::none(settings.session_timeout),
             zxid: 0,
@@ -82,17 +87,27 @@ impl Session {
 
     pub(super) fn run(mut self) {
         while self.is_wanted() {
+            let mut is_refused = false;
             match self.dial() {
                 Ok((_, _, grant)) if grant.is_over() => self.begin_anew(),
                 Ok((transport, frames, grant)) => {
                     self.adopt(grant);
-                    if self.hold(transport, frames) {
-                        self.begin_anew();
+                    match self.hold(transport, frames) {
+                        Ok(()) => self.begin_anew(),
+                        Err(failure) => is_refused = !failure.is_transient(),
                     }
                 }
-                Err(failure) => self.shared.disconnected(failure, false),
+                Err(failure) => {
+                    is_refused = !failure.is_transient();
+                    self.shared.disconnected(failure, false);
+                }
             }
-            self.shared.pause(self.backoff.pause());
+            let backoff = if is_refused {
+                &mut self.refusals
+            } else {
+                &mut self.backoff
+            };
+            self.shared.pause(backoff.pause());
         }
     }
 
@@ -127,24 +142,33 @@ impl Session {
     }
 
     /// Finds a server that takes the session, or says that it is over: greets one after the other, in the order in which
-    /// they prove to serve. An error has a line for each address.
+    /// they prove to serve. An error has a line for each address. It is a refusal only if every address refuses.
     fn dial(&mut self) -> Result<Greeted, Failure> {
         let behind_since = self.behind_since.take();
         self.unexplained = false;
         let (timeout, limit) = (self.reply_timeout.now, self.settings.connection_timeout);
         let (probes, mut failures) = dialer::probe_all(&self.resolver, timeout, limit);
+        let mut is_refused = failures.is_empty();
         for (address, probed) in probes {
             match probed.and_then(|server| self.greet(&server)) {
                 Ok(greeted) => {
                     self.behind_since = None;
                     return Ok(greeted);
                 }
-                Err(failure) => failures.push(format!("{address}: {failure}")),
+                Err(failure) => {
+                    is_refused &= !failure.is_transient();
+                    failures.push(format!("{address}: {failure}"));
+                }
             }
         }
         self.behind_since = self.behind_since.map(|now| behind_since.unwrap_or(now));
         self.set_back |= self.zxid != 0 && self.seems_set_back();
-        Err(Failure::Lost(failures.join("; ")))
+        let why = failures.join("; ");
+        Err(if is_refused && !failures.is_empty() {
+            Failure::Refused(why)
+        } else {
+            Failure::Lost(why)
+        })
     }
 
     fn seems_set_back(&self) -> bool {
@@ -206,8 +230,8 @@ impl Session {
         }
     }
 
-    /// Uses a connection until it ends. Returns whether the session has ended with it.
-    fn hold(&mut self, transport: Transport, frames: Frames) -> bool {
+    /// Uses a connection until the session is closed. A connection that ends before that is an error.
+    fn hold(&mut self, transport: Transport, frames: Frames) -> Result<(), Failure> {
         let since = Instant::now();
         self.connections += 1;
         let is_open = self.settings.auth.is_empty();
@@ -219,9 +243,8 @@ impl Session {
         };
         let connection = Arc::new(NetworkConnection::new(transport, access, outlasting));
         let ended = self.receive(&connection, frames);
-        let is_over = ended.is_ok();
         let closed = || Failure::Lost("the session was closed".into());
-        let why = ended.err().unwrap_or_else(closed);
+        let why = ended.clone().err().unwrap_or_else(closed);
         let id = self.grant.id;
         log::debug!("session {id:#x} has lost its connection: {why}");
         self.lost_at = Instant::now();
@@ -230,7 +253,8 @@ impl Session {
         self.suspects = outlasting.suspects;
         self.shared.disconnected(why, is_expected);
         self.backoff.held(since, connection.has_answered());
-        is_over
+        self.refusals.held(since, true);
+        ended
     }
 
     /// Receives until the session is closed. A connection that is lost before that is an error.
@@ -249,8 +273,9 @@ impl Session {
                 self.open_up(connection);
             }
             let due = connection.keep_alive(frames.begun)?;
-            let filled = frames.fill(&connection.transport, due);
-            filled.inspect_err(|_| connection.note_end())?;
+            if let Err(error) = frames.fill(&connection.transport, due) {
+                return Err(connection.ended_by_server().unwrap_or(error.into()));
+            }
             let received = Instant::now();
             while let Some(frame) = frames.next(connection.max_frame())? {
                 let frame = match frame {

@@ -160,6 +160,12 @@ impl Supervisor {
         listed.ok().map(Reply::names)
     }
 
+    /// Returns why ZooKeeper refuses the connection, if it does.
+    pub(crate) fn refusal(&self) -> Option<Failure> {
+        let refused = |failure: &Failure| matches!(failure, Failure::Refused(_));
+        self.wait(Instant::now()).err().filter(refused)
+    }
+
     /// Returns the address of this machine from which ZooKeeper was last reached.
     pub(crate) fn local_address(&self) -> Option<IpAddr> {
         self.shared.status.lock().local_address
@@ -291,14 +297,19 @@ impl Shared {
     /// worth a warning.
     pub(super) fn disconnected(&self, failure: Failure, is_expected: bool) {
         let (name, now) = (self.name, Instant::now());
+        let is_refused = |failure: &Failure| matches!(failure, Failure::Refused(_));
         let mut status = self.status.lock();
-        status.failure = Some(failure.clone());
-        self.changed.notify_all();
+        let before = status.failure.replace(failure.clone());
         let is_due = status.is_reminder_due(now);
+        self.changed.notify_all();
         let Some(_lost) = status.generation.take() else {
             drop(status);
-            if is_due {
-                log::warn!(of name, "{name}: still no connection to zookeeper, trying on: {failure}");
+            if is_refused(&failure) && !before.is_some_and(|before| is_refused(&before)) {
+                log::warn!(of name, "{name}: zookeeper refuses the connection, retrying rarely: {failure}");
+                // Calls that wait for the connection end now.
+                self.inbox.wake();
+            } else if is_due {
+                log::warn!(of name, "{name}: still not connected to zookeeper, retrying: {failure}");
             } else {
                 log::debug!("{name}: no connection to zookeeper: {failure}");
             }

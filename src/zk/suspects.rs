@@ -13,7 +13,6 @@ use super::{Failure, Request};
 use crate::backoff::Backoff;
 use crate::excerpt::excerpt;
 use crate::log;
-use crate::throttle::Throttle;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
@@ -32,7 +31,6 @@ const LONG: usize = 16 << 10;
 #[derive(Default)]
 pub(super) struct Suspects {
     requests: HashMap<Request, Suspect>,
-    warnings: Throttle,
 }
 
 #[derive(Default)]
@@ -105,11 +103,9 @@ impl Suspects {
             };
             let suspect = vacant.insert(before.remove(request).unwrap_or_else(new));
             is_expected |= suspect.given_up.is_some();
-            if suspect.ended(now)
-                && let Some(more) = self.warnings.pass(now)
-            {
+            if suspect.ended(now) {
                 let refusal = refusal(request, size);
-                log::warn!("{refusal}. It is sent again rarely{more}");
+                log::warn!("{refusal}. It is sent again rarely");
             }
         }
         let waiting = waiting.filter_map(|request| before.remove_entry(request));

@@ -21,6 +21,7 @@ mod harm;
 mod living;
 mod peer;
 mod program;
+mod refused;
 
 mod row;
 mod shutdown;

@@ -15,5 +15,6 @@ mod guard;
 mod handles;
 mod listeners;
 mod living;
+mod reasons;
 mod registration;
 mod support;

@@ -83,6 +83,10 @@ impl Updater {
     pub(crate) fn run(mut self, supervisor: &Supervisor) {
         while !self.subscriptions.is_closed() {
             let until = self.update(supervisor.current().as_deref(), Instant::now());
+            if let Some(refusal) = supervisor.refusal() {
+                let unlisted = self.unlisted.iter();
+                unlisted.for_each(|name| self.subscriptions.failed(name, &refusal));
+            }
             self.wait(until);
         }
     }

@@ -173,6 +173,18 @@ impl Desired {
         }
     }
 
+    /// Notes that ZooKeeper refuses the connection, so that no call waits for it any longer.
+    pub(crate) fn refuse(&self, refusal: &Failure) {
+        let (mut state, now) = (self.state.lock(), Instant::now());
+        for (path, entry) in &mut state.entries {
+            if entry.confirmed < entry.revision {
+                entry.setback = Some(Setback::new(None, refusal.clone(), path, now));
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Notes that the node of another live session is left standing, until that is gone.
     pub(crate) fn yield_to_other(&self, task: &Task, now: Instant) {
         let mut state = self.state.lock();

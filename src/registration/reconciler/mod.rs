@@ -73,6 +73,9 @@ impl Reconciler {
     pub(crate) fn run(mut self, supervisor: &Supervisor) {
         while !self.desired.is_closed() {
             let until = self.compare(supervisor.current().as_deref(), Instant::now());
+            if let Some(refusal) = supervisor.refusal() {
+                self.desired.refuse(&refusal);
+            }
             self.wait(until);
         }
     }

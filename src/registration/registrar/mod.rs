@@ -106,7 +106,7 @@ impl Registrar {
     ) -> Result<()> {
         Side::Registration.check_process()?;
         // Nothing to wait for: the next attempt to connect has the same credentials.
-        if let Err(failure @ Failure::Refused(_)) = self.supervisor.wait(Instant::now()) {
+        if let Some(failure) = self.supervisor.refusal() {
             let outcome = Outcome::Refused(failure);
             return Err(self.explain(REGISTER, &described(services), outcome));
         }

@@ -13,6 +13,7 @@ mod closing;
 mod footprint;
 mod frames;
 mod greetings;
+mod reasons;
 mod requests;
 mod silence;
 mod suspects;

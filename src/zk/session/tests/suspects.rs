@@ -150,7 +150,7 @@ fn the_end_of_a_session_waits_for_no_suspect() {
     let mut stream = server.granted(TIMEOUT).stream;
     running.until_connected(2);
     let answers = [node("/suspect", 1), create()].map(|request| running.send(request));
-    running.supervisor.close(Instant::now());
+    running.supervisor.close(Duration::ZERO);
     assert!(is_lost(&outcome(&answers[1])), "it was never sent");
     assert_eq!(
         [next(&mut stream), next(&mut stream)].map(|one| one.1),
