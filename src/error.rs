@@ -264,11 +264,12 @@ impl Error {
         Error::new(ErrorKind::InvalidConfiguration, message).caused_by(cause)
     }
 
-    pub(crate) fn not_set(what: &str, variables: &[&str], setter: &str) -> Error {
-        let variables = variables.join(" or ");
+    /// `example` is a variable with a value, and `more` is put after the advice.
+    pub(crate) fn not_set(what: &str, example: &str, setter: &str, more: &str) -> Error {
+        let advice = format!("set {example} in the environment, or call Config::{setter}");
         Error::new(
             ErrorKind::InvalidConfiguration,
-            format!("{what} is not set: set {variables} in the environment, or Config::{setter}"),
+            format!("{what} is not set: {advice}{more}"),
         )
     }
 

@@ -1,4 +1,4 @@
-//! Makes text that somebody else chose fit for a line of a log or an error.
+//! Text for log lines and errors: foreign text in a form that is safe to print, and the names that were probably meant.
 
 use std::fmt::{self, Write};
 
@@ -53,9 +53,52 @@ fn escaped(c: char) -> Option<impl Iterator<Item = char>> {
     (moves || turns).then(|| c.escape_default())
 }
 
+/// Longer names are not compared, because a name may come from a hostile server.
+const LONGEST_NAME: usize = 100;
+
+/// Returns how many letters have to be inserted, deleted or replaced to turn one name into the other. Ignores case.
+pub(crate) fn distance(one: &str, other: &str) -> usize {
+    if one.len().max(other.len()) > LONGEST_NAME {
+        return usize::MAX;
+    }
+    let (one, other) = (one.to_lowercase(), other.to_lowercase());
+    // The distances between the letters of `one` so far and each beginning of `other`.
+    let mut row: Vec<usize> = (1..=other.chars().count()).collect();
+    let mut length = 0;
+    for letter in one.chars() {
+        let (mut diagonal, mut left) = (length, length + 1);
+        for (above, other) in row.iter_mut().zip(other.chars()) {
+            let replaced = diagonal + usize::from(letter != other);
+            left = replaced.min(*above + 1).min(left + 1);
+            diagonal = std::mem::replace(above, left);
+        }
+        length += 1;
+    }
+    row.last().copied().unwrap_or(length)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_distance_of_two_names_is_the_number_of_letters_to_change() {
+        for (one, other, expected) in [
+            ("", "", 0),
+            ("", "ab", 2),
+            ("ab", "", 2),
+            ("users", "Users", 0),
+            ("usres", "users", 2),
+            ("memry", "memory", 1),
+            ("grüße", "grüsse", 2),
+            ("orders", "users", 3),
+        ] {
+            assert_eq!(distance(one, other), expected, "{one} {other}");
+            assert_eq!(distance(other, one), expected, "{other} {one}");
+        }
+        let long = "x".repeat(101);
+        assert_eq!(distance(&long, &long), usize::MAX);
+    }
 
     #[test]
     fn what_can_be_read_stays_as_it_is() {

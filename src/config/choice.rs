@@ -1,4 +1,4 @@
-//! The settings of how instances are picked, and of what becomes of those that calls fail on.
+//! The settings that say how instances are picked, when they are ejected, and how many calls are retried.
 
 use crate::error::{Error, Result};
 use std::fmt;
@@ -6,24 +6,13 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(super) const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 3;
 pub(super) const STRATEGIES: &str = "one of random, round_robin, sticky and least_loaded";
 const MAX_SHARE: f64 = 0.5;
 const LONGEST: Duration = Duration::from_secs(60);
 const LONGEST_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
-/// The settings of the program.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Explicit {
-    pub(super) attempts: Option<u32>,
-    pub(super) ejection: Option<Ejection>,
-    pub(super) retry_budget: Option<RetryBudget>,
-    pub(super) strategy: Option<Strategy>,
-    pub(super) zone: Option<String>,
-    pub(super) subset: Option<usize>,
-}
-
-/// The way instances are picked.
+/// The settings of discovery that say how calls are made.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice {
     pub(crate) attempts: u32,
@@ -44,39 +33,6 @@ impl Default for Choice {
             zone: None,
             subset: None,
         }
-    }
-}
-
-pub(super) fn switch(text: &str) -> Option<Ejection> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "on" => Some(Ejection::default()),
-        "off" => Some(Ejection::off()),
-        _ => None,
-    }
-}
-
-pub(super) fn checked_zone((source, zone): (&'static str, String)) -> Result<String> {
-    match zone.trim() {
-        "" => Err(Error::invalid_configuration(
-            source,
-            zone,
-            "the name of a zone",
-        )),
-        trimmed => Ok(trimmed.to_owned()),
-    }
-}
-
-pub(crate) fn checked_count<T: Default + PartialEq + fmt::Debug>(
-    setter: &str,
-    count: T,
-) -> Result<T> {
-    match count == T::default() {
-        true => Err(Error::invalid_configuration(
-            setter,
-            count,
-            "a number from 1 on",
-        )),
-        false => Ok(count),
     }
 }
 
@@ -163,7 +119,7 @@ impl FromStr for Strategy {
 ///   it again, and a retry goes to other instances first. The probation ends with a successful
 ///   [`call`](crate::discovery::call), or after 10 s.
 ///
-/// Instances are told apart by their endpoint: the scheme, host and port of their URLs. If a process crashes and starts
+/// Instances are distinguished by their endpoint: the scheme, host and port of their URLs. If a process crashes and starts
 /// again on its port, ZooKeeper lists it twice for a while, and only the newest registration is picked.
 ///
 /// # Examples
@@ -242,20 +198,25 @@ impl Ejection {
         self
     }
 
-    pub(super) fn checked(self) -> Result<Ejection> {
-        let invalid = |setter, value: &dyn fmt::Debug, expected: &str| {
-            Err(Error::invalid_configuration(setter, value, expected))
-        };
+    /// Checks the bounds. `sources` are the setters or variables of the share and of the longest time.
+    pub(super) fn checked(self, sources: [&str; 2]) -> Result<Ejection> {
+        let [share, longest] = sources;
         if !(0.0..=1.0).contains(&self.max_share) {
-            return invalid("max_share", &self.max_share, "a number from 0 to 1");
+            let expected = "a number from 0 to 1";
+            return Err(Error::invalid_configuration(
+                share,
+                self.max_share,
+                expected,
+            ));
         }
         if !LONGEST_RANGE.contains(&self.longest) {
-            let expected = format!(
-                "from {:?} to {:?}",
-                LONGEST_RANGE.start(),
-                LONGEST_RANGE.end()
-            );
-            return invalid("longest", &self.longest, &expected);
+            let (from, to) = (LONGEST_RANGE.start(), LONGEST_RANGE.end());
+            let expected = format!("from {from:?} to {to:?}");
+            return Err(Error::invalid_configuration(
+                longest,
+                self.longest,
+                &expected,
+            ));
         }
         Ok(self)
     }
@@ -274,7 +235,7 @@ impl Ejection {
 /// handle; [`call`](crate::discovery::call), [`call_instance`](crate::discovery::call_instance) and
 /// [`Call::another`](crate::Call::another) use it, calls to an override do not.
 ///
-/// For example, a program that makes 200 calls a second to a service that answers every one with 503 makes at most 50
+/// For example, a program that makes 200 calls a second to a service that answers each call with 503 makes at most 50
 /// retries a second, not 400. If instead one of ten instances is killed, the first calls to it are retried. The instance
 /// is then ejected, and the budget is hardly used.
 ///

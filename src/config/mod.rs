@@ -1,17 +1,18 @@
-//! Settings: explicit ones, the environment, and defaults, in this order.
+//! Settings. The program's come first, then the environment's, then the defaults.
 
 use std::fmt;
 use std::time::Duration;
 
 mod choice;
 pub(crate) mod connection_string;
-mod picking;
+mod credentials;
 mod settings;
+mod slips;
 
-pub(crate) use choice::{Choice, checked_count};
+pub(crate) use choice::Choice;
 pub use choice::{Ejection, RetryBudget, Strategy};
 pub(crate) use connection_string::Target;
-pub(crate) use settings::{Health, Settings};
+pub(crate) use settings::{Health, Settings, checked_count};
 
 /// Longest wait for the end of a session.
 pub(crate) const DISCONNECT_WITHIN: Duration = Duration::from_secs(1);
@@ -57,11 +58,16 @@ pub struct Config {
     drain: Option<Duration>,
     address: Option<String>,
     auth: Vec<(String, Vec<u8>)>,
-    in_background: bool,
+    in_background: Option<bool>,
     health_interval: Option<Duration>,
     health_thresholds: Option<(u32, u32)>,
-    when_sick: WhenSick,
-    choice: choice::Explicit,
+    when_sick: Option<WhenSick>,
+    attempts_per_call: Option<u32>,
+    ejection: Option<Ejection>,
+    retry_budget: Option<RetryBudget>,
+    strategy: Option<Strategy>,
+    zone: Option<String>,
+    subset: Option<usize>,
 }
 
 impl Config {
@@ -80,8 +86,9 @@ impl Config {
 
     /// Sets the ensemble, as `host:port,host:port/chroot`.
     ///
-    /// The port defaults to 2181. An IPv6 address is written in brackets, as in `[fd00::1]:2181`. `memory:NAME` is a
-    /// registry inside this process, for tests.
+    /// The port defaults to 2181. An IPv6 address is written in brackets, as in `[fd00::1]:2181`. Empty servers, as
+    /// after a comma at the end, are ignored. A chroot that does not exist is created, with a warning. `memory:NAME` is
+    /// a registry inside this process, for tests.
     ///
     /// Defaults to `ZOOKEEPER_REGISTRATION_CONNECTIONSTRING` or `ZOOKEEPER_DISCOVERY_CONNECTIONSTRING`, depending on
     /// the side that connects, then to `ZOOKEEPER_CONNECTIONSTRING`, and then to
@@ -106,8 +113,9 @@ impl Config {
 
     /// Sets the environment, such as `live`. It is folded to lower case.
     ///
-    /// Programs find each other only inside one environment. Defaults to `ENVIRONMENT_NAME`. If both are missing,
-    /// connecting fails.
+    /// Programs find each other only inside one environment. It is one segment of a path, so it has no `/`. A name with
+    /// quotes, blanks at its ends or an unreplaced `${NAME}` is refused, because these are left there by mistake.
+    /// Defaults to `ENVIRONMENT_NAME`. If both are missing, connecting fails.
     ///
     /// # Examples
     /// ```
@@ -175,7 +183,7 @@ impl Config {
     /// the longest time that a check may take.
     ///
     /// Each pause is shortened at random by up to a fifth, because many programs should not ask at the same time. From
-    /// 100 ms to 10 min. Defaults to 5 s.
+    /// 100 ms to 10 min. Defaults to `PARTY_HEALTH_INTERVAL_MILLIS`, and then to 5 s.
     ///
     /// # Examples
     /// ```
@@ -192,7 +200,7 @@ impl Config {
     /// Sets how many failures in a row take an instance out, and how many successes in a row bring it back.
     ///
     /// This is for [`register_while_healthy`](crate::registration::register_while_healthy). Each number is at least 1.
-    /// Defaults to 3 and 2.
+    /// Defaults to `PARTY_HEALTH_THRESHOLDS`, which has the form `3,2`, and then to 3 and 2.
     ///
     /// # Examples
     /// ```
@@ -212,7 +220,8 @@ impl Config {
     /// it in the meantime, and that counts as soon as the check passes. There is one exception: if an operator saves a
     /// node that is already switched off, the library sees no change, so the passing check switches the instance on.
     ///
-    /// Defaults to [`WhenSick::Leave`], because old readers cannot read an instance that is switched off.
+    /// Defaults to `PARTY_WHEN_SICK`, which is `leave` or `switch_off`, and then to [`WhenSick::Leave`], because old
+    /// readers cannot read an instance that is switched off.
     ///
     /// # Examples
     /// ```
@@ -222,7 +231,7 @@ impl Config {
     /// ```
     #[must_use]
     pub fn when_sick(mut self, when_sick: WhenSick) -> Config {
-        self.when_sick = when_sick;
+        self.when_sick = Some(when_sick);
         self
     }
 
@@ -272,7 +281,10 @@ impl Config {
     ///
     /// The library then creates nodes that only these credentials may change and everybody may read. This covers what
     /// the program registers and the missing nodes above it, so only these credentials may register and delete there.
-    /// Without credentials, nodes are open to everybody. Credentials are never logged. Defaults to none.
+    /// Without credentials, nodes are open to everybody. Credentials are never logged.
+    ///
+    /// Defaults to the file that `PARTY_AUTH_FILE` names, and then to none. The file has a scheme and its credentials in
+    /// each line, such as `digest user:password`. Empty lines and lines that begin with `#` are ignored.
     ///
     /// ZooKeeper checks the right to delete a node at its parent. A node is therefore not protected if its parent is
     /// open to everybody: every program that may change `/<environment>/instances/<service>` can delete the instances
@@ -291,7 +303,8 @@ impl Config {
 
     /// Makes connecting return at once and open the session in the background.
     ///
-    /// Calls that need a session then wait for it, each within its bound. By default, connecting waits for the session.
+    /// Calls that need a session then wait for it, each within its bound. `PARTY_CONNECT_IN_BACKGROUND` does the same if
+    /// it is `on`. By default, connecting waits for the session.
     ///
     /// # Examples
     /// ```
@@ -303,7 +316,112 @@ impl Config {
     /// ```
     #[must_use]
     pub fn connect_in_background(mut self) -> Config {
-        self.in_background = true;
+        self.in_background = Some(true);
+        self
+    }
+
+    /// Sets how many attempts a [`call`](crate::discovery::call) makes at most, the first one included.
+    ///
+    /// Each attempt goes to another instance. An override has only one URL, which is tried that many times. At least 1.
+    /// Defaults to `PARTY_ATTEMPTS_PER_CALL`, and then to 3.
+    ///
+    /// # Examples
+    /// ```
+    /// let config = party::Config::new().attempts_per_call(2);
+    /// ```
+    #[must_use]
+    pub fn attempts_per_call(mut self, attempts: u32) -> Config {
+        self.attempts_per_call = Some(attempts);
+        self
+    }
+
+    /// Sets how instances are ejected when calls to them fail.
+    ///
+    /// Defaults to `PARTY_EJECTION`, which is `on` or `off`, `PARTY_EJECTION_MAX_SHARE` and
+    /// `PARTY_EJECTION_LONGEST_MILLIS`, and then to [`Ejection::default`].
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Ejection};
+    ///
+    /// let config = Config::new().ejection(Ejection::off());
+    /// ```
+    #[must_use]
+    pub fn ejection(mut self, ejection: Ejection) -> Config {
+        self.ejection = Some(ejection);
+        self
+    }
+
+    /// Sets how many calls may be retried.
+    ///
+    /// Without a limit, an overload of all instances would turn each call into
+    /// [`attempts_per_call`](Config::attempts_per_call) attempts, and make the overload worse. Defaults to
+    /// `PARTY_RETRY_BUDGET`, which is `on` or `off`, and then to [`RetryBudget::default`].
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, RetryBudget};
+    ///
+    /// let config = Config::new().retry_budget(RetryBudget::off());
+    /// ```
+    #[must_use]
+    pub fn retry_budget(mut self, budget: RetryBudget) -> Config {
+        self.retry_budget = Some(budget);
+        self
+    }
+
+    /// Sets how an instance of a service is picked.
+    ///
+    /// Defaults to `PARTY_STRATEGY`, which is `random`, `round_robin`, `sticky` or `least_loaded`, and then to
+    /// [`Strategy::Random`]. A [`provider`](crate::discovery::provider) can have a strategy of its own for one service.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Config, Strategy};
+    ///
+    /// let config = Config::new().strategy(Strategy::LeastLoaded);
+    /// ```
+    #[must_use]
+    pub fn strategy(mut self, strategy: Strategy) -> Config {
+        self.strategy = Some(strategy);
+        self
+    }
+
+    /// Sets the zone of this program. Instances in the same zone are preferred.
+    ///
+    /// If a service has instances in this zone, only they are picked, as long as at least half of them can be picked. A
+    /// [`call`](crate::discovery::call) that has tried all of them goes on to the other zones. Zones are compared
+    /// without case.
+    ///
+    /// The zone is not registered: for that, use [`Service::zone`](crate::Service::zone). Defaults to `PARTY_ZONE`, and
+    /// then to none, which prefers no instance.
+    ///
+    /// # Examples
+    /// ```
+    /// let config = party::Config::new().zone("eu-west-1a");
+    /// ```
+    #[must_use]
+    pub fn zone(mut self, zone: impl Into<String>) -> Config {
+        self.zone = Some(zone.into());
+        self
+    }
+
+    /// Sets how many instances of each service this program calls.
+    ///
+    /// Use it for a very large service, because otherwise every program has connections to all of its instances. Each
+    /// program has a subset of its own, and the subsets are spread evenly over the instances. An instance of the subset
+    /// that goes away is replaced. A [`call`](crate::discovery::call) that has tried the whole subset goes on to the
+    /// other instances.
+    ///
+    /// At least 1. Defaults to `PARTY_SUBSET`, and then to all instances.
+    ///
+    /// # Examples
+    /// ```
+    /// let config = party::Config::new().subset(20);
+    /// ```
+    #[must_use]
+    pub fn subset(mut self, instances: usize) -> Config {
+        self.subset = Some(instances);
         self
     }
 }
@@ -328,7 +446,12 @@ impl fmt::Debug for Config {
             .field("health_interval", &self.health_interval)
             .field("health_thresholds", &self.health_thresholds)
             .field("when_sick", &self.when_sick)
-            .field("choice", &self.choice)
+            .field("attempts_per_call", &self.attempts_per_call)
+            .field("ejection", &self.ejection)
+            .field("retry_budget", &self.retry_budget)
+            .field("strategy", &self.strategy)
+            .field("zone", &self.zone)
+            .field("subset", &self.subset)
             .finish()
     }
 }
