@@ -393,7 +393,7 @@ pub fn update(service: &Service) -> Result<()> {
 /// `metadata`, as Spring Cloud ZooKeeper writes it, its text `instance_status` is set too.
 ///
 /// # Errors
-/// - [`InvalidService`](crate::ErrorKind::InvalidService): the name is not valid.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): the name or the id is not valid.
 /// - [`NotConnected`](crate::ErrorKind::NotConnected): this side is not connected.
 /// - [`Timeout`](crate::ErrorKind::Timeout): ZooKeeper does not answer in time. The instance is then switched as soon
 ///   as ZooKeeper answers.
@@ -428,7 +428,7 @@ pub fn set_enabled(service: &Service, enabled: bool) -> Result<bool> {
 /// With an id, you can also remove an instance that this program has not registered. Its node is then deleted once.
 ///
 /// # Errors
-/// - [`InvalidService`](crate::ErrorKind::InvalidService): the name is not valid.
+/// - [`InvalidService`](crate::ErrorKind::InvalidService): the name or the id is not valid.
 /// - [`NotConnected`](crate::ErrorKind::NotConnected): this side is not connected.
 /// - [`Timeout`](crate::ErrorKind::Timeout): ZooKeeper does not answer in time. The instance is not restored, and it is
 ///   removed as soon as ZooKeeper answers. An instance that this program has not registered is an exception: its

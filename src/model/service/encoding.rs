@@ -15,6 +15,13 @@ impl Service {
         checked_segment("name", name).map(drop)
     }
 
+    /// Checks that the name, and the id if there is one, can be names of nodes.
+    pub(crate) fn check_path(&self) -> Result<()> {
+        checked_segment("name", &self.name)?;
+        let id = self.id_or_none().map(|id| checked_segment("id", id));
+        id.transpose().map(drop)
+    }
+
     /// Checks everything that does not depend on the id and address that may be found for this service later, and
     /// not its size.
     pub(crate) fn check(&self) -> Result<()> {

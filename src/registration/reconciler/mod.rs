@@ -40,6 +40,8 @@ pub(crate) struct Reconciler {
     swept: u64,
     audit_due: Instant,
     access: Access,
+    /// Set once there was a warning that the chroot was created.
+    has_made_chroot: bool,
 }
 
 impl Reconciler {
@@ -60,6 +62,7 @@ impl Reconciler {
             swept: 0,
             audit_due: now + AUDIT,
             access: Access::default(),
+            has_made_chroot: false,
         }
     }
 
@@ -160,6 +163,9 @@ impl Reconciler {
     fn carry_out(&mut self, generation: &Generation, mut open: Vec<Open>, now: Instant) {
         while !open.is_empty() {
             for (task, stage, answers) in self.ask(generation, std::mem::take(&mut open), now) {
+                if stage.has_made_chroot(&answers) {
+                    self.warn_of_chroot();
+                }
                 match steps::next(&task, stage, generation.owner, answers) {
                     // Given up in the meantime: what it would write has to go again.
                     Step::Ask(..) if self.desired.drop_stale(&task) => {}
@@ -252,6 +258,18 @@ impl Reconciler {
             return None;
         }
         Some(steps::overwrite(task, stat.version))
+    }
+
+    /// Warns once that the chroot was created, because a mistyped one is created as well, and nothing is found there.
+    fn warn_of_chroot(&mut self) {
+        if !std::mem::replace(&mut self.has_made_chroot, true) {
+            let chroot = self.instances.rsplitn(3, '/').last().unwrap_or_default();
+            log::warn!(
+                "the chroot {} did not exist and was created: if other programs use it already, correct the \
+                 connection string",
+                excerpt(chroot)
+            );
+        }
     }
 
     fn warn_of_conflict(&mut self, task: &Task, now: Instant) {

@@ -53,6 +53,16 @@ impl Stage {
         matches!(self, Stage::Create | Stage::CreateBelow(_))
     }
 
+    /// Returns whether the answers say that a node of the chroot was created. Below it are only the nodes of the
+    /// environment, of `instances` and of the service.
+    pub(super) fn has_made_chroot(self, answers: &[Answer]) -> bool {
+        let Stage::CreateBelow(levels) = self else {
+            return false;
+        };
+        let of_chroot = answers.iter().take(levels.saturating_sub(3));
+        of_chroot.into_iter().any(Result::is_ok)
+    }
+
     /// Returns the version that our node has once the last of it is carried out, `None` where it writes none.
     pub(super) fn leads_to(self) -> Option<i32> {
         match self {

@@ -48,7 +48,7 @@ impl Registrar {
     /// Switches what was registered here on or off, as `unregister` would find it, and returns whether there is any.
     pub(crate) fn set_enabled(&self, service: &Service, on: bool) -> Result<bool> {
         Side::Registration.check_process()?;
-        Service::check_name(service.name())?;
+        service.check_path()?;
         let deadline = Instant::now() + self.settings.connection_timeout;
         let revisions = self
             .desired

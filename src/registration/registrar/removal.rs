@@ -13,7 +13,8 @@ impl Registrar {
     /// that was not registered here, the node of that id is deleted.
     pub(crate) fn unregister(&self, service: &Service) -> Result<bool> {
         Side::Registration.check_process()?;
-        Service::check_name(service.name())?;
+        // An id such as `a/b` would delete a node below another instance.
+        service.check_path()?;
         let deadline = Instant::now() + self.settings.connection_timeout;
         let this = |instance: &_| matches(service, instance);
         let Withdrawn { paths, was_pending } = self.desired.withdraw(this)?;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Config;
 use crate::error::ErrorKind;
-use crate::sync::until;
+use crate::sync::{logged::on_line, until};
 use crate::zk::Mode;
 use crate::zk::memory::{Registry, Session, registry};
 
@@ -73,6 +73,44 @@ fn a_lost_connection_costs_no_write_while_the_session_lives() {
     );
     other("no-write").delete(NODE, -1).unwrap();
     until("the node is watched again", || node(&registry) == before);
+}
+
+#[test]
+fn a_chroot_that_did_not_exist_is_created_with_one_warning() {
+    let (sender, lines) = std::sync::mpsc::channel();
+    let _listening = on_line("the chroot /apps/eu did not exist", move |level, line| {
+        let _ = sender.send((level, line.to_owned()));
+    });
+    let connect = || {
+        let config = Config::in_memory("x").connection_string("memory:new-chroot/apps/eu");
+        Registrar::connect(config.resolve(SIDE).unwrap()).unwrap()
+    };
+    let one = connect();
+    register(&one, &service()).unwrap();
+    register(&one, &Service::new("bar", 1)).unwrap();
+    let (level, _) = lines.recv_timeout(SOON).unwrap();
+    assert_eq!(level, log::Level::Warn);
+    register(&connect(), &Service::new("baz", 1)).unwrap();
+    assert!(lines.try_recv().is_err(), "it is there now");
+}
+
+#[test]
+fn an_id_that_is_none_unregisters_nothing() {
+    let (registry, registrar) = registered("bad-ids");
+    let (other, below) = (other("bad-ids"), "/test/instances/bar/a/b");
+    for path in ["/test/instances/bar", "/test/instances/bar/a", below] {
+        other.create(path, b"", Mode::Persistent).unwrap();
+    }
+    let before = registry.dump();
+    for id in ["a/b", "", "..", "a\0"] {
+        let service = Service::new("bar", 1).id(id);
+        let kind = |error: Error| error.kind();
+        let invalid = Some(ErrorKind::InvalidService);
+        assert_eq!(registrar.unregister(&service).map_err(kind).err(), invalid);
+        let switched = registrar.set_enabled(&service, true);
+        assert_eq!(switched.map_err(kind).err(), invalid);
+    }
+    assert_eq!(registry.dump(), before);
 }
 
 #[test]
