@@ -255,10 +255,16 @@ impl Config {
 
     /// Sets the address to register for services that have no address of their own.
     ///
-    /// It is an IP address or a host name. Defaults to `PARTY_ADDRESS`, and then to the address from which this machine
-    /// reaches ZooKeeper. If that is a loopback address, the library takes the first global IPv4 address of the
-    /// machine's interfaces, then the first global IPv6 address. Without any of these, it registers `127.0.0.1` with a
-    /// warning.
+    /// It is an IP address or a host name. Defaults to `PARTY_ADDRESS`, and then to an address that the library chooses:
+    ///
+    /// 1. the address from which this machine reaches ZooKeeper, unless it is loopback or belongs to a network inside
+    ///    this machine, such as `docker0`,
+    /// 2. the source address of the default route, unless that leads into a tunnel,
+    /// 3. the first address of an interface that is up.
+    ///
+    /// One line in the log says which address was chosen, and how. It is a warning if other machines can hardly reach
+    /// the address. If the address of this machine changes, the registrations move to the new one when the connection
+    /// to ZooKeeper is back. An address that you set is never changed.
     ///
     /// # Examples
     /// ```

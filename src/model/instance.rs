@@ -119,6 +119,14 @@ impl ServiceInstance {
         self
     }
 
+    /// Returns the same instance at another address.
+    pub(crate) fn at(&self, address: &str) -> ServiceInstance {
+        ServiceInstance::new(Fields {
+            address: Some(address.into()),
+            ..self.fields.clone()
+        })
+    }
+
     pub(super) fn traits(&self) -> Option<&Traits> {
         self.traits.as_deref()
     }

@@ -148,10 +148,25 @@ impl Entry {
     /// Has the program say something else of the same registration.
     pub(crate) fn update(&mut self, revision: u64, program: Content) {
         self.previous = self.in_force();
+        // An update without an address keeps the one that there was, whoever chose it.
+        let had_own = self
+            .previous
+            .as_ref()
+            .is_some_and(|previous| previous.program.has_own_address);
         self.program = program;
+        self.program.has_own_address &= had_own;
         self.stated = revision;
         self.render();
         self.change(revision);
+    }
+
+    /// Moves the instance to the address of this machine. Returns whether it had another one.
+    pub(crate) fn move_to(&mut self, revision: u64, address: &str) -> bool {
+        if let Some(previous) = &mut self.previous {
+            previous.program.move_to(address);
+        }
+        let moves = !self.withdrawn && self.program.move_to(address);
+        moves && self.render() && self.change(revision)
     }
 
     /// Restores what was relied upon before the revision that failed.

@@ -137,8 +137,8 @@ impl Service {
     /// Sets the address at which callers reach this instance: an IP address or a host name.
     ///
     /// The brackets and the scope id of an IPv6 address are not registered. Defaults to
-    /// [`Config::address`](crate::Config::address), then to `PARTY_ADDRESS`, and then to the address from which this
-    /// machine reaches ZooKeeper.
+    /// [`Config::address`](crate::Config::address), then to `PARTY_ADDRESS`, and then to an address of this machine that
+    /// the library chooses and that follows the machine.
     ///
     /// # Examples
     /// ```

@@ -397,6 +397,14 @@ impl Desired {
         self.state.lock().entries.is_empty()
     }
 
+    /// Returns whether an update of the registration at a path waits for ZooKeeper.
+    #[cfg(test)]
+    pub(crate) fn is_updated(&self, path: &str) -> bool {
+        let state = self.state.lock();
+        let entry = state.entries.get(path);
+        entry.is_some_and(|entry| entry.previous.is_some())
+    }
+
     /// Returns the data of the node as it was last written.
     #[cfg(test)]
     pub(crate) fn written(&self, path: &str) -> Option<Vec<u8>> {

@@ -49,6 +49,15 @@ impl Desired {
         }
     }
 
+    /// Moves the instances whose address the library has chosen to another address, and returns their number.
+    pub(crate) fn move_to(&self, address: &str) -> usize {
+        let mut state = self.state.lock();
+        let revision = state.next_revision();
+        let entries = state.entries.values_mut();
+        let moved = entries.filter_map(|entry| entry.move_to(revision, address).then_some(()));
+        moved.count()
+    }
+
     /// Returns the work on a new registration, for the thread that desires it. `None` where another thread is at work on
     /// this path, or the node has to be looked at first: then it is the reconciler's.
     pub(crate) fn start(&self, (path, revision): &Revision) -> Option<Task> {

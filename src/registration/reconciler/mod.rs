@@ -3,6 +3,7 @@
 use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
 use crate::log;
+use crate::registration::address::OwnAddress;
 use crate::registration::desired::Desired;
 use crate::registration::task::{Goal, Task, Written};
 use crate::zk::generation::Generation;
@@ -40,6 +41,7 @@ pub(crate) struct Reconciler {
     swept: u64,
     audit_due: Instant,
     access: Access,
+    own_address: Arc<OwnAddress>,
     /// Set once there was a warning that the chroot was created.
     has_made_chroot: bool,
 }
@@ -62,8 +64,15 @@ impl Reconciler {
             swept: 0,
             audit_due: now + AUDIT,
             access: Access::default(),
+            own_address: Arc::default(),
             has_made_chroot: false,
         }
+    }
+
+    /// Moves registered instances when the address of this machine changes.
+    pub(crate) fn following(mut self, own_address: Arc<OwnAddress>) -> Reconciler {
+        self.own_address = own_address;
+        self
     }
 
     /// Has a warning written where anybody may delete our nodes, for whom has credentials to keep others from it.
@@ -75,12 +84,24 @@ impl Reconciler {
     /// Runs until nothing is desired any more.
     pub(crate) fn run(mut self, supervisor: &Supervisor) {
         while !self.desired.is_closed() {
-            let until = self.compare(supervisor.current().as_deref(), Instant::now());
+            let (generation, now) = (supervisor.current(), Instant::now());
+            let generation = generation.as_deref();
+            if generation.is_some_and(|generation| self.is_due(generation, now)) {
+                let (route, desired) = (supervisor.local_address(), &self.desired);
+                self.own_address
+                    .follow(route, |address| desired.move_to(address));
+            }
+            let until = self.compare(generation, now);
             if let Some(refusal) = supervisor.refusal() {
                 self.desired.refuse(&refusal);
             }
             self.wait(until);
         }
+    }
+
+    /// Returns whether everything is to be compared: on a new connection, and when the audit is due.
+    fn is_due(&self, generation: &Generation, now: Instant) -> bool {
+        generation.number != self.seen || now >= self.audit_due
     }
 
     fn wait(&self, deadline: Instant) {

@@ -31,7 +31,13 @@ impl Registrar {
             return Err(Error::invalid_service("id", None::<&str>, expected));
         };
         let path = self.path_of(service.name(), id);
-        let content = |registered: &_| service.in_place_of(registered).map(Content::from);
+        let has_own_address = self.is_movable(service);
+        let content = |registered: &_| {
+            Ok(Content {
+                has_own_address,
+                ..Content::from(service.in_place_of(registered)?)
+            })
+        };
         let begun = self.desired.update(&path, content, deadline);
         let begun = begun.map_err(|outcome| self.explain(UPDATE, &path, outcome))?;
         begun.unwrap_or_else(|| Err(self.not_registered(service.name(), id)))

@@ -11,7 +11,7 @@ use crate::listener::Subscription;
 use crate::log;
 use crate::model::{Service, ServiceInstance, path};
 use crate::process;
-use crate::registration::address;
+use crate::registration::address::OwnAddress;
 use crate::registration::content::Content;
 use crate::registration::desired::{Desired, Outcome, RegistrationId, Revision};
 use crate::registration::progress::Progress;
@@ -46,6 +46,7 @@ const DELETE: Doing = Doing("unregister", "unregistering", "");
 /// One connection of the registration side, and everything that is registered through it.
 pub(crate) struct Registrar {
     settings: Settings,
+    own_address: Arc<OwnAddress>,
     instances: String,
     supervisor: Arc<Supervisor>,
     desired: Arc<Desired>,
@@ -61,8 +62,10 @@ impl Registrar {
         let supervisor = zk::start(SIDE.name(), &settings, &inbox)?;
         let instances = path::instances(&settings.chroot, &settings.environment);
         let (timeout, now) = (settings.session_timeout, Instant::now());
+        let own_address = Arc::new(OwnAddress::new(settings.address.clone()));
         let reconciler = Reconciler::new(desired.clone(), inbox.clone(), &instances, timeout, now)
-            .watching_access(!settings.auth.is_empty());
+            .watching_access(!settings.auth.is_empty())
+            .following(own_address.clone());
         let session = supervisor.clone();
         thread::Builder::new()
             .name("party-register".into())
@@ -70,6 +73,7 @@ impl Registrar {
             .map_err(Error::no_thread)?;
         let registrar = Registrar {
             settings,
+            own_address,
             instances,
             supervisor,
             desired,
@@ -182,7 +186,7 @@ impl Registrar {
         deadline: Instant,
     ) -> Result<Vec<(String, Content)>> {
         // What is too large is found before a wait for the address, and else when it is encoded to be written.
-        let may_wait = self.settings.address.is_none() && self.supervisor.current().is_none();
+        let may_wait = self.own_address.set().is_none() && self.supervisor.current().is_none();
         let mut paths = HashSet::new();
         for (service, id) in services {
             if may_wait {
@@ -202,7 +206,10 @@ impl Registrar {
                 Some(address) => address,
                 None => own_address.get_or_try_init(own)?,
             };
-            let content = Content::from(service.encoded(id, address, now)?);
+            let content = Content {
+                has_own_address: self.is_movable(service),
+                ..Content::from(service.encoded(id, address, now)?)
+            };
             let path = self.path_of(content.instance.name(), content.instance.id());
             Ok((path, content))
         };
@@ -246,12 +253,17 @@ impl Registrar {
         path::instance(&path::service(&self.instances, name), id)
     }
 
+    /// Returns whether the library chooses the address of the service, and may change it later.
+    fn is_movable(&self, service: &Service) -> bool {
+        service.address_or_none().is_none() && self.own_address.set().is_none()
+    }
+
     fn own_address(&self, service: &Service, deadline: Instant) -> Result<String> {
-        if let Some(address) = &self.settings.address {
-            return Ok(address.clone());
+        if let Some(address) = self.own_address.set() {
+            return Ok(address.to_owned());
         }
         match self.supervisor.wait(deadline) {
-            Ok(_) => Ok(address::own_address(self.supervisor.local_address()).to_string()),
+            Ok(_) => Ok(self.own_address.choose(self.supervisor.local_address())),
             Err(failure) => Err(self.explain(REGISTER, service.name(), Outcome::of(failure))),
         }
     }

@@ -66,7 +66,12 @@ struct Shared {
 impl Hostile {
     /// Starts a server on a port of its own, honest, with no node but the root.
     pub fn start() -> Hostile {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Hostile::start_at("127.0.0.1")
+    }
+
+    /// Starts a server at an IP address of this machine, as in a network namespace.
+    pub fn start_at(ip: &str) -> Hostile {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::new());
         let accepting = shared.clone();
@@ -79,7 +84,7 @@ impl Hostile {
         }
     }
 
-    /// Returns where clients connect, as `127.0.0.1:PORT`.
+    /// Returns where clients connect, such as `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         self.address.to_string()
     }

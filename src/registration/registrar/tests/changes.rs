@@ -64,6 +64,68 @@ fn updates_at_the_same_time_keep_an_address_that_one_of_them_names() {
     }
 }
 
+/// Connects without a setting for the address.
+fn on_this_machine(config: Config) -> Registrar {
+    let mut settings = config.resolve(SIDE).unwrap();
+    settings.address = None;
+    Registrar::connect(settings).unwrap()
+}
+
+/// Moves this machine to another address.
+fn move_to(registrar: &Registrar, address: &str) -> usize {
+    let moved = registrar.desired.move_to(address);
+    registrar.inbox.wake();
+    moved
+}
+
+#[test]
+fn an_instance_moves_with_its_machine_in_place() {
+    let registry = registry("moves");
+    let registrar = on_this_machine(Config::in_memory("moves"));
+    register(&registrar, &service()).unwrap();
+    registrar.own_address.forget();
+    let fixed = Service::new("fixed", 1).address("10.0.0.2");
+    register(&registrar, &fixed).unwrap();
+    let (before, calls) = (node(&registry).unwrap(), registry.calls());
+    for address in ["10.9.0.1", "10.9.0.2"] {
+        assert_eq!(move_to(&registrar, address), 1);
+        until("it has moved", || holds(&registry, address));
+        assert_eq!(move_to(&registrar, address), 0);
+    }
+    let now = registry.calls();
+    assert_eq!((now.create, now.delete), (calls.create, calls.delete));
+    registrar.update(&payload(&service(), "updated")).unwrap();
+    assert!(holds(&registry, "10.9.0.2") && holds(&registry, "updated"));
+    assert_eq!(move_to(&registrar, "10.9.0.3"), 1);
+    registry.expire_all();
+    until("it is registered again at the new address", || {
+        node(&registry).is_some_and(|(data, owner)| owner != before.1 && data.contains("10.9.0.3"))
+    });
+    registrar.update(&service().address("10.0.0.3")).unwrap();
+    registrar.update(&payload(&service(), "again")).unwrap();
+    assert_eq!(move_to(&registrar, "10.9.0.4"), 0, "an update has set it");
+}
+
+#[test]
+fn an_instance_whose_update_fails_has_moved_all_the_same() {
+    let registry = registry("moves-back");
+    let config = Config::in_memory("moves-back").connection_timeout(Duration::from_millis(200));
+    let registrar = on_this_machine(config);
+    register(&registrar, &service()).unwrap();
+    registrar.own_address.forget();
+    registry.outage(true);
+    thread::scope(|scope| {
+        let updating = scope.spawn(|| registrar.update(&payload(&service(), "late")));
+        until("the update waits", || registrar.desired.is_updated(NODE));
+        assert_eq!(registrar.desired.move_to("10.9.0.1"), 1);
+        let error = updating.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+    });
+    registry.outage(false);
+    until("it has moved", || holds(&registry, "10.9.0.1"));
+    assert!(!holds(&registry, "late"));
+}
+
 #[test]
 fn only_what_is_registered_here_can_be_updated() {
     let (registry, registrar) = connected("update-other");
