@@ -130,7 +130,7 @@ impl Error {
     pub(crate) fn no_instance(service: &str, why: &str) -> Error {
         Error::new(
             ErrorKind::NoInstance,
-            format!("Unable to find an instance of {}: {why}", excerpt(service)),
+            format!("no instance of {}: {why}", excerpt(service)),
         )
     }
 
@@ -227,10 +227,11 @@ impl Error {
     }
 
     pub(crate) fn all_tried(name: &str, tried: usize) -> Error {
-        let message = format!(
-            "Unable to find another instance of {}: all {tried} were tried",
-            excerpt(name)
-        );
+        let tried = match tried {
+            1 => "the only one was tried".to_owned(),
+            all => format!("all {all} were tried"),
+        };
+        let message = format!("no other instance of {}: {tried}", excerpt(name));
         Error::new(ErrorKind::NoInstance, message)
     }
 

@@ -66,6 +66,14 @@ pub(crate) struct Health {
     pub(crate) when_sick: WhenSick,
 }
 
+impl Settings {
+    /// Returns the servers as they were written, without the chroot.
+    pub(crate) fn servers(&self) -> &str {
+        let servers = self.connection_string.split('/').next();
+        servers.unwrap_or_default().trim()
+    }
+}
+
 /// A setting, and the setter or variable that it comes from.
 struct Found<T> {
     source: &'static str,

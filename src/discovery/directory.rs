@@ -9,6 +9,7 @@ use crate::balance::subset::Identity;
 use crate::config::{DISCONNECT_WITHIN, Settings};
 use crate::discovery::change::Change;
 use crate::discovery::name::Name;
+use crate::discovery::nearby::{Nearby, Place};
 use crate::discovery::services::{Interest, Subscriptions};
 use crate::discovery::snapshot::{Known, Snapshot, View, shown};
 use crate::discovery::updater::Updater;
@@ -25,10 +26,15 @@ use crate::zk::supervisor::Supervisor;
 use crate::zk::{self, Failure, Request};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 const SIDE: Side = Side::Discovery;
+/// Looks at what is registered near a service, in all. Each lists all services, so a program that asks for many unknown
+/// names makes few of them.
+const MOST_LOOKS: usize = 20;
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 /// One connection of the discovery side, and the snapshots of every service that was asked for through it.
 pub(crate) struct Directory {
@@ -36,6 +42,8 @@ pub(crate) struct Directory {
     supervisor: Arc<Supervisor>,
     subscriptions: Arc<Subscriptions>,
     inbox: Arc<Inbox>,
+    /// The number of looks at what is registered near a service.
+    looks: AtomicUsize,
 }
 
 impl Directory {
@@ -62,6 +70,7 @@ impl Directory {
             supervisor,
             subscriptions,
             inbox,
+            looks: AtomicUsize::new(0),
         };
         let connected = directory.supervisor.await_first(&directory.settings);
         // The time for it is over, so nothing waits for the end of a session that came too late.
@@ -150,7 +159,45 @@ impl Directory {
         let stale = lost_for.map_or_else(String::new, |lost_for| {
             format!(", as far as is known: the connection to zookeeper was lost {lost_for:.1?} ago")
         });
-        Error::no_instance(name, &format!("{}{stale}", known.why_none()))
+        let place = format!(
+            "{} on {}",
+            excerpt(&path::service(&self.subscriptions.instances, name)),
+            excerpt(self.settings.servers())
+        );
+        let nearby = known.is_empty().then(|| self.nearby(name));
+        let nearby = nearby.unwrap_or_default();
+        let why = known.why_none(&place);
+        Error::no_instance(name, &format!("{why}{nearby}{stale}"))
+    }
+
+    fn nearby(&self, name: &str) -> String {
+        let state = self.subscriptions.state.lock();
+        let interest = state.services.get(name);
+        let nearby = interest.and_then(|interest| interest.nearby.as_ref());
+        nearby.map(Nearby::shown).unwrap_or_default()
+    }
+
+    /// Looks at what is registered near a service that has no instance: once, while its first lookup waits for ZooKeeper
+    /// anyway, and never without a connection. Later lookups do no I/O.
+    fn look_around(&self, name: &str, deadline: Instant) {
+        let Some(generation) = self.supervisor.current() else {
+            return;
+        };
+        if self.looks.fetch_add(1, Ordering::Relaxed) >= MOST_LOOKS {
+            return;
+        }
+        let place = Place {
+            chroot: &self.settings.chroot,
+            environment: &self.settings.environment,
+            instances: &self.subscriptions.instances,
+            service: name,
+        };
+        let deadline = deadline.min(Instant::now() + LOOK_WITHIN);
+        let nearby = Nearby::look(&generation, &place, deadline);
+        let mut state = self.subscriptions.state.lock();
+        if let Some(interest) = state.services.get_mut(name) {
+            interest.nearby = nearby;
+        }
     }
 
     /// Follows the service until [`release`](Directory::release), and waits for its first snapshot. Returns the name as
@@ -209,8 +256,16 @@ impl Directory {
             if self.subscriptions.is_closed() {
                 return Err(Error::not_connected(SIDE.name()));
             }
-            if let Some(snapshot) = shown(&self.subscriptions.view.load(), name) {
-                return Ok(snapshot.clone());
+            if let Some(snapshot) = shown(&self.subscriptions.view.load(), name).cloned() {
+                let interest = state.services.get_mut(name);
+                let interest = interest.filter(|_| snapshot.known.is_empty());
+                let looks = interest
+                    .is_some_and(|interest| !std::mem::replace(&mut interest.has_looked, true));
+                drop(state);
+                if looks {
+                    self.look_around(name, deadline);
+                }
+                return Ok(snapshot);
             }
             let failure = state.failure(name);
             if let Some(refusal) = failure.filter(|failure| !failure.is_transient()) {
@@ -362,6 +417,22 @@ mod tests {
         (registry(name), directory, writer(name))
     }
 
+    /// Registers an instance of a service.
+    fn put_at(writer: &Session, name: &str) {
+        for path in ["/test", "/test/instances"] {
+            let _ = writer.create(path, b"", Mode::Persistent);
+        }
+        let service = format!("/test/instances/{name}");
+        writer.create(&service, b"", Mode::Persistent).unwrap();
+        writer
+            .create(
+                &format!("{service}/1"),
+                br#"{"address":"h","port":1}"#,
+                Mode::Ephemeral,
+            )
+            .unwrap();
+    }
+
     fn url(directory: &Directory) -> Result<String> {
         directory.instance("foo")?.url(&[])
     }
@@ -460,7 +531,8 @@ mod tests {
         let error = url(&directory).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "Unable to find an instance of foo: none is registered"
+            "no instance of foo: none is registered at /test/instances/foo on memory:creates-nothing (test has no \
+             services, and there is no other environment)"
         );
         assert!(registry.dump().iter().all(|(path, ..)| path == "/"));
         registry.outage(true);
@@ -469,6 +541,45 @@ mod tests {
         });
         let error = url(&directory).unwrap_err();
         assert!(error.to_string().contains("as far as is known"), "{error}");
+    }
+
+    #[test]
+    fn an_error_names_the_services_that_are_registered_and_asks_for_them_once() {
+        let (registry, directory, writer) = connected("nearby");
+        for name in ["users", "orders"] {
+            put_at(&writer, name);
+        }
+        let error = |name: &str| directory.instance(name).unwrap_err().to_string();
+        let place = "none is registered at /test/instances/usres on memory:nearby";
+        assert_eq!(
+            error("usres"),
+            format!("no instance of usres: {place} (registered there: users, orders)")
+        );
+        let before = registry.calls();
+        for _ in 0..100 {
+            assert!(error("usres").contains("registered there: users"));
+        }
+        assert_eq!(registry.calls(), before, "later lookups do no I/O");
+        // Names that differ each time must not read the whole environment each time.
+        let many: Vec<_> = (0..50).map(|n| error(&format!("unknown-{n}"))).collect();
+        let told = many
+            .iter()
+            .filter(|error| error.contains("registered there"));
+        assert!(told.count() < MOST_LOOKS, "{many:?}");
+        assert!(many[49].contains("none is registered at /test/instances/unknown-49 on"));
+    }
+
+    #[test]
+    fn a_service_that_has_gone_is_an_error_without_a_question_to_zookeeper() {
+        let (registry, directory, writer) = connected("gone");
+        put(&writer, "1", 1);
+        assert!(url(&directory).is_ok());
+        writer.delete("/test/instances/foo/1", -1).unwrap();
+        until("it is gone", || url(&directory).is_err());
+        let before = registry.calls();
+        let error = url(&directory).unwrap_err().to_string();
+        assert!(error.contains("none is registered at"), "{error}");
+        assert_eq!(registry.calls(), before);
     }
 
     #[test]

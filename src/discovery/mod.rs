@@ -45,6 +45,7 @@ mod change;
 mod directory;
 mod handle;
 mod name;
+mod nearby;
 pub(crate) mod overrides;
 mod provider;
 mod services;

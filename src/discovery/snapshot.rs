@@ -175,8 +175,13 @@ impl Known {
         }
     }
 
-    /// Returns why no instance can be picked.
-    pub(crate) fn why_none(&self) -> String {
+    /// Returns whether there is nothing below the service.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.listed.is_empty() && self.rejected.is_empty()
+    }
+
+    /// Returns why no instance can be picked. `place` says where instances are registered.
+    pub(crate) fn why_none(&self, place: &str) -> String {
         match self.candidates().count() {
             0 => {}
             1 => return "the one that can be picked does not pass the filter".to_owned(),
@@ -184,11 +189,12 @@ impl Known {
         }
         match self.listed.len() {
             0 => match self.rejected.as_slice() {
-                [] => "none is registered".to_owned(),
-                [first, ..] => format!("none is registered that can be used, such as {first}"),
+                [] => format!("none is registered at {place}"),
+                [only] => format!("the only node at {place} cannot be used: {only}"),
+                [first, ..] => format!("no node at {place} can be used, such as {first}"),
             },
-            1 => "the one registered is switched off or has no address or port".to_owned(),
-            n => format!("all {n} registered are switched off or have no address or port"),
+            1 => format!("the one at {place} is switched off or has no address or port"),
+            n => format!("all {n} at {place} are switched off or have no address or port"),
         }
     }
 }

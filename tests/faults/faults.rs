@@ -369,7 +369,7 @@ fn reaped(times: usize) -> Row {
         until("the container is reaped", SOON, || {
             client.exists(&parent).unwrap().is_none()
         });
-        bed.await_url("box", "Unable to find");
+        bed.await_url("box", "no instance of");
     }
     bed.finish(&Bounds::back(1.0, 1.0))
 }

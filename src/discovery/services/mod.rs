@@ -9,6 +9,7 @@ use crate::balance::ejection::{Candidate, Ejections, Tally};
 use crate::balance::selection::Selection;
 use crate::config::{Ejection, RetryBudget};
 use crate::discovery::name::Name;
+use crate::discovery::nearby::Nearby;
 use crate::discovery::snapshot::{Known, Snapshot, View, shown};
 use crate::listener::Listener;
 use crate::resolve::Lookups;
@@ -102,6 +103,9 @@ pub(crate) struct Interest {
     pub(crate) holders: usize,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) failure: Option<Failure>,
+    /// Set once it was asked for, because the service had no instance.
+    pub(crate) has_looked: bool,
+    pub(crate) nearby: Option<Nearby>,
     pub(crate) ejections: Ejections,
     /// Failures of instances that were picked as all services are.
     pub(crate) tally: Tally,
@@ -114,6 +118,8 @@ impl Interest {
             holders: 0,
             listeners: Vec::new(),
             failure: None,
+            has_looked: false,
+            nearby: None,
             ejections: Ejections::new(rule),
             tally: Tally::default(),
         }
