@@ -1,7 +1,8 @@
 //! Finds a server that serves: all addresses of all names, in no particular order, several at a time.
 
 use super::Failure;
-use super::transport::Transport;
+use super::transport::{Transport, is_timeout};
+use crate::excerpt::excerpt;
 use crate::resolve::{Address, Resolver};
 use crate::tcp;
 use std::collections::VecDeque;
@@ -24,6 +25,12 @@ const AGAIN: Duration = Duration::from_millis(400);
 const MAX_ANSWER: usize = 65_536;
 /// The first version that has all the requests that this library uses.
 const NEEDED: (u32, u32) = (3, 6);
+/// A server that is silent for all but this time of its probe is sent the end of a line. ZooKeeper ignores it, and an
+/// HTTP server, which waits for one, then says what it is.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// The beginning of a fatal alert of TLS 1.0 to 1.3.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
 /// A server that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +40,8 @@ pub(super) struct Server {
     pub(super) zxid: Option<i64>,
     /// Set where no server has seen more: this one leads the others, or is alone.
     pub(super) is_last: bool,
+    /// Set if it has answered the word, be it that it may not.
+    pub(super) has_answered: bool,
 }
 
 /// An address, and whether a server serves there.
@@ -115,8 +124,8 @@ pub(super) fn connect(address: SocketAddr, until: Instant) -> io::Result<Transpo
 /// session has moved elsewhere.
 pub(super) fn probe(address: SocketAddr, until: Instant) -> Result<Server, Failure> {
     let answer = ask(&connect(address, until)?, until)?;
-    let answer = String::from_utf8_lossy(&answer);
     judge(&answer)?;
+    let answer = String::from_utf8_lossy(&answer);
     let told = |name| answer.lines().find_map(|line| line.strip_prefix(name));
     let zxid = told("Zxid: 0x").and_then(|zxid| i64::from_str_radix(zxid.trim(), 16).ok());
     let mode = told("Mode: ").unwrap_or_default().trim();
@@ -124,6 +133,7 @@ pub(super) fn probe(address: SocketAddr, until: Instant) -> Result<Server, Failu
         address,
         zxid,
         is_last: matches!(mode, "leader" | "standalone"),
+        has_answered: !answer.is_empty(),
     })
 }
 
@@ -132,10 +142,19 @@ fn ask(server: &Transport, until: Instant) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     server.put(b"srvr");
     server.flush(until);
+    let left = until.saturating_duration_since(Instant::now());
+    let mut last_word = Some(until - LAST_WORD.min(left / 2));
     loop {
-        let left = until.saturating_duration_since(Instant::now());
+        let now = Instant::now();
+        let left = last_word.unwrap_or(until).saturating_duration_since(now);
         match server.receive(&mut answer, left) {
-            Ok(()) if answer.len() < MAX_ANSWER && !left.is_zero() => {}
+            Ok(()) if answer.len() < MAX_ANSWER && now < until => {}
+            Err(error) if is_timeout(&error) && last_word.take().is_some() => {
+                if answer.is_empty() {
+                    server.put(b"\r\n\r\n");
+                    server.flush(until);
+                }
+            }
             Err(error) if answer.is_empty() && error.kind() != ErrorKind::UnexpectedEof => {
                 return Err(error);
             }
@@ -144,7 +163,12 @@ fn ask(server: &Transport, until: Instant) -> io::Result<Vec<u8>> {
     }
 }
 
-fn judge(answer: &str) -> Result<(), Failure> {
+fn judge(answer: &[u8]) -> Result<(), Failure> {
+    if answer.starts_with(&TLS_ALERT) {
+        let why = "answers with a TLS alert: it is a port for TLS, which is not supported";
+        return Err(Failure::Lost(why.into()));
+    }
+    let answer = &*String::from_utf8_lossy(answer);
     let says = |text| answer.contains(text);
     let why = if says("Mode: read-only") {
         "has lost its quorum and serves reads only"
@@ -157,7 +181,9 @@ fn judge(answer: &str) -> Result<(), Failure> {
     } else if says("not currently serving requests") {
         "not currently serving requests"
     } else {
-        "does not answer as zookeeper does"
+        let mut lines = answer.lines().filter(|line| !line.trim().is_empty());
+        let first: String = lines.next().unwrap_or_default().chars().take(60).collect();
+        &format!("is no zookeeper, it sends {:?}", excerpt(&first))
     };
     Err(Failure::Lost(why.into()))
 }
@@ -235,11 +261,39 @@ mod tests {
             probed(answering(text)),
             Err("has lost its quorum and serves reads only".into())
         );
-        let text = "HTTP/1.1 400 Bad Request\r\n\r\n";
-        assert_eq!(
-            probed(answering(text)),
-            Err("does not answer as zookeeper does".into())
-        );
+    }
+
+    #[test]
+    fn a_server_of_another_kind_is_passed_over_with_what_it_sends() {
+        for (answer, expected) in [
+            (
+                &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+                "is no zookeeper, it sends \"HTTP/1.1 400 Bad Request\"",
+            ),
+            (
+                b"-ERR unknown command 'srvr'\r\n",
+                "is no zookeeper, it sends \"-ERR unknown command 'srvr'\"",
+            ),
+            (b"\r\n", "is no zookeeper, it sends \"\""),
+            (
+                b"\x15\x03\x01\x00\x02\x02\x46",
+                "answers with a TLS alert: it is a port for TLS, which is not supported",
+            ),
+        ] {
+            let answer = move |mut stream: TcpStream| {
+                stream.read_exact(&mut [0; 4]).unwrap();
+                stream.write_all(answer).unwrap();
+            };
+            assert_eq!(probed(answer), Err(expected.into()));
+        }
+        // It waits for the end of a line.
+        let result = probed(|mut stream| {
+            stream.read_exact(&mut [0; 8]).unwrap();
+            stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .unwrap();
+        });
+        assert!(result.unwrap_err().contains("HTTP/1.1 400"));
     }
 
     #[test]
@@ -279,7 +333,7 @@ mod tests {
         let silent = "does not answer";
         let result = probed(move |stream| {
             // Until the probe has given up and closed its end.
-            assert_eq!((&stream).read_to_end(&mut Vec::new()).unwrap(), 4);
+            assert_eq!((&stream).read_to_end(&mut Vec::new()).unwrap(), 8);
             drop(done);
         });
         assert_eq!(result, Err(silent.into()));
@@ -290,7 +344,8 @@ mod tests {
     #[test]
     fn an_endless_answer_ends_the_probe_all_the_same() {
         let result = probed(|mut stream| while stream.write_all(b"x").is_ok() {});
-        assert_eq!(result, Err("does not answer as zookeeper does".into()));
+        let expected = format!("is no zookeeper, it sends {:?}", "x".repeat(60));
+        assert_eq!(result, Err(expected));
     }
 
     #[test]

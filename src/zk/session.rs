@@ -224,7 +224,12 @@ impl Session {
                 Err(failure) => {
                     self.backoff.refused();
                     self.unexplained |= server.zxid.is_none();
-                    return Err(failure);
+                    return Err(match failure {
+                        Failure::Lost(why) if !server.has_answered => Failure::Lost(format!(
+                            "{why}, and it does not answer `srvr`: it may be no zookeeper, or a port for TLS"
+                        )),
+                        failure => failure,
+                    });
                 }
             }
         }

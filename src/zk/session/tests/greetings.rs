@@ -1,7 +1,7 @@
 //! The way of a session from one server to the next.
 
 use super::*;
-use crate::sync::logged::on_line;
+use crate::sync::{logged::on_line, until};
 use std::sync::mpsc;
 
 #[test]
@@ -52,6 +52,25 @@ fn a_new_session_that_is_refused_is_no_session_that_has_expired() {
     let mut greeting = server.greeted();
     greeting.stream.write_all(&grant(Duration::ZERO)).unwrap();
     running.until_down("refused a new session");
+}
+
+#[test]
+fn a_server_that_answers_nothing_and_hangs_up_may_be_no_zookeeper() {
+    let server = Server::new();
+    server.told.lock().clear();
+    let running = Running::start(&server);
+    drop(server.greeted());
+    running.until_down("it may be no zookeeper, or a port for TLS");
+    *server.told.lock() = "srvr is not executed because it is not in the whitelist.\n".into();
+    drop(server.greeted());
+    until("it is only known to be down", || {
+        let failure = running.supervisor.wait(Instant::now()).err();
+        failure.is_some_and(|failure| {
+            failure
+                .to_string()
+                .ends_with("the server ended the connection")
+        })
+    });
 }
 
 #[test]
