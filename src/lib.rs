@@ -177,7 +177,7 @@
 //! |---|---|
 //! | `error` | a registration is given up to another live program with the same id; all other failures are returned to you |
 //! | `warn` | an operator should look; the line says what the library does next |
-//! | `info` | connected, connected again and after how long, a session timeout other than the one asked for |
+//! | `info` | connected to which server and environment, connected again and after how long; an instance that was registered or unregistered; the address that was chosen for this machine; a session timeout other than the one asked for |
 //! | `debug` | each attempt and its failure |
 //! | `trace` | nothing |
 //!

@@ -1,9 +1,14 @@
 //! Paths of services and their instances in ZooKeeper.
 
-/// Returns the path of the node below which all services of an environment stand. The chroot is empty or a path.
-pub(crate) fn instances(chroot: &str, environment: &str) -> String {
+/// Returns the path of the node of an environment. The chroot is empty or a path.
+pub(crate) fn environment(chroot: &str, environment: &str) -> String {
     // Folded here, so that no caller can make two environments of `Dev` and `dev`.
-    format!("{chroot}/{}/instances", environment.to_lowercase())
+    format!("{chroot}/{}", environment.to_lowercase())
+}
+
+/// Returns the path of the node below which all services of an environment are. The chroot is empty or a path.
+pub(crate) fn instances(chroot: &str, environment: &str) -> String {
+    format!("{}/instances", self::environment(chroot, environment))
 }
 
 /// Returns the path of the node below which the instances of one service stand.

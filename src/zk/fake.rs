@@ -160,11 +160,17 @@ impl Running {
         let Target::Ensemble(hosts) = settings.target.clone() else {
             panic!("{}", settings.connection_string);
         };
-        let supervisor = Supervisor::start("test", timeout, inbox.clone(), move |shared| {
-            let mut session = Session::new(hosts, settings, shared.clone());
-            adjust(&mut session);
-            session.run();
-        });
+        let supervisor = Supervisor::start(
+            "test",
+            "/test".into(),
+            timeout,
+            inbox.clone(),
+            move |shared| {
+                let mut session = Session::new(hosts, settings, shared.clone());
+                adjust(&mut session);
+                session.run();
+            },
+        );
         let supervisor = supervisor.unwrap();
         Running { supervisor, inbox }
     }

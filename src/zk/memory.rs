@@ -47,7 +47,8 @@ pub(super) fn keep(name: &str, session_timeout: Duration, shared: &Arc<Shared>) 
             Link::Up(_) => {
                 generations += 1;
                 shared.granted(session_timeout);
-                if !shared.connected(session.generation(generations), None) {
+                let server = format!("memory:{name}");
+                if !shared.connected(session.generation(generations), None, &server) {
                     session.close(Instant::now());
                 }
             }

@@ -28,7 +28,9 @@ pub(crate) use request::{Answer, Mode, Node, ReadNode, Reply, Request, Stat};
 
 use crate::config::{Settings, Target};
 use crate::error::{Error, Result as PartyResult};
+use crate::excerpt::excerpt;
 use crate::inbox::Inbox;
+use crate::model::path;
 use session::Session;
 use std::sync::Arc;
 use supervisor::Supervisor;
@@ -39,11 +41,13 @@ pub(crate) fn start(
     settings: &Settings,
     inbox: &Arc<Inbox>,
 ) -> PartyResult<Arc<Supervisor>> {
-    let (timeout, settings) = (settings.session_timeout, settings.clone());
-    let keep = move |shared: &Arc<_>| match settings.target.clone() {
+    let (timeout, own) = (settings.session_timeout, settings.clone());
+    let keep = move |shared: &Arc<_>| match own.target.clone() {
         Target::Memory(name) => memory::keep(&name, timeout, shared),
-        Target::Ensemble(hosts) => Session::new(hosts, settings, shared.clone()).run(),
+        Target::Ensemble(hosts) => Session::new(hosts, own, shared.clone()).run(),
     };
-    let supervisor = Supervisor::start(name, timeout, inbox.clone(), keep);
+    let environment = path::environment(&settings.chroot, &settings.environment);
+    let environment = excerpt(&environment).to_string();
+    let supervisor = Supervisor::start(name, environment, timeout, inbox.clone(), keep);
     supervisor.map(Arc::new).map_err(Error::no_thread)
 }

@@ -315,8 +315,8 @@ impl Session {
             session_timeout: self.grant.timeout,
             connection: connection.clone(),
         };
-        let from = connection.transport.local_address();
-        if self.set_back || !self.shared.connected(generation, from) {
+        let (from, server) = connection.transport.ends();
+        if self.set_back || !self.shared.connected(generation, from, &server) {
             connection.close(Instant::now());
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Supervisor {
 /// One side of the library, as callers and the thread that keeps it connected share it.
 pub(crate) struct Shared {
     name: &'static str,
+    /// The node of the environment, for the log.
+    environment: String,
     /// Told of changed nodes, and of new and lost connections.
     pub(super) inbox: Arc<Inbox>,
     /// Held briefly, never across I/O. Taken before the lock of a connection, never after it.
@@ -63,6 +65,7 @@ impl Supervisor {
     /// ended.
     pub(super) fn start(
         name: &'static str,
+        environment: String,
         session_timeout: Duration,
         inbox: Arc<Inbox>,
         connect: impl FnOnce(&Arc<Shared>) + Send + 'static,
@@ -74,6 +77,7 @@ impl Supervisor {
         };
         let shared = Arc::new(Shared {
             name,
+            environment,
             inbox,
             status: Mutex::new(status),
             changed: Condvar::new(),
@@ -275,8 +279,15 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Gives out a generation, unless the session is to be ended. Returns whether it did.
-    pub(super) fn connected(&self, generation: Generation, from: Option<IpAddr>) -> bool {
+    /// Gives out a generation, unless the session is to be ended. Returns whether it did. `server` is the other end of the
+    /// connection, for the log.
+    pub(super) fn connected(
+        &self,
+        generation: Generation,
+        from: Option<IpAddr>,
+        server: &str,
+    ) -> bool {
+        let timeout = generation.session_timeout;
         let mut status = self.status.lock();
         if status.closing.is_some() {
             return false;
@@ -287,8 +298,10 @@ impl Shared {
         let lost_at = status.lost_at.take();
         drop(status);
         let again = lost_at.map(|at| format!(" again after {:.1?}", at.elapsed()));
-        let (name, again) = (self.name, again.unwrap_or_default());
-        log::info!("{name}: connected to zookeeper{again}");
+        let (name, environment, again) = (self.name, &self.environment, again.unwrap_or_default());
+        log::info!(
+            "{name}: connected to zookeeper{again} at {server}, environment {environment}, session timeout {timeout:?}"
+        );
         self.tell();
         true
     }

@@ -36,8 +36,12 @@ impl Transport {
         Ok(Transport { stream, out })
     }
 
-    pub(super) fn local_address(&self) -> Option<IpAddr> {
-        self.stream.local_addr().ok().map(|address| address.ip())
+    /// Returns the address of this machine, and the address and port of the server.
+    pub(super) fn ends(&self) -> (Option<IpAddr>, String) {
+        let own = self.stream.local_addr().ok().map(|address| address.ip());
+        let server = self.stream.peer_addr();
+        let server = server.map_or_else(|error| error.to_string(), |server| server.to_string());
+        (own, server)
     }
 
     /// Ends the connection: whoever reads or writes learns of it at once.

@@ -414,13 +414,16 @@ impl Desired {
     }
 
     /// Wants nothing any more: every wait ends, and nothing is written from now on.
-    pub(crate) fn close(&self) {
+    /// Returns the paths of the registrations that were there.
+    pub(crate) fn close(&self) -> Vec<String> {
         let mut state = self.state.lock();
         state.closed = true;
-        state.entries.clear();
+        let entries = std::mem::take(&mut state.entries);
         state.pending.clear();
         drop(state);
         self.changed.notify_all();
+        let present = entries.into_iter().filter(|(_, entry)| entry.is_placed());
+        present.map(|(path, _)| path).collect()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -30,6 +30,8 @@ mod changes;
 mod removal;
 
 const SIDE: Side = Side::Registration;
+/// Instances that come or go together with a line for each. More have one line together.
+const MOST_LINES: usize = 10;
 
 /// What a call does, for its errors: as an infinitive and as a gerund, and what happens after a timeout.
 struct Doing(&'static str, &'static str, &'static str);
@@ -116,6 +118,10 @@ impl Registrar {
         }
         let deadline = Instant::now() + self.settings.connection_timeout;
         let contents = self.contents_of(services, deadline)?;
+        let instances: Vec<_> = contents
+            .iter()
+            .map(|(_, content)| content.instance.clone())
+            .collect();
         let revisions = self.desired.add(contents, pending)?;
         if !self.begin(&revisions, deadline) {
             self.inbox.wake();
@@ -124,7 +130,34 @@ impl Registrar {
         waited.map_err(|(path, outcome)| {
             self.roll_back(&revisions);
             self.explain(REGISTER, path, outcome)
-        })
+        })?;
+        let registered = instances.iter().map(|instance| {
+            let (name, id) = (excerpt(instance.name()), excerpt(instance.id()));
+            format!("{name}/{id} as {}", instance.base_url().unwrap_or_default())
+        });
+        self.tell("registered", registered);
+        Ok(())
+    }
+
+    /// Writes a line for each instance that came or went, or one line if there are many.
+    fn tell(&self, done: &str, instances: impl ExactSizeIterator<Item = String>) {
+        let environment = path::environment(&self.settings.chroot, &self.settings.environment);
+        let (count, environment) = (instances.len(), excerpt(&environment));
+        let mut instances = instances.map(|instance| format!("{instance} in {environment}"));
+        if count <= MOST_LINES {
+            instances.for_each(|instance| log::info!("{done} {instance}"));
+        } else if let Some(first) = instances.next() {
+            log::info!("{done} {count} instances, the first is {first}");
+        }
+    }
+
+    /// Writes that the instances at these paths are unregistered.
+    fn tell_of_leaving(&self, paths: &[String]) {
+        let names = paths.iter().map(|path| {
+            let below = path.strip_prefix(&self.instances);
+            excerpt(below.unwrap_or(path).trim_start_matches('/')).to_string()
+        });
+        self.tell("unregistered", names);
     }
 
     fn roll_back(&self, revisions: &[Revision]) {
@@ -239,10 +272,14 @@ impl Registrar {
     }
 
     fn close(&self, within: Duration) -> bool {
-        self.desired.close();
+        let paths = self.desired.close();
         self.inbox.wake();
         // This is the last request of the session: no write comes after it.
-        self.supervisor.close(within)
+        let has_ended = self.supervisor.close(within);
+        if has_ended {
+            self.tell_of_leaving(&paths);
+        }
+        has_ended
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -26,9 +26,9 @@ impl Registrar {
         }
         self.inbox.wake();
         let waited = self.desired.wait_gone(&paths, deadline);
-        waited
-            .map(|()| true)
-            .map_err(|(path, outcome)| self.explain(UNREGISTER, path, outcome))
+        waited.map_err(|(path, outcome)| self.explain(UNREGISTER, path, outcome))?;
+        self.tell_of_leaving(&paths);
+        Ok(true)
     }
 
     fn delete(&self, name: &str, id: &str, deadline: Instant) -> Result<bool> {
@@ -38,7 +38,10 @@ impl Registrar {
             .supervisor
             .ask(&Request::Delete { path, version }, deadline);
         match deleted {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                self.tell_of_leaving(&[node]);
+                Ok(true)
+            }
             Err(Failure::NoNode) => Ok(false),
             Err(failure) => Err(self.explain(DELETE, &node, Outcome::of(failure))),
         }

@@ -95,6 +95,52 @@ fn a_chroot_that_did_not_exist_is_created_with_one_warning() {
 }
 
 #[test]
+fn a_line_says_what_has_come_and_what_has_left() {
+    let (sender, lines) = std::sync::mpsc::channel();
+    let _listening = on_line("in /apps/told", move |level, line| {
+        if level == log::Level::Info {
+            let _ = sender.send(line.to_owned());
+        }
+    });
+    let next = || lines.recv_timeout(SOON).unwrap();
+    let config = Config::in_memory("x")
+        .connection_string("memory:told/apps")
+        .environment("told");
+    let registrar = Registrar::connect(config.resolve(SIDE).unwrap()).unwrap();
+    register(&registrar, &service()).unwrap();
+    assert_eq!(
+        next(),
+        "registered foo/1 as http://10.0.0.1:1 in /apps/told"
+    );
+    registrar.unregister(&service()).unwrap();
+    assert_eq!(next(), "unregistered foo/1 in /apps/told");
+    other("told")
+        .create("/apps/told/instances/foo/2", b"", Mode::Persistent)
+        .unwrap();
+    registrar.unregister(&service().id("2")).unwrap();
+    assert_eq!(next(), "unregistered foo/2 in /apps/told");
+    let many = |from: usize| {
+        let services = (from..from + 11).map(|id| (Service::new("many", 2), id.to_string()));
+        services.collect::<Vec<_>>()
+    };
+    registrar.register(&many(0), &|_| true).unwrap();
+    assert_eq!(
+        next(),
+        "registered 11 instances, the first is many/0 as http://10.0.0.1:2 in /apps/told"
+    );
+    registrar.unregister(&Service::new("many", 2)).unwrap();
+    assert!(next().starts_with("unregistered 11 instances, the first is many/"));
+    register(&registrar, &Service::secure("bar", 3)).unwrap();
+    assert_eq!(
+        next(),
+        "registered bar/1 as https://10.0.0.1:3 in /apps/told"
+    );
+    registrar.disconnect(SOON).unwrap();
+    assert_eq!(next(), "unregistered bar/1 in /apps/told");
+    assert!(lines.try_recv().is_err());
+}
+
+#[test]
 fn an_id_that_is_none_unregisters_nothing() {
     let (registry, registrar) = registered("bad-ids");
     let (other, below) = (other("bad-ids"), "/test/instances/bar/a/b");

@@ -154,6 +154,35 @@ fn a_follower_that_is_behind_is_passed_over_until_it_has_caught_up() {
 }
 
 #[test]
+fn a_line_says_to_which_server_and_for_which_environment_there_is_a_session() {
+    let server = Server::new();
+    let settings = server.settings(TIMEOUT);
+    let address = settings.connection_string.clone();
+    let (sender, lines) = mpsc::channel();
+    let _listening = on_line(address.clone().leak(), move |level, line| {
+        if level == log::Level::Info {
+            let _ = sender.send(line.to_owned());
+        }
+    });
+    let running = Running::with(settings, |_| {});
+    let greeting = server.granted(TIMEOUT);
+    let (at, next) = (
+        format!("at {address}, environment /test, session timeout {TIMEOUT:?}"),
+        || lines.recv_timeout(SOON).unwrap(),
+    );
+    assert_eq!(next(), format!("test: connected to zookeeper {at}"));
+    drop(greeting);
+    let _greeting = server.granted(TIMEOUT);
+    let again = next();
+    assert!(
+        again.starts_with("test: connected to zookeeper again after "),
+        "{again}"
+    );
+    assert!(again.ends_with(&at), "{again}");
+    running.until_connected(2);
+}
+
+#[test]
 fn a_logger_that_panics_keeps_no_session_from_being_made() {
     let server = Server::new();
     let settings = server.settings(TIMEOUT);
