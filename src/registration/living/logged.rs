@@ -30,6 +30,8 @@ fn each_turn_is_one_line_in_the_log() {
     let loud = Service::new("loud", 1).id("1");
     let pending = registration.register_while_healthy(loud, check).unwrap();
     pending.wait(SOON).unwrap();
+    let told = lines(1);
+    assert!(told[0].1.starts_with("registered loud/1 as "), "{told:?}");
     healthy.store(false, Ordering::SeqCst);
     until("it has left", || !pending.is_registered());
     healthy.store(true, Ordering::SeqCst);
