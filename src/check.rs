@@ -3,7 +3,8 @@
 //!
 //! Any closure that returns a `bool` is a check. The checks of this module ask the program's own server over the
 //! network, as a caller would. They fail when the server no longer accepts or answers, even if the rest of the program
-//! is fine.
+//! is fine. The log, and the error of a registration, then say what the check saw, such as `connection refused` or
+//! `status 503`.
 //!
 //! # Examples
 //! ```
@@ -20,15 +21,35 @@
 //! # Ok::<(), party::Error>(())
 //! ```
 
-use crate::{log, tcp};
+use crate::error::{Error, Result};
+use crate::tcp;
+use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 /// A server on this machine that has not answered by then does not answer its callers well either.
 const WITHIN: Duration = Duration::from_secs(2);
 /// More of an answer is not read: its first line is far shorter.
 const LONGEST_STATUS: usize = 1024;
+
+thread_local! {
+    /// Why a check of this module failed last on this thread. A check is a closure that returns only a `bool`.
+    static REASON: Cell<Option<Error>> = const { Cell::new(None) };
+}
+
+/// Takes the reason of the check that failed last on this thread, if it is known.
+pub(crate) fn take_reason() -> Option<Error> {
+    REASON.try_with(Cell::take).ok().flatten()
+}
+
+/// Returns whether a check passed, and keeps the reason if it failed.
+fn passed(checked: Result<()>) -> bool {
+    let has_passed = checked.is_ok();
+    // It fails on a thread that ends, where nothing asks for the reason.
+    let _ = REASON.try_with(|reason| reason.set(checked.err()));
+    has_passed
+}
 
 /// Returns a check that passes while a TCP port of this machine accepts connections. It connects to `127.0.0.1`, or
 /// else to `::1`, and hangs up. It takes at most 2 s for each.
@@ -43,14 +64,15 @@ const LONGEST_STATUS: usize = 1024;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn tcp(port: u16) -> impl FnMut() -> bool + Send + 'static {
-    let addresses = [
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
-    ];
-    move || {
-        let mut addresses = addresses.iter();
-        addresses.any(|address| tcp::connect(address, WITHIN).is_ok())
-    }
+    move || passed(accepts(port))
+}
+
+fn accepts(port: u16) -> Result<()> {
+    let dial = |address: IpAddr| tcp::connect(&SocketAddr::from((address, port)), WITHIN);
+    let connected = dial(Ipv4Addr::LOCALHOST.into())
+        .or_else(|error| dial(Ipv6Addr::LOCALHOST.into()).map_err(|_| error));
+    let failed = |error| Error::check(&format!("port {port} of this machine"), &shown(&error));
+    connected.map(drop).map_err(failed)
 }
 
 /// Returns a check that passes while a GET of `url` is answered with a status from 200 to 299.
@@ -61,7 +83,9 @@ pub fn tcp(port: u16) -> impl FnMut() -> bool + Send + 'static {
 /// The check fails if there is no answer within 2 s. Several addresses of the host share this time. A DNS lookup of the
 /// host comes on top and takes as long as the system takes, so prefer `localhost` or an IP address.
 ///
-/// For a URL of another form, such as `https`, one warning says so and the check always fails.
+/// # Errors
+/// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration) if the URL has another form, such as `https`, or no
+/// `http://` at its start.
 ///
 /// # Examples
 /// ```
@@ -74,21 +98,34 @@ pub fn tcp(port: u16) -> impl FnMut() -> bool + Send + 'static {
 /// #     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
 /// # });
 /// // `port` is the port of your own server.
-/// let mut is_healthy = party::check::http(format!("http://127.0.0.1:{port}/health"));
+/// let mut is_healthy = party::check::http(format!("http://127.0.0.1:{port}/health"))?;
 /// assert!(is_healthy());
 /// # serving.join().unwrap()?;
-/// # Ok::<(), std::io::Error>(())
+///
+/// assert!(party::check::http("127.0.0.1:8080/health").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn http(url: impl Into<String>) -> impl FnMut() -> bool + Send + 'static {
+pub fn http(url: impl Into<String>) -> Result<impl FnMut() -> bool + Send + 'static> {
     let url = url.into();
-    let target = Target::parse(&url);
-    if target.is_none() {
-        log::warn!(
-            "a health check can only get http://host:port/path, so this one always fails: {:?}",
-            without_credentials(&url)
+    let invalid = || {
+        let (of, expected) = (
+            "the URL of a health check",
+            "the form http://host:port/path",
         );
+        Error::invalid_configuration(of, without_credentials(&url), expected)
+    };
+    let target = Target::parse(&url).ok_or_else(invalid)?;
+    Ok(move || passed(target.check()))
+}
+
+/// Returns an error of the system in one lower-case phrase.
+fn shown(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            format!("no answer within {WITHIN:?}")
+        }
+        _ => error.to_string().to_lowercase(),
     }
-    move || target.as_ref().is_some_and(Target::is_healthy)
 }
 
 /// Returns what stands behind a user and a password, which are not for the log.
@@ -136,15 +173,24 @@ impl Target {
         })
     }
 
-    fn is_healthy(&self) -> bool {
-        let addresses = (self.host.as_str(), self.port).to_socket_addrs();
-        let Ok(addresses) = addresses else {
-            return false;
-        };
+    fn check(&self) -> Result<()> {
+        // A query may hold a token, so it is not for the log.
+        let path = self.path.split('?').next().unwrap_or_default();
+        let failed = |why: &str| Error::check(&format!("GET http://{}{path}", self.authority), why);
+        let answer = self.ask().map_err(|error| failed(&shown(&error)))?;
+        match status(&answer) {
+            Some(status) if status.starts_with('2') => Ok(()),
+            Some(status) => Err(failed(&format!("status {status}"))),
+            None if answer.is_empty() => Err(failed("the connection was closed without an answer")),
+            None => Err(failed("the answer is not HTTP")),
+        }
+    }
+
+    fn ask(&self) -> io::Result<Vec<u8>> {
+        let addresses = (self.host.as_str(), self.port).to_socket_addrs()?;
         let deadline = Instant::now() + WITHIN;
         let addresses: Vec<_> = addresses.collect();
-        let stream = connect(&addresses, deadline, tcp::connect);
-        stream.is_some_and(|stream| self.get(stream).is_ok_and(is_success))
+        self.get(connect(&addresses, deadline, tcp::connect)?)
     }
 
     /// Returns the first line of the answer.
@@ -171,18 +217,20 @@ impl Target {
 }
 
 /// Connects to the first address that accepts, which is the server: another one would be another server. Each has its
-/// share of the time, so that one that does not answer leaves some to the others.
+/// share of the time, so that one that does not answer leaves some to the others. Returns the first error.
 fn connect(
     addresses: &[SocketAddr],
     deadline: Instant,
     dial: impl Fn(&SocketAddr, Duration) -> io::Result<TcpStream>,
-) -> Option<Timed> {
-    let mut shares = (1..=addresses.len() as u32).rev();
-    addresses.iter().find_map(|address| {
-        let share = left(deadline).ok()? / shares.next()?;
-        let stream = dial(address, share).ok()?;
-        Some(Timed { stream, deadline })
-    })
+) -> io::Result<Timed> {
+    let mut failure = None;
+    for (address, others) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+        match left(deadline).and_then(|left| dial(address, left / others)) {
+            Ok(stream) => return Ok(Timed { stream, deadline }),
+            Err(error) => _ = failure.get_or_insert(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| io::Error::other("the host has no address")))
 }
 
 /// A connection on which everything is over by a deadline.
@@ -218,13 +266,15 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
-/// Returns whether an answer begins like `HTTP/1.1 204 No Content`.
-fn is_success(answer: Vec<u8>) -> bool {
-    let line = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next();
-    let mut words = line.unwrap_or_default().split(|byte| *byte == b' ');
-    let version = words.next().unwrap_or_default();
-    let status = words.find(|word| !word.is_empty()).unwrap_or_default();
-    version.starts_with(b"HTTP/1.") && status.len() == 3 && status.starts_with(b"2")
+/// Returns the status of an answer that begins like `HTTP/1.1 204 No Content`.
+fn status(answer: &[u8]) -> Option<&str> {
+    let line = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let mut words = line.split(|byte| *byte == b' ');
+    let version = words.next()?;
+    let status = words.find(|word| !word.is_empty())?;
+    let is_status = status.len() == 3 && status.iter().all(u8::is_ascii_digit);
+    let status = std::str::from_utf8(status).ok()?;
+    (version.starts_with(b"HTTP/1.") && is_status).then_some(status)
 }
 
 #[cfg(test)]
@@ -252,10 +302,23 @@ mod tests {
         (port, serving)
     }
 
+    /// Checks a URL once.
+    fn checked(url: String) -> Result<()> {
+        let has_passed = http(url).unwrap()();
+        let reason = take_reason();
+        assert_eq!(has_passed, reason.is_none());
+        reason.map_or(Ok(()), Err)
+    }
+
+    fn said(checked: Result<()>) -> String {
+        checked.map_or_else(|error| error.to_string(), |()| "healthy".into())
+    }
+
     #[test]
     fn a_get_says_whom_it_asks_for_what() {
         let (port, serving) = serve(b"HTTP/1.1 200 OK\r\n\r\n");
-        assert!(http(format!("http://127.0.0.1:{port}/health?deep=1#top"))());
+        let url = format!("http://127.0.0.1:{port}/health?deep=1#top");
+        assert_eq!(said(checked(url)), "healthy");
         let expected = format!("GET /health?deep=1 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n");
         let request = serving.join().unwrap();
         assert!(request.starts_with(&expected), "{request}");
@@ -263,22 +326,31 @@ mod tests {
 
     #[test]
     fn only_a_status_that_begins_with_2_is_healthy() {
-        for (answer, healthy) in [
-            (&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..], true),
-            (b"HTTP/1.0 204\r\n\r\n", true),
-            (b"HTTP/1.1 299 \n", true),
-            (b"HTTP/1.1 200", true),
-            (b"HTTP/1.1 301 Moved\r\n\r\n", false),
-            (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", false),
-            (b"HTTP/1.1 2000 OK\r\n\r\n", false),
-            (b"200 OK\r\n\r\n", false),
-            (b"", false),
-            (b"\xff\xfe\n", false),
-            (&[b'x'; 5000], false),
+        for (answer, expected) in [
+            (
+                &b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..],
+                "healthy",
+            ),
+            (b"HTTP/1.0 204\r\n\r\n", "healthy"),
+            (b"HTTP/1.1 299 \n", "healthy"),
+            (b"HTTP/1.1 200", "healthy"),
+            (b"HTTP/1.1 301 Moved\r\n\r\n", "status 301"),
+            (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "status 503"),
+            (b"HTTP/1.1 2000 OK\r\n\r\n", "the answer is not HTTP"),
+            (b"200 OK\r\n\r\n", "the answer is not HTTP"),
+            (b"", "the connection was closed without an answer"),
+            (b"\xff\xfe\n", "the answer is not HTTP"),
+            (&[b'x'; 5000], "the answer is not HTTP"),
         ] {
             let (port, serving) = serve(answer);
-            let asked = http(format!("http://127.0.0.1:{port}"))();
-            assert_eq!(asked, healthy, "{:?}", String::from_utf8_lossy(answer));
+            let said = said(checked(format!("http://127.0.0.1:{port}/a?token=secret")));
+            let reason = format!("GET http://127.0.0.1:{port}/a: {expected}");
+            let expected = if expected == "healthy" {
+                "healthy"
+            } else {
+                &reason
+            };
+            assert_eq!(said, expected, "{:?}", String::from_utf8_lossy(answer));
             serving.join().unwrap();
         }
     }
@@ -289,15 +361,17 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let mut accepts = tcp(port);
         assert!(accepts());
+        let url = format!("http://127.0.0.1:{port}/");
         let began = Instant::now();
-        assert!(
-            !http(format!("http://127.0.0.1:{port}/"))(),
-            "nobody answers"
-        );
+        let expected = format!("GET {url}: no answer within 2s");
+        assert_eq!(said(checked(url.clone())), expected);
         assert!(began.elapsed() < Duration::from_secs(60));
         drop(listener);
+        let refused = "connection refused (os error 111)";
+        let expected = format!("port {port} of this machine: {refused}");
         assert!(!accepts());
-        assert!(!http(format!("http://127.0.0.1:{port}/"))());
+        assert_eq!(take_reason().unwrap().to_string(), expected);
+        assert_eq!(said(checked(url.clone())), format!("GET {url}: {refused}"));
     }
 
     /// Guards against a time of its own for each of connecting, writing and reading.
@@ -307,7 +381,7 @@ mod tests {
         let target = Target::parse(&format!("http://127.0.0.1:{port}")).unwrap();
         let address = [SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
         let (now, dial) = (Instant::now(), TcpStream::connect_timeout);
-        assert!(connect(&address, now, dial).is_none(), "there is no time");
+        assert!(connect(&address, now, dial).is_err(), "there is no time");
         let later = now + Duration::from_secs(60);
         let mut stream = connect(&address, later, dial).unwrap();
         assert_eq!(stream.deadline, later);
@@ -318,7 +392,7 @@ mod tests {
         stream.deadline = now;
         let error = target.get(stream).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(target.get(answers).is_ok_and(is_success));
+        assert_eq!(status(&target.get(answers).unwrap()), Some("200"));
         serving.join().unwrap();
     }
 
@@ -337,8 +411,8 @@ mod tests {
             TcpStream::connect_timeout(address, share)
         };
         let deadline = Instant::now() + WITHIN;
-        assert!(connect(&[nobody, last], deadline, dial).is_some());
-        assert!(connect(&[], deadline, dial).is_none());
+        assert!(connect(&[nobody, last], deadline, dial).is_ok());
+        assert!(connect(&[], deadline, dial).is_err());
     }
 
     #[test]
@@ -374,7 +448,14 @@ mod tests {
             "http€://h",
         ] {
             assert_eq!(parsed(url), None, "{url:?}");
-            assert!(!http(url)());
+            let error = http(url).map(drop).unwrap_err();
+            assert_eq!(error.kind(), crate::error::ErrorKind::InvalidConfiguration);
+            let message = error.to_string();
+            assert!(
+                message.ends_with("expected the form http://host:port/path"),
+                "{message}"
+            );
+            assert!(!message.contains("u:p"), "{message}");
         }
     }
 
@@ -395,7 +476,7 @@ mod tests {
     fn another_protocol_is_not_healthy() {
         for answer in [&b"ICY 200 OK\r\n"[..], b"SSH-2.0 200 OK\r\n"] {
             let (port, serving) = serve(answer);
-            assert!(!http(format!("http://127.0.0.1:{port}"))());
+            assert!(checked(format!("http://127.0.0.1:{port}")).is_err());
             serving.join().unwrap();
         }
     }
@@ -429,7 +510,7 @@ mod tests {
             thread::sleep(Duration::from_millis(100));
             stream.write_all(b"x").map(|()| 1)
         });
-        assert!(!http(format!("http://127.0.0.1:{port}"))());
+        assert!(checked(format!("http://127.0.0.1:{port}")).is_err());
         serving.join().unwrap();
     }
 
@@ -444,7 +525,7 @@ mod tests {
                 Err(io::ErrorKind::BrokenPipe.into())
             }
         });
-        assert!(http(format!("http://127.0.0.1:{port}"))());
+        assert!(checked(format!("http://127.0.0.1:{port}")).is_ok());
         drop(done);
         serving.join().unwrap();
     }

@@ -202,8 +202,19 @@ impl Error {
         Error::new(ErrorKind::Unhealthy, "no attempt was allowed")
     }
 
-    pub(crate) fn check_said_no() -> Error {
-        Error::new(ErrorKind::Unhealthy, "the health check said no")
+    /// `reason` is what a ready-made check saw.
+    pub(crate) fn check_failed(reason: Option<Error>) -> Error {
+        match reason {
+            None => Error::new(ErrorKind::Unhealthy, "the health check returned false"),
+            Some(reason) => {
+                Error::new(ErrorKind::Unhealthy, "the health check failed").caused_by(reason)
+            }
+        }
+    }
+
+    /// The reason of a ready-made health check.
+    pub(crate) fn check(subject: &str, why: &str) -> Error {
+        Error::new(ErrorKind::Unhealthy, format!("{}: {why}", excerpt(subject)))
     }
 
     pub(crate) fn check_panicked() -> Error {

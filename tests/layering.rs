@@ -13,7 +13,7 @@ const ROOMS: &str = "
     lib: config discovery error guard listener model registration zk
     properties: balance config discovery model zk
     guard: registration
-    registration: config error listener model side zk
+    registration: check config error listener model side zk
     discovery: balance config environment error listener model side zk
     balance: config model
     zk: config error listener model side
@@ -23,7 +23,7 @@ const ROOMS: &str = "
     side: error
     model: error
     error:
-    check:
+    check: error
 ";
 const LEAVES: &str = "backoff excerpt flood inbox log process resolve slot sync tcp";
 

@@ -1,5 +1,6 @@
 //! Asks a health check, and does not wait for one that hangs.
 
+use crate::check;
 use crate::error::{Error, Result};
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -125,9 +126,11 @@ impl Desk {
 }
 
 fn examine(check: &mut Check) -> Result<()> {
+    // A reason that is left belongs to an earlier check on this thread.
+    let _ = check::take_reason();
     match catch_unwind(AssertUnwindSafe(check)) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::check_said_no()),
+        Ok(false) => Err(Error::check_failed(check::take_reason())),
         Err(_) => Err(Error::check_panicked()),
     }
 }
@@ -145,7 +148,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn said(verdict: Result<()>) -> String {
-        verdict.map_or_else(|error| error.to_string(), |()| "yes".into())
+        verdict.map_or_else(|error| format!("{error:#}"), |()| "yes".into())
     }
 
     #[test]
@@ -159,8 +162,27 @@ mod tests {
             };
             let mut examiner = Examiner::new(Box::new(check), limit).unwrap();
             assert_eq!(said(examiner.ask()), "yes");
-            assert_eq!(said(examiner.ask()), "the health check said no");
+            assert_eq!(said(examiner.ask()), "the health check returned false");
             assert_eq!(said(examiner.ask()), "the health check panicked");
+            examiner.end();
+        }
+    }
+
+    #[test]
+    fn a_ready_made_check_says_what_it_saw_also_within_another_one() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        for limit in [None, Some(LONG)] {
+            let (mut tcp, mut others) = (check::tcp(port), [false, true, false].into_iter());
+            let both = move || others.next().unwrap() && tcp();
+            let mut examiner = Examiner::new(Box::new(both), limit).unwrap();
+            assert_eq!(said(examiner.ask()), "the health check returned false");
+            let seen = said(examiner.ask());
+            let expected =
+                format!("the health check failed: port {port} of this machine: connection refused");
+            assert!(seen.starts_with(&expected), "{seen}");
+            assert_eq!(said(examiner.ask()), "the health check returned false");
             examiner.end();
         }
     }

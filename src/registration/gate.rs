@@ -196,9 +196,8 @@ impl Gate {
                 } else {
                     "it is switched off"
                 };
-                let failure = failure
-                    .map(|failure| failure.to_string())
-                    .unwrap_or_default();
+                let failure = failure.map(|failure| format!("{failure:#}"));
+                let failure = failure.unwrap_or_default();
                 log::warn!(
                     "{name}/{id} has failed its check {times} times in a row: {then} until it passes ({failure})"
                 );

@@ -327,7 +327,7 @@ pub fn register_in_background(
 /// use party::{Service, check, registration};
 ///
 /// registration::connect()?;
-/// let health = check::http("http://localhost:8080/health");
+/// let health = check::http("http://localhost:8080/health")?;
 /// let users = registration::register_while_healthy(Service::new("users", 8080), health)?;
 /// println!("can be found: {}", users.is_enabled());
 /// # Ok::<(), party::Error>(())

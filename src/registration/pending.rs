@@ -444,7 +444,7 @@ pub(super) mod tests {
         assert_eq!(told(), what);
         answer.send(false).unwrap();
         asked.recv_timeout(SOON).unwrap();
-        assert_eq!(told(), format!("{what}: the health check said no"));
+        assert_eq!(told(), format!("{what}: the health check returned false"));
         drop(answer);
         assert_eq!(pending.wait(SOON).unwrap(), "1");
     }

@@ -139,7 +139,7 @@ mod living {
     fn checked() -> party::Result<()> {
         use party::{Service, check, registration};
 
-        let health = check::http("http://localhost:8080/health");
+        let health = check::http("http://localhost:8080/health")?;
         let users = registration::register_while_healthy(Service::new("users", 8080), health)?;
 
         drop(users);
