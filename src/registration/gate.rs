@@ -199,7 +199,8 @@ impl Gate {
                 let failure = failure.map(|failure| format!("{failure:#}"));
                 let failure = failure.unwrap_or_default();
                 log::warn!(
-                    "{name}/{id} has failed its check {times} times in a row: {then} until it passes ({failure})"
+                    "{name}/{id} has failed its check {}: {then} until it passes ({failure})",
+                    in_a_row(times)
                 );
             }
             Turn::Back(times) => {
@@ -210,9 +211,17 @@ impl Gate {
                 };
                 log::seldom!(
                     log::Level::Info,
-                    "{name}/{id} has passed its check {times} times in a row: {then}"
+                    "{name}/{id} has passed its check {}: {then}",
+                    in_a_row(times)
                 );
             }
         }
+    }
+}
+
+fn in_a_row(times: u32) -> String {
+    match times {
+        1 => "once".to_owned(),
+        times => format!("{times} times in a row"),
     }
 }

@@ -75,7 +75,8 @@ impl<E> From<E> for Attempt<E> {
 
 /// The error of [`call`](crate::discovery::call): no instance could be called, or the last attempt failed.
 ///
-/// The `Display` form says which of the two happened. With `{:#}` the cause follows in the same line, and
+/// If nothing was called, the `Display` form names the service and the reason, as that of the [`Error`] does. Otherwise
+/// it says that the call failed, because your closure knows more. With `{:#}` the cause follows in the same line, and
 /// [`source`](StdError::source) returns it.
 ///
 /// # Examples
@@ -100,22 +101,12 @@ pub enum CallError<E> {
     Call(E),
 }
 
-impl<E> CallError<E> {
-    fn phrase(&self) -> &'static str {
-        match self {
-            CallError::Discovery(_) => "there is no instance to call",
-            CallError::Call(_) => "the call failed",
-        }
-    }
-}
-
 impl<E: fmt::Display> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.phrase())?;
         match self {
-            CallError::Discovery(error) if f.alternate() => write!(f, ": {error:#}"),
-            CallError::Call(error) if f.alternate() => write!(f, ": {error:#}"),
-            _ => Ok(()),
+            CallError::Discovery(error) => error.fmt(f),
+            CallError::Call(error) if f.alternate() => write!(f, "the call failed: {error:#}"),
+            CallError::Call(_) => f.write_str("the call failed"),
         }
     }
 }
@@ -123,7 +114,8 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
 impl<E: StdError + 'static> StdError for CallError<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            CallError::Discovery(error) => Some(error),
+            // Its own message is shown already.
+            CallError::Discovery(error) => error.source(),
             CallError::Call(error) => Some(error),
         }
     }
@@ -149,8 +141,11 @@ mod tests {
         assert_eq!(error.to_string(), "the call failed");
         assert_eq!(format!("{error:#}"), "the call failed: no answer");
         assert_eq!(error.source().unwrap().to_string(), "no answer");
-        let error = CallError::<io::Error>::Discovery(Error::not_connected("discovery"));
-        assert!(format!("{error:#}").starts_with("there is no instance to call: discovery is not"));
-        assert!(error.source().unwrap().is::<Error>());
+        let cause = Error::no_instance("users", "none is registered").caused_by("no route");
+        let error = CallError::<io::Error>::Discovery(cause);
+        let message = "no instance of users: none is registered";
+        assert_eq!(error.to_string(), message);
+        assert_eq!(format!("{error:#}"), format!("{message}: no route"));
+        assert_eq!(error.source().unwrap().to_string(), "no route");
     }
 }

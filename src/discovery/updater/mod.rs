@@ -378,6 +378,7 @@ impl Updater {
         };
         let others = match others {
             0 => String::new(),
+            1 => "; the same goes for 1 other".to_owned(),
             others => format!("; the same goes for {others} others"),
         };
         log::warn!("{first}{others}");

@@ -58,6 +58,24 @@ fn each_turn_is_one_line_in_the_log() {
     }
 }
 
+#[test]
+fn a_single_failure_is_one_in_the_log_as_well() {
+    let (_listening, heard) = hear("once-only/1 has", log::Level::Warn);
+    let config = Config::in_memory("once-only").health_interval(OFTEN);
+    let registration = connected(config.health_thresholds(1, 1));
+    let (healthy, _, check) = told(true);
+    let service = Service::new("once-only", 1).id("1");
+    let pending = registration.register_while_healthy(service, check).unwrap();
+    pending.wait(SOON).unwrap();
+    healthy.store(false, Ordering::SeqCst);
+    until("it is told", || !heard.lock().is_empty());
+    let (_, line) = heard.lock().remove(0);
+    assert!(
+        line.starts_with("once-only/1 has failed its check once: "),
+        "{line}"
+    );
+}
+
 /// Guards against a line that said the opposite of what was written.
 #[test]
 fn who_switches_a_sick_one_on_is_told_that_it_stays_off() {
