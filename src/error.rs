@@ -179,11 +179,11 @@ impl Error {
         )
     }
 
-    pub(crate) fn invalid_uri_spec(text: &str, why: &str) -> Error {
-        Error::new(
-            ErrorKind::InvalidService,
-            format!("invalid service: uri spec is {:?}: {why}", excerpt(text)),
-        )
+    /// `at` says where in the text the fault is.
+    pub(crate) fn invalid_uri_spec(text: &str, at: &str, why: &str) -> Error {
+        let text = excerpt(text);
+        let message = format!("invalid service: uri spec is {text:?}{at}: {why}");
+        Error::new(ErrorKind::InvalidService, message)
     }
 
     /// ZooKeeper answered no to something that was to be done, such as "to list the services".

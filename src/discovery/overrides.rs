@@ -133,8 +133,10 @@ pub(crate) fn parse(setting: &str, url: &str) -> Result<Override> {
     let known = is_secure || scheme.eq_ignore_ascii_case("http");
     let location = host_and_port(authority).filter(|_| known);
     let (host, port) = location.ok_or_else(|| invalid(EXPECTED))?;
-    let spec = UriSpec::parse(path)
-        .map_err(|why| invalid(&format!("{EXPECTED}; the path is no uri spec: {why}")))?;
+    let spec = UriSpec::parse(path).map_err(|why| {
+        let at = UriSpec::misplaced_brace(path);
+        invalid(&format!("{EXPECTED}; its path is no uri spec{at}: {why}"))
+    })?;
     // A variable that was not Unicode has the replacement character in its value.
     if path.contains(char::REPLACEMENT_CHARACTER) || spec.check().is_err() {
         return Err(invalid(EXPECTED));

@@ -199,18 +199,19 @@ mod tests {
 
     #[test]
     fn a_uri_spec_that_does_not_parse_is_refused_in_the_words_of_the_original() {
-        for (spec, why) in [
-            ("/a/{b", "Final variable not closed - expected }"),
+        for (spec, at, why) in [
+            ("/a/{b", 4, "Final variable not closed - expected }"),
             (
                 "{a{b}}",
+                3,
                 "{ is not allowed inside of a variable specification",
             ),
-            ("a}", "} must be preceded by {"),
+            ("a}", 2, "} must be preceded by {"),
         ] {
             let message = refused(Service::new("foo", 80).uri_spec(spec));
             assert_eq!(
                 message,
-                format!("invalid service: uri spec is {spec:?}: {why}")
+                format!("invalid service: uri spec is {spec:?}, at character {at}: {why}")
             );
         }
     }

@@ -97,6 +97,18 @@ impl UriSpec {
         Ok(parts.build())
     }
 
+    /// Returns the position of the first misplaced brace, for a message about a template that cannot be parsed.
+    pub(crate) fn misplaced_brace(text: &str) -> String {
+        let mut open = None;
+        let misplaced = text.chars().zip(1..).find_map(|(brace, at)| match brace {
+            '{' => open.replace(at).map(|_| at),
+            '}' if open.take().is_none() => Some(at),
+            _ => None,
+        });
+        let at = misplaced.or(open);
+        at.map_or_else(String::new, |at: usize| format!(", at character {at}"))
+    }
+
     /// Returns whether this makes a whole URL by itself, not a path below one.
     pub(crate) fn is_whole_url(&self) -> bool {
         self.0.whole_url
@@ -317,7 +329,8 @@ impl FromStr for UriSpec {
     /// # Errors
     /// [`InvalidService`](crate::ErrorKind::InvalidService) if the braces do not match.
     fn from_str(text: &str) -> Result<UriSpec> {
-        UriSpec::parse(text).map_err(|why| Error::invalid_uri_spec(text, why))
+        let invalid = |why| Error::invalid_uri_spec(text, &UriSpec::misplaced_brace(text), why);
+        UriSpec::parse(text).map_err(invalid)
     }
 }
 
@@ -419,21 +432,23 @@ mod tests {
         let unclosed = "Final variable not closed - expected }";
         let nested = "{ is not allowed inside of a variable specification";
         let unopened = "} must be preceded by {";
-        for (text, why) in [
-            ("{", unclosed),
-            ("/a/{b", unclosed),
-            ("{a}{", unclosed),
-            ("{{", nested),
-            ("/{a{b}}", nested),
-            ("}", unopened),
-            ("/a}", unopened),
-            ("{a}}", unopened),
-            ("}{", unopened),
+        for (text, at, why) in [
+            ("{", 1, unclosed),
+            ("/a/{b", 4, unclosed),
+            ("/ä/{b}/{", 8, unclosed),
+            ("{a}{", 4, unclosed),
+            ("{{", 2, nested),
+            ("/{a{b}}", 4, nested),
+            ("}", 1, unopened),
+            ("/a}", 3, unopened),
+            ("{a}}", 4, unopened),
+            ("}{", 1, unopened),
         ] {
             assert_eq!(UriSpec::parse(text), Err(why), "{text}");
             let error = text.parse::<UriSpec>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidService);
-            let message = format!("invalid service: uri spec is {text:?}: {why}");
+            let message =
+                format!("invalid service: uri spec is {text:?}, at character {at}: {why}");
             assert_eq!(error.to_string(), message);
         }
     }
