@@ -71,9 +71,9 @@ fn an_arrow_that_leads_up_or_back_is_found_however_it_is_written() {
         arrows(&sources)
     };
     for (file, line) in [
-        ("model::host", "use crate::config::Config;"),
+        ("model::url", "use crate::config::Config;"),
         (
-            "model::host",
+            "model::url",
             "use crate::{\n    error::Error,\n    zk::{self, Failure},\n};",
         ),
         ("zk", "fn up() { crate::discovery::healthy(); }"),
@@ -94,14 +94,14 @@ fn an_arrow_that_leads_up_or_back_is_found_however_it_is_written() {
             "discovery::snapshot",
             "use crate::RejectedInstance;\nuse crate::ServiceProvider;",
         ),
-        ("model::host", "fn up() { crate::model::service::up(); }"),
+        ("model::url", "fn up() { crate::model::service::up(); }"),
     ] {
         assert!(circle(&with(file, line)).is_some(), "{file}: {line}");
     }
     for (file, line) in [
-        ("model::host", "// use crate::config::Config;"),
+        ("model::url", "// use crate::config::Config;"),
         (
-            "model::host",
+            "model::url",
             "const TEXT: &str = \"crate::config::Config\";",
         ),
         ("registration::entry", "use crate::ConnectionState;"),

@@ -1,6 +1,6 @@
 //! The endpoint where an instance is called.
 
-use crate::model::{ServiceInstance, UrlPort, url_parts};
+use crate::model::{ServiceInstance, UrlPort, url};
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
@@ -39,7 +39,7 @@ impl<'a> Endpoint<'a> {
 
     /// Reads the endpoint of a URL. The port defaults to 443 for `https` and 80 for `http`.
     pub(crate) fn parse(url: &'a str) -> Option<Endpoint<'a>> {
-        let (scheme, host, port) = url_parts(url)?;
+        let (scheme, host, port) = url::parts(url)?;
         let is_secure = scheme.eq_ignore_ascii_case("https");
         let default = match is_secure {
             true => Some(443),

@@ -5,7 +5,7 @@ use super::{Choice, Config, DISCONNECT_WITHIN, Ejection, RetryBudget, Strategy, 
 use super::{choice, connection_string, credentials};
 use crate::environment::{self, EJECTION, EJECTION_LONGEST, EJECTION_MAX_SHARE, Variables};
 use crate::error::{Error, Result};
-use crate::model::{self, path};
+use crate::model::{path, url};
 use crate::side::Side;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -307,11 +307,11 @@ impl Config {
         let Some(found) = variables.or(set, (environment::ADDRESS, TEXT))? else {
             return Ok(None);
         };
-        match model::address_to_register(&found.value) {
-            Some(address) => Ok(Some(address)),
-            None => {
+        match url::address(&found.value) {
+            Ok(address) => Ok(Some(address.to_owned())),
+            Err(expected) => {
                 let slip = slip(&found.value);
-                Err(found.invalid(slip.as_deref().unwrap_or(model::ADDRESS_EXPECTED)))
+                Err(found.invalid(slip.as_deref().unwrap_or(expected)))
             }
         }
     }

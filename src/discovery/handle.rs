@@ -13,7 +13,7 @@ use crate::discovery::source::Source;
 use crate::error::{Error, Result};
 use crate::listener::Subscription;
 use crate::log;
-use crate::model::{ServiceInstance, suffix};
+use crate::model::{ServiceInstance, url};
 use crate::process;
 use crate::side::{ConnectionState, Side};
 use crate::slot::Slot;
@@ -166,8 +166,8 @@ impl Discovery {
         params: &[(&str, &dyn Display)],
         suffix: &str,
     ) -> Result<String> {
-        suffix::check(suffix)?;
-        Ok(suffix::append(&self.url(name, params)?, suffix))
+        url::check_suffix(suffix)?;
+        Ok(url::append(&self.url(name, params)?, suffix))
     }
 
     /// Returns scheme, address and port of one live instance of the service, with `suffix` appended.
@@ -189,12 +189,12 @@ impl Discovery {
     /// ```
     #[inline(always)]
     pub fn base_url(&self, name: &str, suffix: &str) -> Result<String> {
-        suffix::check(suffix)?;
+        url::check_suffix(suffix)?;
         match self.inner.overrides.find(name)? {
-            Some(found) => Ok(suffix::append(found.base(), suffix)),
+            Some(found) => Ok(url::append(found.base(), suffix)),
             None => self.with_instance(name, |instance| {
                 let base = instance.base_url().unwrap_or_default();
-                Ok(suffix::append(base, suffix))
+                Ok(url::append(base, suffix))
             }),
         }
     }

@@ -4,7 +4,7 @@ use crate::balance::endpoint::Endpoint;
 use crate::environment;
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
-use crate::model::{Fields, Params, Service, ServiceInstance, UriSpec, suffix};
+use crate::model::{Fields, Params, Service, ServiceInstance, UriSpec, url};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Override {
             ..Fields::new(name, "")
         };
         let path = ServiceInstance::new(fields).build_uri_spec(params)?;
-        Ok(suffix::append(&self.base, &path))
+        Ok(url::append(&self.base, &path))
     }
 }
 
@@ -160,8 +160,8 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
         None => (text, None),
     };
     let is_clear = host.starts_with('[') || !host.contains(':');
-    let host = is_clear.then(|| crate::model::address_to_register(host))?;
-    Some((host?, port))
+    let host = is_clear.then(|| url::host(host).ok())??;
+    Some((host.to_owned(), port))
 }
 
 fn port(text: &str) -> Option<u16> {

@@ -4,46 +4,60 @@
 //! is what a program registers. A [`ServiceInstance`] is what stands in ZooKeeper and what discovery hands out; its
 //! bytes are those of Apache Curator's x-discovery. A [`UriSpec`] is the template of the path below an instance.
 
-mod builder;
-mod common;
-mod exchange;
-mod expansion;
 #[cfg(test)]
 pub(crate) mod golden;
-mod host;
 pub(crate) mod instance;
-mod jackson;
 mod json;
-mod location;
-mod metadata;
-mod params;
-mod part;
 pub(crate) mod path;
-mod payload;
 mod service;
-mod service_type;
-mod spring;
-pub(crate) mod suffix;
-pub(crate) mod switch;
-mod traits;
 mod uri_spec;
-mod wire;
+pub(crate) mod url;
 
-pub use builder::ServiceInstanceBuilder;
-pub(crate) use common::Common;
-pub(crate) use host::EXPECTED as ADDRESS_EXPECTED;
-pub(crate) use instance::Fields;
-pub use instance::ServiceInstance;
-pub(crate) use location::url_parts;
+pub use instance::builder::ServiceInstanceBuilder;
+pub(crate) use instance::{Common, Fields, switch};
+pub use instance::{ServiceInstance, ServiceType};
 pub use service::Service;
-pub use service_type::ServiceType;
 pub use uri_spec::UriSpec;
 pub(crate) use uri_spec::UrlPort;
 
 /// Values for the variables of a uri spec.
 pub(crate) type Params<'a> = &'a [(&'a str, &'a dyn std::fmt::Display)];
 
-/// Returns the form of an address that is registered: an IP without brackets and scope id, or a host name.
-pub(crate) fn address_to_register(address: &str) -> Option<String> {
-    host::bare(address).map(str::to_owned)
+/// Writes the parameters of a uri spec, as [`discovery::url`](crate::discovery::url) takes them.
+///
+/// Each parameter has a name and a value of any type that implements [`Display`](std::fmt::Display). Use it to keep
+/// parameters in a variable. Without it you would write `&[("userid", &42 as &dyn Display)]`, or give the variable the
+/// type `&[(&str, &dyn Display)]`.
+///
+/// # Examples
+/// ```
+/// use party::{discovery, params};
+///
+/// discovery::set_override("users", "http://localhost:9999/{territory}/users/{userid}")?;
+/// let url = discovery::url("users", params! { "territory" => "GB", "userid" => 42 })?;
+/// assert_eq!(url, "http://localhost:9999/GB/users/42");
+/// # discovery::clear_override("users");
+/// # Ok::<(), party::Error>(())
+/// ```
+#[macro_export]
+macro_rules! params {
+    ($($name:expr => $value:expr),* $(,)?) => {
+        &[$(($name, &$value as &dyn ::std::fmt::Display)),*]
+            as &[(&str, &dyn ::std::fmt::Display)]
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Display;
+
+    #[test]
+    fn parameters_may_be_of_any_type_and_be_kept() {
+        let name = String::from("userid");
+        let params = params! { "territory" => "GB", name.as_str() => 40 + 2, "x" => 'y' };
+        let text = |(name, value): &(&str, &dyn Display)| format!("{name}={value}");
+        let texts: Vec<String> = params.iter().map(text).collect();
+        assert_eq!(texts, ["territory=GB", "userid=42", "x=y"]);
+        assert!((params! {}).is_empty());
+    }
 }

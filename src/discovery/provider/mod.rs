@@ -11,7 +11,7 @@ use crate::discovery::snapshot::{Known, RejectedInstance, Snapshot};
 use crate::discovery::source::{Hold, Source};
 use crate::error::{Error, Result};
 use crate::listener::Subscription;
-use crate::model::{Params, ServiceInstance, suffix};
+use crate::model::{Params, ServiceInstance, url};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -247,13 +247,13 @@ impl ServiceProvider {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn base_url(&self, suffix: &str) -> Result<String> {
-        suffix::check(suffix)?;
+        url::check_suffix(suffix)?;
         match self.overrides.find(self.name())? {
-            Some(found) => Ok(suffix::append(found.base(), suffix)),
+            Some(found) => Ok(url::append(found.base(), suffix)),
             None => {
                 let picked = self.picked()?;
                 let base = picked.base_url().unwrap_or_default();
-                Ok(suffix::append(base, suffix))
+                Ok(url::append(base, suffix))
             }
         }
     }

@@ -4,7 +4,7 @@ use super::Service;
 use crate::error::{Error, Result};
 use crate::model::instance::{Fields, ServiceInstance};
 use crate::model::uri_spec::UriSpec;
-use crate::model::{host, path};
+use crate::model::{path, url};
 
 // ZooKeeper drops the connection of who writes a mebibyte; this leaves room for the path and the request around it.
 const SIZE_LIMIT: usize = 1_000_000;
@@ -118,7 +118,7 @@ fn checked_segment<'a>(field: &str, text: &'a str) -> Result<&'a str> {
 }
 
 fn checked_address(address: &str) -> Result<&str> {
-    host::bare(address).ok_or_else(|| Error::invalid_service("address", address, host::EXPECTED))
+    url::host(address).map_err(|expected| Error::invalid_service("address", address, expected))
 }
 
 fn checked_spec(text: &str) -> Result<UriSpec> {

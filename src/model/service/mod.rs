@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::instance::ServiceInstance;
-use super::payload::Payload;
-use super::spring::Metadata;
+use super::instance::{Metadata, Payload};
 
 mod encoding;
+mod wire;
 
 /// A service to register: its name, and how it can be reached.
 ///

@@ -4,10 +4,12 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::expansion::{Expansion, Failure};
-use super::part::{Part, Position, Scan};
+use self::expansion::{Expansion, Failure};
+use self::part::{Part, Position, Scan};
 use crate::error::{Error, Result};
 
+mod expansion;
+mod part;
 mod wire;
 
 /// A template for the path of a URL, with variables in braces: `/users/{userid}/sessions`.

@@ -1,8 +1,8 @@
 //! Makes instances for unit tests of the programs that discover them.
 
-use super::instance::ServiceInstance;
-use super::service::Service;
+use super::ServiceInstance;
 use crate::error::{Error, Result};
+use crate::model::service::Service;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Builds a [`ServiceInstance`] without a registry, for unit tests.

@@ -1,33 +1,12 @@
-//! Services and instances in the formats of serde: with the names and forms that they have in ZooKeeper.
+//! The JSON of a service, for the formats of serde: the fields and forms that its instance has in ZooKeeper.
 
-use super::instance::ServiceInstance;
-use super::service::Service;
-use super::uri_spec::UriSpec;
-use super::wire::Wire;
+use super::Service;
+use crate::model::instance::ServiceInstance;
+use crate::model::uri_spec::UriSpec;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
-
-/// Writes the instance in the form of its node in ZooKeeper.
-impl Serialize for ServiceInstance {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Wire::of(self).serialize(serializer)
-    }
-}
-
-/// Reads the form of a node in ZooKeeper, as leniently as Curator does. The name and the id are required.
-impl<'de> Deserialize<'de> for ServiceInstance {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ServiceInstance, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        for field in ["name", "id"] {
-            if value.get(field).is_none_or(Value::is_null) {
-                return Err(D::Error::missing_field(field));
-            }
-        }
-        read(&value)
-    }
-}
 
 /// The part of an instance that a program decides about.
 #[derive(Serialize)]
@@ -79,7 +58,7 @@ impl<'de> Deserialize<'de> for Service {
         if !has("name") {
             return Err(D::Error::missing_field("name"));
         }
-        let read: ServiceInstance = read(&value)?;
+        let read: ServiceInstance = ServiceInstance::from_value(&value)?;
         let mut service = match (read.port(), read.ssl_port()) {
             (Some(port), None) => Service::new(read.name(), port),
             (Some(port), Some(ssl_port)) => Service::new(read.name(), port).ssl_port(ssl_port),
@@ -100,11 +79,6 @@ impl<'de> Deserialize<'de> for Service {
         }
         Ok(service.enabled(read.is_enabled()))
     }
-}
-
-fn read<E: serde::de::Error>(value: &Value) -> Result<ServiceInstance, E> {
-    let data = serde_json::to_vec(value).map_err(E::custom)?;
-    ServiceInstance::from_json("", "", &data).map_err(E::custom)
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@ use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
 
-use super::host;
-use super::instance::{Fields, ServiceInstance};
-use super::jackson;
-use super::json::{Object, boolean, kind, scalar, shown, text};
 use super::payload::Payload;
-use super::service_type::ServiceType;
-use super::uri_spec::UriSpec;
+use super::{Fields, ServiceInstance, ServiceType};
 use crate::excerpt::excerpt;
+use crate::model::json::{self, Object, boolean, kind, scalar, shown, text};
+use crate::model::uri_spec::UriSpec;
+use crate::model::url;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serializer};
 
 /// An instance with Curator's names, in Curator's order.
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ impl Wire<'_> {
 impl ServiceInstance {
     /// Returns the bytes that Curator would write.
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        jackson::to_vec(&Wire::of(self))
+        json::to_vec(&Wire::of(self))
     }
 
     /// Reads what somebody wrote to the node `znode` of the service `name`, as leniently as Curator.
@@ -71,7 +71,7 @@ impl ServiceInstance {
             // What a writer left out, the path tells.
             name: read(&json, "name", "a text", text)?.map_or_else(|| name.into(), Arc::from),
             id: read(&json, "id", "a text", text)?.map_or_else(|| znode.into(), Box::from),
-            address: read(&json, "address", host::EXPECTED, address)?.flatten(),
+            address: read(&json, "address", url::EXPECTED, address)?.flatten(),
             port: read(&json, "port", PORT, port)?,
             ssl_port: read(&json, "sslPort", PORT, port)?,
             payload: payload(&json)?,
@@ -221,7 +221,7 @@ fn address(value: &Value) -> Option<Option<Box<str>>> {
     let address = text(value)?;
     match address.is_empty() {
         true => Some(None),
-        false => host::bare(&address).is_some().then(|| Some(address.into())),
+        false => url::host(&address).is_ok().then(|| Some(address.into())),
     }
 }
 
@@ -234,6 +234,35 @@ fn service_type(value: &Value) -> Option<ServiceType> {
 impl std::fmt::Display for ServiceInstance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.to_json()))
+    }
+}
+
+/// Writes the instance in the form of its node in ZooKeeper.
+impl Serialize for ServiceInstance {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Wire::of(self).serialize(serializer)
+    }
+}
+
+/// Reads the form of a node in ZooKeeper, as leniently as Curator does. The name and the id are required.
+impl<'de> Deserialize<'de> for ServiceInstance {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ServiceInstance, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        for field in ["name", "id"] {
+            if value.get(field).is_none_or(Value::is_null) {
+                return Err(D::Error::missing_field(field));
+            }
+        }
+        ServiceInstance::from_value(&value)
+    }
+}
+
+impl ServiceInstance {
+    pub(in crate::model) fn from_value<E: serde::de::Error>(
+        value: &Value,
+    ) -> Result<ServiceInstance, E> {
+        let data = serde_json::to_vec(value).map_err(E::custom)?;
+        ServiceInstance::from_json("", "", &data).map_err(E::custom)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::jackson;
+use crate::model::json;
 
 /// The class Java writes before a list that stands where any object may stand.
 const LIST_CLASS: &str = "java.util.ArrayList";
@@ -23,11 +23,11 @@ pub(crate) struct Payload(
 
 impl Payload {
     /// Takes a payload as it is, `None` where it is null.
-    pub(super) fn new(value: &Value) -> Option<Payload> {
+    pub(in crate::model) fn new(value: &Value) -> Option<Payload> {
         let json = match value {
             // Curator reads a map without a class, but takes the first item of a bare list for one.
-            list @ Value::Array(_) => jackson::to_vec(&(LIST_CLASS, list)),
-            other => jackson::to_vec(other),
+            list @ Value::Array(_) => json::to_vec(&(LIST_CLASS, list)),
+            other => json::to_vec(other),
         };
         let raw = serde_json::from_slice(&json).ok()?;
         (!value.is_null()).then(|| Payload(Box::new(raw)))
@@ -48,7 +48,7 @@ impl Payload {
     }
 
     /// Parses the payload, without the name of its class.
-    pub(super) fn value(&self) -> Value {
+    pub(in crate::model) fn value(&self) -> Value {
         // It parsed when it was taken.
         match serde_json::from_str(self.0.get()).unwrap_or_default() {
             Value::Object(mut map) => {

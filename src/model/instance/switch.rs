@@ -3,9 +3,9 @@
 //! Curator has a field for it, `enabled`. Spring Cloud ZooKeeper has a text in the metadata of its payload,
 //! `instance_status`, and looks at nothing else. An instance is off where either says so.
 
-use super::instance::ServiceInstance;
+use super::ServiceInstance;
+use super::metadata::{METADATA, STATUS, UP};
 use super::payload::Payload;
-use super::traits::{METADATA, STATUS, UP};
 use serde_json::{Map, Value};
 
 const OUT_OF_SERVICE: &str = "OUT_OF_SERVICE";

@@ -1,19 +1,24 @@
 //! `ServiceInstance`: one running copy of a service, and the URLs to it.
 
-use std::fmt::Display;
+use std::collections::VecDeque;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::Params;
-use super::common::Common;
-use super::host;
-use super::payload::Payload;
-use super::service_type::ServiceType;
-use super::traits::Traits;
+pub(in crate::model) use self::metadata::Metadata;
+use self::metadata::{Traits, find, text};
+pub(in crate::model) use self::payload::Payload;
 use super::uri_spec::UriSpec;
+use super::{Params, url};
 use crate::error::{Error, Result};
+
+pub(crate) mod builder;
+mod metadata;
+mod payload;
+pub(crate) mod switch;
+mod wire;
 
 /// One running instance of a service, as it is registered in ZooKeeper.
 ///
@@ -96,7 +101,7 @@ impl Fields {
 
 impl ServiceInstance {
     pub(crate) fn new(fields: Fields) -> ServiceInstance {
-        let host = fields.address.as_deref().and_then(host::in_url);
+        let host = fields.address.as_deref().and_then(url::in_url);
         let port = fields.ssl_port.or(fields.port);
         let base_url = host.as_ref().zip(port).map(|(host, port)| {
             let scheme = scheme(fields.ssl_port);
@@ -127,11 +132,11 @@ impl ServiceInstance {
         })
     }
 
-    pub(super) fn traits(&self) -> Option<&Traits> {
+    fn traits(&self) -> Option<&Traits> {
         self.traits.as_deref()
     }
 
-    pub(super) fn payload_text(&self) -> Option<&str> {
+    fn payload_text(&self) -> Option<&str> {
         self.fields.payload.as_ref().map(Payload::text)
     }
 
@@ -144,7 +149,7 @@ impl ServiceInstance {
         common.share(&mut self.fields.name, self.fields.uri_spec.as_mut());
     }
 
-    pub(super) fn fields(&self) -> &Fields {
+    fn fields(&self) -> &Fields {
         &self.fields
     }
 
@@ -191,6 +196,35 @@ impl ServiceInstance {
     /// ```
     pub fn payload(&self) -> Option<Value> {
         self.fields.payload.as_ref().map(Payload::value)
+    }
+
+    /// Returns the text under a key, or `None` if there is none or it is not a text.
+    ///
+    /// The payload is parsed on every call, so keep a text that you need often.
+    ///
+    /// # Examples
+    /// ```
+    /// use party::{Service, ServiceInstance};
+    ///
+    /// let instance = ServiceInstance::builder(Service::new("users", 8080).metadata("team", "blue")).build()?;
+    /// assert_eq!(instance.metadata("team").as_deref(), Some("blue"));
+    /// assert_eq!(instance.metadata("cost"), None);
+    /// # Ok::<(), party::Error>(())
+    /// ```
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        text(find(self.payload_text()?, [key])[0]?)
+    }
+
+    /// Returns how often the instance is picked, compared with an instance of weight 1.
+    ///
+    /// It is the metadata `weight`, or 1 if that is not a positive whole number.
+    pub fn weight(&self) -> u32 {
+        self.traits().map_or(1, |traits| traits.weight)
+    }
+
+    /// Returns the zone of the instance: the metadata `zone`. Zones are compared without case.
+    pub fn zone(&self) -> Option<&str> {
+        self.traits()?.zone.as_deref()
     }
 
     /// Returns the time of registration in milliseconds since 1970, by the clock of the program that registered it.
@@ -385,10 +419,87 @@ fn scheme(ssl_port: Option<u16>) -> &'static str {
     }
 }
 
+/// Says how long an instance stays in ZooKeeper, and how its node is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ServiceType {
+    /// It goes with the session that registered it. This library registers all services like this.
+    Dynamic,
+    /// It stays until it is removed.
+    Static,
+    /// It stays until it is removed, like [`Static`](ServiceType::Static).
+    Permanent,
+    /// It goes with the session that registered it, and ZooKeeper adds ten digits to the name of its node.
+    DynamicSequential,
+}
+
+impl ServiceType {
+    pub(super) fn from_wire(text: &str) -> Option<ServiceType> {
+        use ServiceType::{Dynamic, DynamicSequential, Permanent, Static};
+        [Dynamic, Static, Permanent, DynamicSequential]
+            .into_iter()
+            .find(|service_type| service_type.wire_name() == text)
+    }
+
+    pub(super) fn wire_name(self) -> &'static str {
+        match self {
+            ServiceType::Dynamic => "DYNAMIC",
+            ServiceType::Static => "STATIC",
+            ServiceType::Permanent => "PERMANENT",
+            ServiceType::DynamicSequential => "DYNAMIC_SEQUENTIAL",
+        }
+    }
+}
+
+impl Display for ServiceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ServiceType::Dynamic => "dynamic",
+            ServiceType::Static => "static",
+            ServiceType::Permanent => "permanent",
+            ServiceType::DynamicSequential => "dynamic_sequential",
+        })
+    }
+}
+
+/// Values that many instances of a service have in common, to be held once.
+#[derive(Debug, Default)]
+pub(crate) struct Common {
+    name: Option<Arc<str>>,
+    /// The templates seen last, the latest first.
+    specs: VecDeque<UriSpec>,
+}
+
+impl Common {
+    /// Versions of a service that there may be at the same time without any loss.
+    const SPECS: usize = 8;
+
+    pub(super) fn share(&mut self, name: &mut Arc<str>, spec: Option<&mut UriSpec>) {
+        let known = self.name.get_or_insert_with(|| name.clone());
+        if known == name {
+            *name = known.clone();
+        }
+        if let Some(spec) = spec {
+            self.share_spec(spec);
+        }
+    }
+
+    fn share_spec(&mut self, spec: &mut UriSpec) {
+        match self.specs.iter().find(|known| *known == spec) {
+            Some(known) => *spec = known.clone(),
+            None => {
+                self.specs.truncate(Self::SPECS - 1);
+                self.specs.push_front(spec.clone());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use serde_json::json;
 
     fn fields() -> Fields {
         Fields {
@@ -426,7 +537,7 @@ mod tests {
     fn an_instance_tells_what_it_is_made_of() {
         let instance = ServiceInstance::new(Fields {
             ssl_port: Some(8443),
-            payload: Payload::new(&serde_json::json!({"zone": "eu"})),
+            payload: Payload::new(&json!({"zone": "eu"})),
             service_type: ServiceType::Static,
             uri_spec: Some("/a".parse().unwrap()),
             enabled: false,
@@ -437,7 +548,7 @@ mod tests {
         assert_eq!(instance.address(), Some("10.0.0.1"));
         assert_eq!(instance.port(), Some(5000));
         assert_eq!(instance.ssl_port(), Some(8443));
-        assert_eq!(instance.payload(), Some(serde_json::json!({"zone": "eu"})));
+        assert_eq!(instance.payload(), Some(json!({"zone": "eu"})));
         assert_eq!(instance.registration_time_utc(), Some(1_795_462_086_221));
         assert_eq!(instance.service_type(), ServiceType::Static);
         assert_eq!(instance.uri_spec().unwrap().to_string(), "/a");
@@ -446,7 +557,7 @@ mod tests {
 
     #[test]
     fn the_debug_form_hides_the_payload() {
-        let payload = Payload::new(&serde_json::json!("secret"));
+        let payload = Payload::new(&json!("secret"));
         let instance = ServiceInstance::new(Fields {
             payload,
             ..fields()
@@ -701,5 +812,73 @@ mod tests {
         let since = Duration::from_millis(1500);
         assert_eq!(at(1500), Some(UNIX_EPOCH + since));
         assert_eq!(at(-1500), Some(UNIX_EPOCH - since));
+    }
+
+    const SPRING_CLASS: &str = "org.springframework.cloud.zookeeper.discovery.ZookeeperInstance";
+
+    fn with_payload(payload: Value) -> ServiceInstance {
+        let data = json!({ "address": "h", "port": 1, "payload": payload }).to_string();
+        ServiceInstance::from_json("foo", "i", data.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn metadata_are_read_where_spring_writes_them_and_in_the_payload_itself() {
+        let spring = json!({ "@class": SPRING_CLASS, "id": "a", "name": "b",
+            "metadata": { "zone": "EU", "weight": "3", "x": null }, "x": "y", "zone": "us" });
+        let read = with_payload(spring);
+        assert_eq!((read.zone(), read.weight()), (Some("EU"), 3));
+        assert_eq!(read.metadata("x").as_deref(), Some("y"));
+        assert_eq!(read.metadata("metadata"), None);
+        let read = with_payload(json!({ "zone": "us", "weight": 7 }));
+        assert_eq!((read.zone(), read.weight()), (Some("us"), 7));
+        for payload in [
+            json!(null),
+            json!([1]),
+            json!("zone"),
+            json!({ "zone": "" }),
+        ] {
+            let read = with_payload(payload);
+            assert_eq!((read.zone(), read.weight()), (None, 1));
+        }
+    }
+
+    #[test]
+    fn a_weight_is_a_positive_whole_number() {
+        for (weight, expected) in [
+            (json!(2), 2),
+            (json!(" 2 "), 2),
+            (json!(0), 1),
+            (json!("0"), 1),
+            (json!(-2), 1),
+            (json!(1.5), 1),
+            (json!("many"), 1),
+            (json!(u64::MAX), u32::MAX),
+        ] {
+            assert_eq!(with_payload(json!({ "weight": weight })).weight(), expected);
+        }
+    }
+
+    #[test]
+    fn an_instance_that_spring_has_switched_off_cannot_be_picked() {
+        for (status, up) in [
+            ("OUT_OF_SERVICE", false),
+            ("out_of_service", false),
+            ("DOWN", false),
+            ("UP", true),
+            ("", true),
+            ("  ", true),
+        ] {
+            let within = json!({ "metadata": { "instance_status": status } });
+            assert_eq!(with_payload(within).can_be_picked(), up, "{status}");
+            assert_eq!(
+                with_payload(json!({ "instance_status": status })).can_be_picked(),
+                up
+            );
+        }
+        let off = json!({ "metadata": { "instance_status": "OUT_OF_SERVICE" } });
+        assert!(
+            with_payload(off).is_enabled(),
+            "the field of Curator is another"
+        );
     }
 }

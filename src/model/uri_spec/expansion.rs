@@ -230,7 +230,7 @@ impl Encoder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::part::{Part, Scan};
+    use crate::model::uri_spec::part::{Part, Scan};
 
     fn build(spec: &str, values: &[(&str, &dyn Display)]) -> Result<String, String> {
         let (mut parts, mut scan) = (Vec::new(), Scan::default());
