@@ -1,6 +1,6 @@
 //! The endpoint where an instance is called.
 
-use crate::model::{ServiceInstance, UrlPort, url};
+use crate::model::{ServiceInstance, UriSpec, UrlPort, url};
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
@@ -17,23 +17,30 @@ pub(crate) struct Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    /// Returns the endpoint of an instance, at the port that its uri spec names. Returns `None` if the instance has no
+    /// Returns the endpoint of an instance, with the scheme and the port that its uri spec names. Returns `None` if the instance has no
     /// address or port.
     pub(crate) fn of(instance: &'a ServiceInstance) -> Option<Endpoint<'a>> {
         let registered = Endpoint::parse(instance.base_url()?)?;
-        let default = if registered.is_secure { 443 } else { 80 };
-        let spec = instance.uri_spec();
-        let port = match spec.and_then(|spec| spec.url_port()) {
-            None => None,
-            Some(UrlPort::Default) => Some(default),
-            Some(UrlPort::Plain) => instance.port(),
-            Some(UrlPort::Secure) => instance.ssl_port(),
-            Some(UrlPort::Literal(port)) => Some(port),
+        let Some(target) = instance.uri_spec().and_then(UriSpec::target) else {
+            return Some(registered);
         };
-        Some(Endpoint {
+        let is_secure = target.is_secure.unwrap_or(registered.is_secure);
+        let port = match target.port {
+            UrlPort::Default if is_secure => Some(443),
+            UrlPort::Default => Some(80),
+            UrlPort::Plain => instance.port(),
+            UrlPort::Secure => instance.ssl_port(),
+            UrlPort::Literal(port) => Some(port),
+        };
+        Some(match port {
+            // The host of a uri spec is that of the instance.
+            Some(port) => Endpoint {
+                is_secure,
+                port,
+                ..registered
+            },
             // If the spec names a port that is missing, no URL can be built, but a base URL can.
-            port: port.unwrap_or(registered.port),
-            ..registered
+            None => registered,
         })
     }
 

@@ -1,7 +1,9 @@
 //! The difference between two states of a service, as a listener receives it.
 
+use crate::excerpt::excerpt;
 use crate::model::ServiceInstance;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// A change of a service, since the last call of the same listener.
@@ -46,6 +48,9 @@ pub struct Change {
 
 type Instances = [Arc<ServiceInstance>];
 
+/// The number of ids in a list that are shown.
+const MOST_IDS: usize = 10;
+
 impl Change {
     pub(crate) fn between(old: &Instances, new: &Instances) -> Change {
         // Several nodes may have the same id.
@@ -78,12 +83,43 @@ impl Change {
     }
 }
 
+/// Shows the ids in one line: `users: added a, b; removed c; updated d; 5 in total`.
+///
+/// It shows the first ten ids of each list, and how many more there are.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let updated: Vec<_> = self.updated.iter().map(|(_, now)| now.clone()).collect();
+        let lists = [
+            ("added", &self.added),
+            ("removed", &self.removed),
+            ("updated", &updated),
+        ];
+        let service = lists.iter().find_map(|(_, list)| list.first());
+        if let Some(instance) = service.or(self.all.first()) {
+            write!(f, "{}: ", excerpt(instance.name()))?;
+        }
+        for (what, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {
+            let ids = list
+                .iter()
+                .take(MOST_IDS)
+                .map(|instance| excerpt(instance.id()).to_string());
+            write!(f, "{what} {}", ids.collect::<Vec<_>>().join(", "))?;
+            match list.len().saturating_sub(MOST_IDS) {
+                0 => f.write_str("; ")?,
+                more => write!(f, " and {more} more; ")?,
+            }
+        }
+        write!(f, "{} in total", self.all.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn instance(id: &str, port: u16) -> Arc<ServiceInstance> {
-        let data = format!(r#"{{"id":"{id}","address":"h","port":{port}}}"#);
+        let data = json!({"id": id, "address": "h", "port": port}).to_string();
         Arc::new(ServiceInstance::from_json("foo", id, data.as_bytes()).unwrap())
     }
 
@@ -125,5 +161,22 @@ mod tests {
         assert_eq!(change.removed, old[1..]);
         let change = Change::between(&old, &[three.clone(), two]);
         assert_eq!(change.updated, [(one, three)]);
+    }
+
+    #[test]
+    fn a_change_is_shown_in_one_line() {
+        let old = [instance("a", 1), instance("b", 1), instance("c", 1)];
+        let new = [instance("a", 1), instance("b", 2), instance("d\n", 1)];
+        let change = Change::between(&old, &new);
+        assert_eq!(
+            change.to_string(),
+            r"foo: added d\n; removed c; updated b; 3 in total"
+        );
+        let many: Vec<_> = (0..12).map(|n| instance(&format!("{n:02}"), 1)).collect();
+        assert_eq!(
+            Change::between(&[], &many).to_string(),
+            "foo: added 00, 01, 02, 03, 04, 05, 06, 07, 08, 09 and 2 more; 12 in total"
+        );
+        assert_eq!(Change::default().to_string(), "0 in total");
     }
 }

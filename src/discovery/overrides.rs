@@ -138,7 +138,7 @@ pub(crate) fn parse(setting: &str, url: &str) -> Result<Override> {
         invalid(&format!("{EXPECTED}; its path is no uri spec{at}: {why}"))
     })?;
     // A variable that was not Unicode has the replacement character in its value.
-    if path.contains(char::REPLACEMENT_CHARACTER) || spec.check().is_err() {
+    if path.contains(char::REPLACEMENT_CHARACTER) || spec.check_characters().is_err() {
         return Err(invalid(EXPECTED));
     }
     Ok(Override {

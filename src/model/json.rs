@@ -2,33 +2,78 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, Write};
 
 use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 use serde_json::value::RawValue;
-use std::io::{self, Write};
 
 use crate::excerpt::excerpt;
 
-/// An object, of which the fields with these names are kept. Of several with one name the last counts.
+/// Returns the text of the data of a node.
+///
+/// The encoding is found as Jackson finds it: by a byte order mark, or by the zero bytes of an ASCII character. Bytes
+/// that are no text become U+FFFD, so that they harm only the field that they are in.
+pub(super) fn decode(data: &[u8]) -> Cow<'_, str> {
+    let utf16 = |skip: usize, unit: fn([u8; 2]) -> u16| {
+        let (units, _) = data.get(skip..).unwrap_or_default().as_chunks();
+        let chars = char::decode_utf16(units.iter().copied().map(unit));
+        chars
+            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect()
+    };
+    let utf32 = |skip: usize, unit: fn([u8; 4]) -> u32| {
+        let (units, _) = data.get(skip..).unwrap_or_default().as_chunks();
+        let chars = units.iter().copied().map(unit).map(char::from_u32);
+        chars
+            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect()
+    };
+    match data {
+        [0xEF, 0xBB, 0xBF, text @ ..] => String::from_utf8_lossy(text),
+        [0, 0, 0xFE, 0xFF, ..] => utf32(4, u32::from_be_bytes),
+        [0xFF, 0xFE, 0, 0, ..] => utf32(4, u32::from_le_bytes),
+        [0xFE, 0xFF, ..] => utf16(2, u16::from_be_bytes),
+        [0xFF, 0xFE, ..] => utf16(2, u16::from_le_bytes),
+        [0, 0, 0, _, ..] => utf32(0, u32::from_be_bytes),
+        [_, 0, 0, 0, ..] => utf32(0, u32::from_le_bytes),
+        [0, _, ..] => utf16(0, u16::from_be_bytes),
+        [_, 0, ..] => utf16(0, u16::from_le_bytes),
+        _ => String::from_utf8_lossy(data),
+    }
+}
+
+/// The text of the known fields of an object. If a name occurs several times, the last one counts.
+///
+/// Nothing becomes a tree before it is known to be small, because a tree can need a hundred times the memory of its
+/// text.
 pub(super) struct Object<'a, const N: usize> {
     names: [&'a str; N],
     fields: [Option<&'a RawValue>; N],
+    /// The first name that is not known, in quotes.
+    pub(super) unknown: Option<&'a RawValue>,
 }
 
 impl<'a, const N: usize> Object<'a, N> {
-    /// Reads the text of an object.
+    /// Reads an object at the start of a text. Like Jackson, it does not look at what follows.
     pub(super) fn parse(text: &'a str, names: [&'a str; N]) -> serde_json::Result<Object<'a, N>> {
-        let fields = [None; N];
-        serde_json::Deserializer::from_str(text).deserialize_map(Object { names, fields })
+        serde_json::Deserializer::from_str(text).deserialize_map(Object {
+            names,
+            fields: [None; N],
+            unknown: None,
+        })
     }
 
-    /// Returns the text of a field, `None` where it is missing or null.
-    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+    /// Returns the text of a field, also if that is null.
+    pub(super) fn get_or_null(&self, name: &str) -> Option<&'a RawValue> {
         let at = self.names.iter().position(|known| *known == name)?;
-        self.fields.get(at).copied()?.filter(|raw| !is_null(raw))
+        self.fields.get(at).copied()?
+    }
+
+    /// Returns the text of a field, or `None` if the field is missing or null.
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.get_or_null(name).filter(|raw| raw.get() != "null")
     }
 }
 
@@ -40,18 +85,23 @@ impl<'de, const N: usize> Visitor<'de> for Object<'de, N> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<Self, A::Error> {
-        while let Some(name) = fields.next_key::<Cow<'de, str>>()? {
+        // Raw, because a name may have an escape that is no character.
+        while let Some(raw) = fields.next_key::<&RawValue>()? {
+            let name = string(raw);
             let mut known = self.names.iter().zip(&mut self.fields);
-            match known.find(|(known, _)| **known == name) {
+            match known.find(|(known, _)| Some(**known) == name.as_deref()) {
                 Some((_, field)) => *field = Some(fields.next_value()?),
-                None => drop(fields.next_value::<IgnoredAny>()?),
+                None => {
+                    self.unknown.get_or_insert(raw);
+                    fields.next_value::<IgnoredAny>()?;
+                }
             }
         }
         Ok(self)
     }
 }
 
-/// Hands each item of an array to `each`, and returns whether all of them were taken.
+/// Passes each item of an array to `each`. Returns true if `each` returned true for all of them.
 pub(super) fn each_item<'a>(array: &'a RawValue, each: impl FnMut(&'a RawValue) -> bool) -> bool {
     let mut deserializer = serde_json::Deserializer::from_str(array.get());
     deserializer.deserialize_seq(Items(each)).unwrap_or(false)
@@ -75,21 +125,13 @@ impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for Items<F> {
     }
 }
 
-/// Returns a value that is no array and no object, of which there is `None`.
-pub(super) fn scalar(raw: &RawValue) -> serde_json::Result<Option<Value>> {
-    match raw.get().starts_with(['[', '{']) {
-        true => Ok(None),
-        false => serde_json::from_str(raw.get()).map(Some),
-    }
-}
-
-/// Returns a value as an error shows it, cut where it is long.
+/// Returns a value as an error shows it, cut if it is long.
 pub(super) fn shown(raw: &RawValue) -> String {
-    match scalar(raw) {
-        // The `Debug` form escapes more of what could play tricks on who reads the log.
-        Ok(Some(Value::String(text))) => format!("{:?}", excerpt(&text)),
-        Ok(Some(scalar)) => excerpt(&scalar.to_string()).to_string(),
-        _ => kind(raw).to_owned(),
+    match kind(raw) {
+        // The `Debug` form also escapes characters that change how a terminal shows the line.
+        "a text" => format!("{:?}", excerpt(string(raw).as_deref().unwrap_or(raw.get()))),
+        kind @ ("an array" | "an object") => kind.to_owned(),
+        _ => excerpt(raw.get()).to_string(),
     }
 }
 
@@ -104,26 +146,51 @@ pub(super) fn kind(raw: &RawValue) -> &'static str {
     }
 }
 
-fn is_null(raw: &RawValue) -> bool {
-    raw.get() == "null"
+/// Returns a value if it is a text.
+pub(super) fn string(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).ok()
 }
 
-// These conversions are among those Jackson makes by default.
+// These conversions are among those that Jackson makes by default.
 
-pub(super) fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-        _ => None,
+/// Returns a text, a number or a boolean as text.
+pub(super) fn text(raw: &RawValue) -> Option<String> {
+    match kind(raw) {
+        "a number" | "a boolean" => Some(raw.get().to_owned()),
+        _ => string(raw),
     }
 }
 
-pub(super) fn boolean(value: &Value) -> Option<bool> {
-    match value {
-        Value::Bool(value) => Some(*value),
-        Value::Number(number) => number.as_i64().map(|number| number != 0),
-        Value::String(text) => text.trim().to_ascii_lowercase().parse().ok(),
-        _ => None,
+/// Returns whether a value stands for none if another type than a text is expected.
+pub(super) fn is_none(raw: &RawValue) -> bool {
+    raw.get() == "null" || string(raw).is_some_and(|text| matches!(text.trim(), "" | "null"))
+}
+
+/// Returns a number, or a text of digits, without its fraction.
+pub(super) fn integer(raw: &RawValue) -> Option<i64> {
+    if let Some(text) = string(raw) {
+        return text.trim().parse().ok();
+    }
+    let number: serde_json::Number = serde_json::from_str(raw.get()).ok()?;
+    number.as_i64().or_else(|| whole(number.as_f64()?))
+}
+
+fn whole(number: f64) -> Option<i64> {
+    // The float next to `i64::MAX` is above it.
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    (-END..END).contains(&number).then_some(number as i64)
+}
+
+/// Returns a boolean. A text that stands for none is false.
+pub(super) fn boolean(raw: &RawValue) -> Option<bool> {
+    match raw.get() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ if is_none(raw) => Some(false),
+        _ => match string(raw) {
+            Some(text) => text.trim().to_ascii_lowercase().parse().ok(),
+            None => raw.get().parse::<i64>().ok().map(|number| number != 0),
+        },
     }
 }
 

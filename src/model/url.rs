@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The addresses that are accepted, as a phrase for "…, expected …".
-pub(crate) const EXPECTED: &str = "an IP address or a host name";
+const EXPECTED: &str = "an IP address or a host name";
 
 /// Returns an address in the form that is registered, or a phrase for "…, expected …" if other machines cannot reach it.
 ///
@@ -59,6 +59,12 @@ pub(super) fn in_url(address: &str) -> Option<Cow<'_, str>> {
         (ip, None) if ip.contains(':') => format!("[{ip}]").into(),
         (host, None) => host.into(),
     })
+}
+
+/// Returns whether two addresses are one host, however they are spelled.
+pub(super) fn is_same_host(one: &str, other: &str) -> bool {
+    let ip = |address| parse_host(address)?.parse::<IpAddr>().ok();
+    one.eq_ignore_ascii_case(other) || ip(one).is_some() && ip(one) == ip(other)
 }
 
 /// Returns an IPv6 address without brackets, and without a scope id unless it is link-local.

@@ -9,6 +9,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
+import java.util.Collections;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
@@ -116,6 +117,8 @@ public final class Peer {
         case "serialize":
           byte[] bytes = serializer.serialize(instance(command.get("instance")));
           return JSON.getNodeFactory().textNode(new String(bytes, StandardCharsets.UTF_8));
+        case "read":
+          return read(text(command, "hex"));
         case "read_strictly":
           return readStrictly(text(command, "data"));
         case "read_for_spring":
@@ -202,6 +205,18 @@ public final class Peer {
       Map<String, Object> values = new HashMap<>();
       command.get("values").fields().forEachRemaining(entry -> values.put(entry.getKey(), entry.getValue().asText()));
       return JSON.getNodeFactory().textNode(found.buildUriSpec(values));
+    }
+
+    /** Reads the data of a node, and builds its uri spec with {@code x} as 1. */
+    private JsonNode read(String hex) throws Exception {
+      byte[] data = new byte[hex.length() / 2];
+      for (int i = 0; i < data.length; i++) {
+        data[i] = (byte) Integer.parseInt(hex.substring(2 * i, 2 * i + 2), 16);
+      }
+      ServiceInstance<Object> found = serializer.deserialize(data);
+      ObjectNode read = (ObjectNode) described(found);
+      read.put("built", found.buildUriSpec(Collections.singletonMap("x", 1)));
+      return read;
     }
 
     /** Reads as Spring Cloud ZooKeeper does. */
@@ -301,7 +316,7 @@ public final class Peer {
     described.put("sslPort", instance.getSslPort());
     described.set("payload", JSON.valueToTree(instance.getPayload()));
     described.put("registrationTimeUTC", instance.getRegistrationTimeUTC());
-    described.put("serviceType", instance.getServiceType().name());
+    described.put("serviceType", instance.getServiceType() == null ? null : instance.getServiceType().name());
     described.put("enabled", instance.isEnabled());
     described.put("uriSpec", instance.getUriSpec() == null ? null : template(instance.getUriSpec()));
     return described;

@@ -165,7 +165,7 @@ impl Cache {
                     if good.is_some_and(|good| good.created() != created) {
                         self.instances.remove(znode);
                     }
-                    unusable.to_string()
+                    unusable
                 }
             },
             Read::Gone => {

@@ -2,7 +2,7 @@
 
 use super::payload::Payload;
 use crate::error::{Error, Result};
-use crate::model::json::Object;
+use crate::model::json::{self, Object};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -13,20 +13,20 @@ pub(super) const ZONE: &str = "zone";
 pub(super) const STATUS: &str = "instance_status";
 pub(super) const UP: &str = "UP";
 
-/// The metadata that picks go by, of an instance that has any.
+/// The metadata that decide how often an instance is picked. Only an instance that has any of them holds this.
 #[derive(Clone, Debug)]
 pub(super) struct Traits {
     pub(super) weight: u32,
     pub(super) zone: Option<Box<str>>,
-    /// Set where the instance is not to be picked, in the way in which Spring Cloud ZooKeeper says so.
+    /// Set if the instance is switched off in the way of Spring Cloud ZooKeeper.
     pub(super) is_out_of_service: bool,
 }
 
 impl Traits {
     pub(super) fn of(payload: Option<&Payload>) -> Option<Box<Traits>> {
         let [weight, zone, status] = find(payload?.text(), [WEIGHT, ZONE, STATUS]);
-        let zone = zone.and_then(text).filter(|zone| !zone.is_empty());
-        let status = status.and_then(text);
+        let zone = zone.and_then(json::string).filter(|zone| !zone.is_empty());
+        let status = status.and_then(json::string);
         let traits = Traits {
             weight: weight.and_then(positive).unwrap_or(1),
             zone: zone.map(String::into_boxed_str),
@@ -40,7 +40,7 @@ impl Traits {
     }
 }
 
-/// Returns what stands under each of the keys.
+/// Returns the value of each key: from the map `metadata` in the payload, else from the payload itself.
 pub(super) fn find<'a, const N: usize>(
     payload: &'a str,
     keys: [&'a str; N],
@@ -55,13 +55,9 @@ pub(super) fn find<'a, const N: usize>(
     })
 }
 
-pub(super) fn text(raw: &RawValue) -> Option<String> {
-    serde_json::from_str(raw.get()).ok()
-}
-
 fn positive(raw: &RawValue) -> Option<u32> {
     let number = serde_json::from_str::<u64>(raw.get()).ok();
-    let number = number.or_else(|| text(raw)?.trim().parse().ok());
+    let number = number.or_else(|| json::string(raw)?.trim().parse().ok());
     let number = number.filter(|number| *number > 0)?;
     Some(u32::try_from(number).unwrap_or(u32::MAX))
 }
@@ -106,7 +102,7 @@ impl Metadata {
         if self.values.get(WEIGHT).is_some_and(|weight| weight == "0") {
             return Err(Error::invalid_service("weight", 0, "a positive number"));
         }
-        match (payload.map(Payload::value), self.for_spring) {
+        match (payload.and_then(Payload::value), self.for_spring) {
             (None, false) => Ok(Payload::new(&json!({ METADATA: self.values }))),
             (Some(given), false) => Ok(Payload::new(&self.beside(&given)?)),
             (None, true) => Ok(Payload::new(&json!({

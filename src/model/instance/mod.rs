@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 pub(in crate::model) use self::metadata::Metadata;
-use self::metadata::{Traits, find, text};
+use self::metadata::{Traits, find};
 pub(in crate::model) use self::payload::Payload;
 use super::uri_spec::UriSpec;
-use super::{Params, url};
+use super::{Params, json, url};
 use crate::error::{Error, Result};
+use crate::excerpt::excerpt;
 
 pub(crate) mod builder;
 mod metadata;
@@ -195,7 +196,7 @@ impl ServiceInstance {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn payload(&self) -> Option<Value> {
-        self.fields.payload.as_ref().map(Payload::value)
+        self.fields.payload.as_ref().and_then(Payload::value)
     }
 
     /// Returns the text under a key, or `None` if there is none or it is not a text.
@@ -212,7 +213,7 @@ impl ServiceInstance {
     /// # Ok::<(), party::Error>(())
     /// ```
     pub fn metadata(&self, key: &str) -> Option<String> {
-        text(find(self.payload_text()?, [key])[0]?)
+        json::string(find(self.payload_text()?, [key])[0]?)
     }
 
     /// Returns how often the instance is picked, compared with an instance of weight 1.
@@ -269,6 +270,12 @@ impl ServiceInstance {
     /// An IPv6 address is in brackets and has no scope id. Without a port or an address, the result is `None`.
     pub fn base_url(&self) -> Option<&str> {
         self.base_url.as_deref()
+    }
+
+    /// Returns whether the instance is switched on in both ways, see the module [`switch`].
+    pub(crate) fn is_on(&self) -> bool {
+        let is_up = |traits: &Traits| !traits.is_out_of_service;
+        self.fields.enabled && self.traits().is_none_or(is_up)
     }
 
     /// Returns true if the instance can be called.
@@ -419,6 +426,25 @@ fn scheme(ssl_port: Option<u16>) -> &'static str {
     }
 }
 
+/// Shows the service, the id and the base URL in one line: `users/i-1 at http://10.0.0.1:8080`.
+///
+/// It adds why the instance cannot be picked, if so. The payload is not shown. To get the whole instance as JSON,
+/// serialize it.
+impl Display for ServiceInstance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", excerpt(self.name()), excerpt(self.id()))?;
+        match (self.base_url(), self.address()) {
+            (Some(url), _) => write!(f, " at {}", excerpt(url))?,
+            (None, Some(address)) => write!(f, " at {} without a port", excerpt(address))?,
+            (None, None) => f.write_str(" without an address")?,
+        }
+        match self.is_on() {
+            true => Ok(()),
+            false => f.write_str(" (switched off)"),
+        }
+    }
+}
+
 /// Says how long an instance stays in ZooKeeper, and how its node is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -434,14 +460,20 @@ pub enum ServiceType {
 }
 
 impl ServiceType {
-    pub(super) fn from_wire(text: &str) -> Option<ServiceType> {
-        use ServiceType::{Dynamic, DynamicSequential, Permanent, Static};
-        [Dynamic, Static, Permanent, DynamicSequential]
-            .into_iter()
-            .find(|service_type| service_type.wire_name() == text)
+    /// All types, in the order of Java's enum.
+    const ALL: [ServiceType; 4] = [
+        ServiceType::Dynamic,
+        ServiceType::Static,
+        ServiceType::Permanent,
+        ServiceType::DynamicSequential,
+    ];
+
+    fn from_wire(text: &str) -> Option<ServiceType> {
+        let mut all = ServiceType::ALL.into_iter();
+        all.find(|known| known.wire_name().eq_ignore_ascii_case(text))
     }
 
-    pub(super) fn wire_name(self) -> &'static str {
+    fn wire_name(self) -> &'static str {
         match self {
             ServiceType::Dynamic => "DYNAMIC",
             ServiceType::Static => "STATIC",
@@ -799,7 +831,7 @@ mod tests {
                 Some(service_type)
             );
         }
-        assert_eq!(ServiceType::from_wire("dynamic"), None);
+        assert_eq!(ServiceType::from_wire("other"), None);
     }
 
     #[test]
@@ -880,5 +912,34 @@ mod tests {
             with_payload(off).is_enabled(),
             "the field of Curator is another"
         );
+    }
+
+    #[test]
+    fn an_instance_is_shown_in_one_line_without_its_payload() {
+        let read = |data: Value| {
+            let data = data.to_string();
+            ServiceInstance::from_json("users", "i-1", data.as_bytes())
+                .unwrap()
+                .to_string()
+        };
+        let payload = json!({"password": "secret"});
+        for (data, expected) in [
+            (
+                json!({"address": "10.0.0.1", "port": 8080, "payload": payload}),
+                "users/i-1 at http://10.0.0.1:8080",
+            ),
+            (
+                json!({"address": "h", "sslPort": 443, "enabled": false}),
+                "users/i-1 at https://h:443 (switched off)",
+            ),
+            (json!({"address": "h"}), "users/i-1 at h without a port"),
+            (json!({"port": 80}), "users/i-1 without an address"),
+            (
+                json!({"name": "a\nb", "id": "c\u{202e}"}),
+                r"a\nb/c\u{202e} without an address",
+            ),
+        ] {
+            assert_eq!(read(data), expected);
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -34,12 +33,9 @@ impl Payload {
     }
 
     /// Takes a payload that Java may have written. No class that it names is ever looked up.
-    ///
-    /// The error is that of a text which [`value`](Payload::value) could not parse.
-    pub(super) fn from_wire(raw: &RawValue) -> serde_json::Result<Option<Payload>> {
-        serde_json::from_str::<Parsable>(raw.get())?;
+    pub(super) fn from_wire(raw: &RawValue) -> Option<Payload> {
         let payload = Payload(Box::new(raw.to_owned()));
-        Ok((!payload.is_null()).then_some(payload))
+        (!payload.is_null()).then_some(payload)
     }
 
     /// Returns the payload as it is written.
@@ -47,10 +43,10 @@ impl Payload {
         self.0.get()
     }
 
-    /// Parses the payload, without the name of its class.
-    pub(in crate::model) fn value(&self) -> Value {
-        // It parsed when it was taken.
-        match serde_json::from_str(self.0.get()).unwrap_or_default() {
+    /// Parses the payload, without the name of its class. Returns `None` for JSON that a [`Value`] cannot hold, such as
+    /// a number that is too large.
+    pub(in crate::model) fn value(&self) -> Option<Value> {
+        Some(match serde_json::from_str(self.0.get()).ok()? {
             Value::Object(mut map) => {
                 // At the top only: Java writes it nowhere else, so deeper down it is data.
                 map.remove("@class");
@@ -58,7 +54,7 @@ impl Payload {
             }
             Value::Array(list) => without_class(list),
             scalar => scalar,
-        }
+        })
     }
 
     /// Returns the payload with other fields, where it is a map. The name of its class stays.
@@ -82,8 +78,9 @@ fn is_typed_null(text: &str) -> bool {
 
 impl PartialEq for Payload {
     fn eq(&self, other: &Payload) -> bool {
-        // Spelled alike they mostly are, and otherwise only what they say counts.
-        self.0.get() == other.0.get() || self.value() == other.value()
+        // The values count and not their spelling, which is mostly the same.
+        self.0.get() == other.0.get()
+            || (self.value().zip(other.value())).is_some_and(|(one, other)| one == other)
     }
 }
 
@@ -96,58 +93,6 @@ impl Serialize for Payload {
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("..")
-    }
-}
-
-/// JSON of which nothing is kept. Unlike what `serde` ignores, it is an error wherever parsing it to a [`Value`] is one: too
-/// deep, a number that is too large, a text that is no Unicode.
-struct Parsable;
-
-impl<'de> Deserialize<'de> for Parsable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Parsable, D::Error> {
-        deserializer.deserialize_any(Parsable)
-    }
-}
-
-impl<'de> Visitor<'de> for Parsable {
-    type Value = Parsable;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Parsable, E> {
-        Ok(self)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Parsable, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Parsable, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Parsable, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Parsable, E> {
-        Ok(self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Parsable, E> {
-        Ok(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Parsable, A::Error> {
-        while items.next_element::<Parsable>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Parsable, A::Error> {
-        while fields.next_entry::<Parsable, Parsable>()?.is_some() {}
-        Ok(self)
     }
 }
 
@@ -185,11 +130,11 @@ mod tests {
     }
 
     fn taken(json: &str) -> Option<Payload> {
-        Payload::from_wire(&raw(json)).unwrap()
+        Payload::from_wire(&raw(json))
     }
 
     fn read(value: Value) -> Value {
-        taken(&value.to_string()).unwrap().value()
+        taken(&value.to_string()).unwrap().value().unwrap()
     }
 
     fn written(value: Value) -> String {
@@ -290,7 +235,7 @@ mod tests {
         let text = r#"{"b": [1e7,"\u00fc"], "@class":"x.Y"}"#;
         let payload = taken(text).unwrap();
         assert_eq!(serde_json::to_string(&payload).unwrap(), text);
-        assert_eq!(payload.value(), json!({"b": [1e7, "ü"]}));
+        assert_eq!(payload.value(), Some(json!({"b": [1e7, "ü"]})));
     }
 
     #[test]
@@ -304,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_could_not_be_parsed_later_is_refused_at_once() {
+    fn a_payload_that_no_value_can_hold_is_kept_and_has_no_value() {
         let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
         for json in [
             &*deep,
@@ -313,8 +258,10 @@ mod tests {
             r#"{"\ud800":1}"#,
             "[1,-1e999]",
         ] {
-            assert!(Payload::from_wire(&raw(json)).is_err(), "{json}");
-            assert!(serde_json::from_str::<Value>(json).is_err(), "{json}");
+            let payload = taken(json).unwrap();
+            assert_eq!((payload.text(), payload.value()), (json, None));
+            assert_eq!(payload, payload.clone());
+            assert_ne!(Some(payload), taken("[1e999]"));
         }
     }
 }

@@ -11,12 +11,6 @@ use serde_json::{Map, Value};
 const OUT_OF_SERVICE: &str = "OUT_OF_SERVICE";
 
 impl ServiceInstance {
-    /// Returns whether the instance is switched on, in both ways.
-    pub(crate) fn is_on(&self) -> bool {
-        let Switches { enabled, up } = switches(self);
-        enabled && up
-    }
-
     /// Returns the same instance, switched on or off. The status of Spring's form is written where the payload has that
     /// form.
     pub(crate) fn switched(&self, on: bool) -> ServiceInstance {

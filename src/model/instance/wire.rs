@@ -1,122 +1,58 @@
 //! The bytes of an instance in ZooKeeper, as Apache Curator writes and reads them.
 
-use serde::Serialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
-use std::fmt;
-use std::sync::Arc;
-
 use super::payload::Payload;
 use super::{Fields, ServiceInstance, ServiceType};
 use crate::excerpt::excerpt;
-use crate::model::json::{self, Object, boolean, kind, scalar, shown, text};
+use crate::model::json::{self, Object};
 use crate::model::uri_spec::UriSpec;
 use crate::model::url;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serializer};
-
-/// An instance with Curator's names, in Curator's order.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Wire<'a> {
-    name: &'a str,
-    id: &'a str,
-    address: Option<&'a str>,
-    port: Option<u16>,
-    ssl_port: Option<u16>,
-    payload: Option<&'a Payload>,
-    #[serde(rename = "registrationTimeUTC")]
-    registration_time_utc: Option<i64>,
-    service_type: &'static str,
-    uri_spec: Option<&'a UriSpec>,
-    // Curator 2.7 refuses a field it does not know, so this one is there only where it says something.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enabled: Option<bool>,
-}
-
-impl Wire<'_> {
-    pub(super) fn of(instance: &ServiceInstance) -> Wire<'_> {
-        let fields = instance.fields();
-        Wire {
-            name: &fields.name,
-            id: &fields.id,
-            address: fields.address.as_deref(),
-            port: fields.port,
-            ssl_port: fields.ssl_port,
-            payload: fields.payload.as_ref(),
-            registration_time_utc: fields.registration_time_utc,
-            service_type: fields.service_type.wire_name(),
-            uri_spec: fields.uri_spec.as_ref(),
-            enabled: (!fields.enabled).then_some(false),
-        }
-    }
-}
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 impl ServiceInstance {
     /// Returns the bytes that Curator would write.
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        json::to_vec(&Wire::of(self))
+        json::to_vec(self)
     }
 
-    /// Reads what somebody wrote to the node `znode` of the service `name`, as leniently as Curator.
+    /// Reads the data of the node `znode` of the service `name`, as leniently as Curator.
     ///
-    /// The error has nothing of the payload.
+    /// A field that no call needs is left at its default if it cannot be read. The error names the field and its value,
+    /// and has nothing of the payload.
     pub(crate) fn from_json(
         name: &str,
         znode: &str,
         data: &[u8],
-    ) -> Result<ServiceInstance, Unusable> {
-        let json = parse(data)?;
-        Ok(ServiceInstance::new(Fields {
-            // What a writer left out, the path tells.
-            name: read(&json, "name", "a text", text)?.map_or_else(|| name.into(), Arc::from),
-            id: read(&json, "id", "a text", text)?.map_or_else(|| znode.into(), Box::from),
-            address: read(&json, "address", url::EXPECTED, address)?.flatten(),
-            port: read(&json, "port", PORT, port)?,
-            ssl_port: read(&json, "sslPort", PORT, port)?,
-            payload: payload(&json)?,
-            registration_time_utc: read(&json, "registrationTimeUTC", MILLIS, integer)?,
-            service_type: read(&json, "serviceType", SERVICE_TYPE, service_type)?
+    ) -> Result<ServiceInstance, String> {
+        let text = json::decode(data);
+        let json = parse(&text)?;
+        let field = |field| json.get(field);
+        let (port, ssl_port) = ports(&json)?;
+        let mut fields = Fields {
+            address: field("address").map(address).transpose()?.flatten(),
+            port,
+            ssl_port,
+            payload: field("payload").and_then(Payload::from_wire),
+            registration_time_utc: field("registrationTimeUTC").and_then(json::integer),
+            service_type: field("serviceType")
+                .and_then(service_type)
                 .unwrap_or(ServiceType::Dynamic),
-            uri_spec: uri_spec(&json)?,
-            enabled: read(&json, "enabled", "true or false", boolean)?.unwrap_or(true),
-        }))
-    }
-}
-
-/// The reason why what a node holds is no instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unusable {
-    Empty,
-    NotJson(String),
-    /// Another kind of JSON.
-    NotObject(&'static str),
-    /// A field holds something else than expected.
-    Field {
-        name: &'static str,
-        found: String,
-        expected: &'static str,
-    },
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Unusable::Empty => f.write_str("the data is empty"),
-            Unusable::NotJson(why) => write!(f, "the data is not JSON: {why}"),
-            Unusable::NotObject(kind) => write!(f, "the data is {kind}, expected an object"),
-            Unusable::Field {
-                name,
-                found,
-                expected,
-            } => write!(f, "{name} is {found}, expected {expected}"),
+            enabled: json.get_or_null("enabled").map_or(Ok(true), enabled)?,
+            ..Fields::new(
+                field("name")
+                    .and_then(not_empty)
+                    .unwrap_or_else(|| name.to_owned()),
+                field("id")
+                    .and_then(not_empty)
+                    .unwrap_or_else(|| znode.to_owned()),
+            )
+        };
+        if let Some(raw) = field("uriSpec") {
+            fields.uri_spec = Some(uri_spec(raw, &fields)?);
         }
-    }
-}
-
-impl From<serde_json::Error> for Unusable {
-    fn from(error: serde_json::Error) -> Unusable {
-        Unusable::NotJson(error.to_string())
+        Ok(ServiceInstance::new(fields))
     }
 }
 
@@ -132,135 +68,142 @@ const FIELDS: [&str; 10] = [
     "uriSpec",
     "enabled",
 ];
-const PORT: &str = "a number from 1 to 65535";
-const MILLIS: &str = "milliseconds since 1970";
-const SERVICE_TYPE: &str = "one of DYNAMIC, STATIC, PERMANENT and DYNAMIC_SEQUENTIAL";
 
-/// The fields of an instance.
-type Known<'a> = Object<'a, 10>;
-
-fn parse(data: &[u8]) -> Result<Known<'_>, Unusable> {
-    if data.is_empty() {
-        return Err(Unusable::Empty);
+fn parse(text: &str) -> Result<Object<'_, 10>, String> {
+    if text.is_empty() {
+        return Err("the data is empty".to_owned());
     }
-    let raw: &RawValue = serde_json::from_slice(data)?;
-    match kind(raw) {
-        "an object" => Ok(Object::parse(raw.get(), FIELDS)?),
-        other => Err(Unusable::NotObject(other)),
-    }
-}
-
-fn read<T>(
-    json: &Known<'_>,
-    field: &'static str,
-    expected: &'static str,
-    convert: impl Fn(&Value) -> Option<T>,
-) -> Result<Option<T>, Unusable> {
-    let Some(raw) = json.get(field) else {
-        return Ok(None);
-    };
-    let value = scalar(raw)?;
-    match value.as_ref().and_then(convert) {
-        Some(converted) => Ok(Some(converted)),
-        None => Err(Unusable::Field {
-            name: field,
-            found: shown(raw),
-            expected,
-        }),
-    }
-}
-
-fn payload(json: &Known<'_>) -> Result<Option<Payload>, Unusable> {
-    let payload = json.get("payload").map(Payload::from_wire);
-    Ok(payload.transpose()?.flatten())
-}
-
-fn uri_spec(json: &Known<'_>) -> Result<Option<UriSpec>, Unusable> {
-    let Some(raw) = json.get("uriSpec") else {
-        return Ok(None);
-    };
-    let unusable = |found, expected| Unusable::Field {
-        name: "uriSpec",
-        found,
-        expected,
-    };
-    let spec = UriSpec::from_wire(raw).map_err(|expected| unusable(shown(raw), expected))?;
-    match spec.check() {
-        Ok(()) => Ok(Some(spec)),
-        Err(expected) => {
-            let found = format!("{:?}", excerpt(&spec.to_string()));
-            Err(unusable(found, expected))
+    let not_json = |error| format!("the data is not JSON: {error}");
+    let json = match text.trim_start().as_bytes().first() {
+        Some(b'{') => Object::parse(text, FIELDS).map_err(not_json)?,
+        // Its text is not shown, because it may hold a payload.
+        Some(b'[') => return Err(unusable("the data", "an array", "an object")),
+        _ => {
+            let found = format!("{:?}", excerpt(text));
+            return Err(unusable("the data", &found, "a JSON object"));
         }
+    };
+    match json.unknown {
+        // Curator writes the address even if there is none, and knows no other field.
+        Some(other) if json.get_or_null("address").is_none() => {
+            let found = format!("missing beside {}", json::shown(other));
+            Err(unusable(
+                "address",
+                &found,
+                "an instance as Curator writes it",
+            ))
+        }
+        _ => Ok(json),
     }
 }
 
-// These conversions are among those Jackson makes by default.
+fn unusable(field: &str, found: &str, expected: &str) -> String {
+    format!("{field} is {found}, expected {expected}")
+}
 
-fn integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
+fn not_empty(raw: &RawValue) -> Option<String> {
+    json::text(raw).filter(|text| !text.is_empty())
+}
+
+/// Reads both ports. Of the two, calls need only the one for encrypted connections.
+fn ports(json: &Object<'_, 10>) -> Result<(Option<u16>, Option<u16>), String> {
+    let ssl_port = json
+        .get("sslPort")
+        .map_or(Ok(None), |raw| port("sslPort", raw))?;
+    let port = json.get("port").map_or(Ok(None), |raw| port("port", raw));
+    match ssl_port {
+        Some(_) => Ok((port.unwrap_or(None), ssl_port)),
+        None => Ok((port?, None)),
     }
 }
 
-// Writers in languages with one type of number may write `8080.0`.
-fn whole(number: f64) -> Option<i64> {
-    // Beyond 2^53 a float skips integers, and cannot tell which one was meant.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
-}
-
-fn port(value: &Value) -> Option<u16> {
-    let port = u16::try_from(integer(value)?).ok()?;
-    (port != 0).then_some(port)
+/// Reads a port. Many programs write 0 or -1 if there is none.
+fn port(field: &str, raw: &RawValue) -> Result<Option<u16>, String> {
+    match json::integer(raw) {
+        _ if json::is_none(raw) => Ok(None),
+        Some(..=0) => Ok(None),
+        Some(port @ 1..=65_535) => Ok(u16::try_from(port).ok()),
+        _ => Err(unusable(
+            field,
+            &json::shown(raw),
+            "a number from 1 to 65535",
+        )),
+    }
 }
 
 /// Reads an address. An empty one is none.
-fn address(value: &Value) -> Option<Option<Box<str>>> {
-    let address = text(value)?;
-    match address.is_empty() {
-        true => Some(None),
-        false => url::host(&address).is_ok().then(|| Some(address.into())),
+fn address(raw: &RawValue) -> Result<Option<Box<str>>, String> {
+    let unusable = |expected| unusable("address", &json::shown(raw), expected);
+    let text = json::text(raw).ok_or_else(|| unusable("an IP address or a host name"))?;
+    let text = text.trim_matches(|c: char| c <= ' ');
+    if text.is_empty() {
+        return Ok(None);
     }
+    url::address(text).map_err(unusable)?;
+    Ok(Some(text.into()))
 }
 
-fn service_type(value: &Value) -> Option<ServiceType> {
-    // The names of Java's constants are exact, so `dynamic` is none of them.
-    ServiceType::from_wire(value.as_str()?)
+/// Reads a service type: its name, or its number as Java counts.
+fn service_type(raw: &RawValue) -> Option<ServiceType> {
+    let text = json::text(raw)?;
+    let number = || text.trim().parse::<usize>().ok();
+    ServiceType::from_wire(text.trim()).or_else(|| ServiceType::ALL.get(number()?).copied())
 }
 
-/// Writes the instance as it stands in ZooKeeper, the payload included.
-impl std::fmt::Display for ServiceInstance {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.to_json()))
+fn enabled(raw: &RawValue) -> Result<bool, String> {
+    json::boolean(raw).ok_or_else(|| unusable("enabled", &json::shown(raw), "true or false"))
+}
+
+fn uri_spec(raw: &RawValue, fields: &Fields) -> Result<UriSpec, String> {
+    let spec = UriSpec::from_wire(raw)
+        .map_err(|expected| unusable("uriSpec", &json::shown(raw), expected))?;
+    let address = fields.address.as_deref().unwrap_or_default();
+    let found = || format!("{:?}", excerpt(&spec.to_string()));
+    match spec.check(&fields.name, &fields.id, Some(address)) {
+        Ok(()) => Ok(spec),
+        Err(expected) => Err(unusable("uriSpec", &found(), expected)),
     }
 }
 
 /// Writes the instance in the form of its node in ZooKeeper.
 impl Serialize for ServiceInstance {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Wire::of(self).serialize(serializer)
+        let fields = self.fields();
+        let count = FIELDS.len() - usize::from(fields.enabled);
+        let mut json = serializer.serialize_struct("ServiceInstance", count)?;
+        // Curator's names, in Curator's order.
+        json.serialize_field("name", &*fields.name)?;
+        json.serialize_field("id", &fields.id)?;
+        json.serialize_field("address", &fields.address)?;
+        json.serialize_field("port", &fields.port)?;
+        json.serialize_field("sslPort", &fields.ssl_port)?;
+        json.serialize_field("payload", &fields.payload)?;
+        json.serialize_field("registrationTimeUTC", &fields.registration_time_utc)?;
+        json.serialize_field("serviceType", fields.service_type.wire_name())?;
+        json.serialize_field("uriSpec", &fields.uri_spec)?;
+        // Curator 2.7 refuses a field that it does not know, so this one is written only if the instance is off.
+        if !fields.enabled {
+            json.serialize_field("enabled", &false)?;
+        }
+        json.end()
     }
 }
 
 /// Reads the form of a node in ZooKeeper, as leniently as Curator does. The name and the id are required.
 impl<'de> Deserialize<'de> for ServiceInstance {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ServiceInstance, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        for field in ["name", "id"] {
-            if value.get(field).is_none_or(Value::is_null) {
-                return Err(D::Error::missing_field(field));
-            }
+        let instance = ServiceInstance::from_value(&Value::deserialize(deserializer)?)?;
+        match (instance.name(), instance.id()) {
+            ("", _) => Err(de::Error::missing_field("name")),
+            (_, "") => Err(de::Error::missing_field("id")),
+            _ => Ok(instance),
         }
-        ServiceInstance::from_value(&value)
     }
 }
 
 impl ServiceInstance {
-    pub(in crate::model) fn from_value<E: serde::de::Error>(
-        value: &Value,
-    ) -> Result<ServiceInstance, E> {
+    /// Reads an instance that may have no name and no id, which are empty then.
+    pub(in crate::model) fn from_value<E: de::Error>(value: &Value) -> Result<ServiceInstance, E> {
         let data = serde_json::to_vec(value).map_err(E::custom)?;
         ServiceInstance::from_json("", "", &data).map_err(E::custom)
     }
@@ -486,9 +429,11 @@ mod tests {
     }
 
     #[test]
-    fn null_fields_take_their_defaults() {
-        let data = r#"{"name":null,"id":null,"address":null,"port":null,"sslPort":null,"payload":null,"registrationTimeUTC":null,"serviceType":null,"uriSpec":null,"enabled":null}"#;
+    fn null_fields_take_their_defaults_and_a_null_switch_is_off() {
+        let data = r#"{"name":null,"id":null,"address":null,"port":null,"sslPort":null,"payload":null,"registrationTimeUTC":null,"serviceType":null,"uriSpec":null}"#;
         assert_eq!(read_text(data), read_text("{}"));
+        // Curator reads null as `false` here.
+        assert!(!with("enabled", json!(null)).unwrap().is_enabled());
     }
 
     #[test]
@@ -499,23 +444,72 @@ mod tests {
 
     #[test]
     fn an_address_that_would_lead_elsewhere_is_refused() {
-        for address in [
-            "me@evil.com",
-            "a/b",
-            "a?b",
-            "a#b",
-            "a b",
-            "a\n",
-            "a:80",
-            "evil\u{3002}com",
+        for (address, expected) in [
+            ("me@evil.com", "an IP address or a host name"),
+            ("a/b", "an IP address or a host name"),
+            ("a?b", "an IP address or a host name"),
+            ("a#b", "an IP address or a host name"),
+            ("a b", "an IP address or a host name"),
+            ("a\nb", "an IP address or a host name"),
+            ("evil\u{3002}com", "an IP address or a host name"),
+            ("a:80", "an IP address or a host name without a port"),
+            ("http://a", "an IP address or a host name, not a URL"),
         ] {
             let error = with("address", json!(address)).unwrap_err();
-            let expected = format!("address is {address:?}, expected an IP address or a host name");
-            assert_eq!(error, expected);
+            assert_eq!(
+                error,
+                format!("address is {address:?}, expected {expected}")
+            );
         }
-        assert_eq!(with("address", json!("")), read_text("{}"));
+        let error = with("address", json!({"host": "a"})).unwrap_err();
+        assert_eq!(
+            error,
+            "address is an object, expected an IP address or a host name"
+        );
+        assert_eq!(with("address", json!(" ")), read_text("{}"));
+        let padded = with("address", json!(" 10.0.0.1\n")).unwrap();
+        assert_eq!(padded.address(), Some("10.0.0.1"));
         let scoped = with("address", json!("fe80::1%eth0")).unwrap();
         assert_eq!(scoped.address(), Some("fe80::1%eth0"));
+    }
+
+    #[test]
+    fn an_address_that_other_machines_cannot_reach_is_refused() {
+        for address in [
+            "0.0.0.0",
+            "::",
+            "255.255.255.255",
+            "224.0.0.1",
+            "ff02::1",
+            "fe80::1",
+        ] {
+            let error = with("address", json!(address)).unwrap_err();
+            assert!(
+                error.starts_with(&format!("address is {address:?}, expected ")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_node_of_another_kind_is_refused() {
+        for (data, field) in [
+            (
+                r#"{"serviceEndpoint":{"host":"a","port":1},"status":"ALIVE"}"#,
+                "serviceEndpoint",
+            ),
+            (r#"{"port":1,"name":"i","host":"a"}"#, "host"),
+            (
+                r#"{"instance":{"hostName":"a","port":{"$":1}}}"#,
+                "instance",
+            ),
+        ] {
+            let expected = format!(
+                "address is missing beside {field:?}, expected an instance as Curator writes it"
+            );
+            assert_eq!(read_text(data).unwrap_err(), expected);
+        }
+        assert!(read_text(r#"{"address":null,"host":"a"}"#).is_ok());
     }
 
     #[test]
@@ -620,67 +614,143 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_no_port_is_refused() {
-        for field in ["port", "sslPort"] {
-            for value in [
-                json!(0),
-                json!(-1),
-                json!(65536),
-                json!(1e300),
-                json!(80.5),
-                json!("http"),
-                json!(""),
-                json!("0"),
-                json!("80x"),
-                json!(true),
-                json!([80]),
-                json!({"port": 80}),
-            ] {
-                let error = with(field, value.clone()).unwrap_err();
-                assert!(error.starts_with(field), "{error}");
+    fn a_port_that_says_there_is_none_is_none() {
+        let none = [
+            json!(-1),
+            json!(0),
+            json!(""),
+            json!(" "),
+            json!("null"),
+            json!("-1"),
+            json!(-7),
+        ];
+        for value in none {
+            let ports = json!({"port": 80, "sslPort": value}).to_string();
+            let instance = read_text(&ports).unwrap();
+            assert_eq!(
+                (instance.port(), instance.ssl_port()),
+                (Some(80), None),
+                "{ports}"
+            );
+            let ports = json!({"port": value, "sslPort": 443}).to_string();
+            let instance = read_text(&ports).unwrap();
+            assert_eq!(
+                (instance.port(), instance.ssl_port()),
+                (None, Some(443)),
+                "{ports}"
+            );
+            let neither = json!({"address": "h", "port": value, "sslPort": value}).to_string();
+            assert!(!read_text(&neither).unwrap().can_be_picked());
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_no_port_is_refused_if_a_call_needs_it() {
+        let none = [
+            json!(65536),
+            json!(1e300),
+            json!("http"),
+            json!("80x"),
+            json!("80.0"),
+            json!(true),
+            json!([80]),
+            json!({"port": 80}),
+        ];
+        for value in none {
+            for field in ["port", "sslPort"] {
+                let mut ports = json!({"port": 80});
+                ports[field] = value.clone();
+                let error = read_text(&ports.to_string()).unwrap_err();
+                assert!(error.starts_with(&format!("{field} is ")), "{error}");
                 assert!(
-                    error.ends_with("expected a number from 1 to 65535"),
+                    error.ends_with(", expected a number from 1 to 65535"),
                     "{error}"
                 );
             }
+            let not_needed = json!({"port": value, "sslPort": 443}).to_string();
+            let instance = read_text(&not_needed).unwrap();
+            assert_eq!((instance.port(), instance.ssl_port()), (None, Some(443)));
         }
         let error = with("port", json!(70_000)).unwrap_err();
         assert_eq!(error, "port is 70000, expected a number from 1 to 65535");
+        assert_eq!(with("port", json!(80.9)).unwrap().port(), Some(80));
     }
 
     #[test]
-    fn an_unknown_service_type_is_refused() {
+    fn a_service_type_is_a_name_or_a_number_and_else_the_default() {
+        use ServiceType::{Dynamic, DynamicSequential, Permanent, Static};
+        for (value, expected) in [
+            (json!("STATIC"), Static),
+            (json!(" static "), Static),
+            (json!("2"), Permanent),
+            (json!(3), DynamicSequential),
+            (json!(0), Dynamic),
+            (json!(4), Dynamic),
+            (json!("OTHER"), Dynamic),
+            (json!(""), Dynamic),
+            (json!([]), Dynamic),
+        ] {
+            let read = with("serviceType", value.clone()).unwrap();
+            assert_eq!(read.service_type(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_no_call_needs_does_not_refuse_an_instance() {
         for value in [
-            json!("OTHER"),
-            json!("dynamic"),
-            json!(""),
-            json!(0),
-            json!([]),
+            json!([1]),
+            json!({"a": 1}),
+            json!("\u{0}"),
+            json!("soon"),
+            json!(u64::MAX),
         ] {
-            let error = with("serviceType", value).unwrap_err();
-            assert!(error.starts_with("serviceType is "), "{error}");
-            assert!(error.contains("DYNAMIC_SEQUENTIAL"), "{error}");
+            for field in [
+                "name",
+                "id",
+                "registrationTimeUTC",
+                "serviceType",
+                "payload",
+                "x",
+            ] {
+                let read = with("address", json!("h")).unwrap();
+                let data = json!({"address": "h", field: value}).to_string();
+                let found = read_text(&data).unwrap();
+                assert_eq!(
+                    found.registration_time_utc(),
+                    read.registration_time_utc(),
+                    "{data}"
+                );
+                assert_eq!(found.address(), Some("h"));
+            }
         }
+        for field in ["name", "id"] {
+            assert_eq!(with(field, json!([1])), read_text("{}"));
+            assert_eq!(with(field, json!("")), read_text("{}"));
+        }
+        let at = |time| {
+            with("registrationTimeUTC", time)
+                .unwrap()
+                .registration_time_utc()
+        };
+        assert_eq!(at(json!(1_475_540_123.456_789)), Some(1_475_540_123));
+        assert_eq!(at(json!("2017-07-14T02:40:00Z")), None);
+        assert_eq!(at(json!(1e300)), None);
     }
 
     #[test]
-    fn a_field_of_the_wrong_shape_is_refused() {
-        for field in [
-            "name",
-            "id",
-            "address",
-            "registrationTimeUTC",
-            "enabled",
-            "uriSpec",
-        ] {
+    fn a_field_that_a_call_needs_is_refused_in_another_shape() {
+        for field in ["address", "enabled", "uriSpec"] {
             let error = with(field, json!([1])).unwrap_err();
-            assert!(
-                error.starts_with(&format!("{field} is an array, expected ")),
-                "{error}"
-            );
+            let begin = format!("{field} is an array, expected ");
+            assert!(error.starts_with(&begin), "{error}");
         }
-        assert!(with("enabled", json!("maybe")).is_err());
-        assert!(with("registrationTimeUTC", json!(u64::MAX)).is_err());
+        for value in [json!("maybe"), json!(0.5), json!("0")] {
+            let error = with("enabled", value.clone()).unwrap_err();
+            assert_eq!(error, format!("enabled is {value}, expected true or false"));
+        }
+        for off in [json!(0), json!(""), json!("null"), json!(" False ")] {
+            assert!(!with("enabled", off).unwrap().is_enabled());
+        }
     }
 
     #[test]
@@ -691,29 +761,68 @@ mod tests {
     #[test]
     fn what_is_not_json_is_refused() {
         let cut = WITH_SPEC.get(..100).unwrap();
-        let twice = format!("{SSL}{SSL}");
-        for data in [" ", "garbage", cut, &twice, "\0", r#"{"a":}"#] {
+        for data in [cut, r#"{"a":}"#, "{\u{a0}}"] {
             let error = read_text(data).unwrap_err();
             assert!(error.starts_with("the data is not JSON: "), "{error}");
         }
-        let bytes = ServiceInstance::from_json("s", "z", b"{\"name\":\"\xff\"}")
-            .unwrap_err()
-            .to_string();
-        assert!(bytes.starts_with("the data is not JSON: "), "{bytes}");
-        let deep = "[".repeat(1_000_000);
-        assert!(read_text(&deep).is_err());
+        for data in [" ", "garbage", "10.0.0.1:8080", "\0"] {
+            let error = read_text(data).unwrap_err();
+            assert!(error.starts_with("the data is \""), "{error}");
+            assert!(error.ends_with("\", expected a JSON object"), "{error}");
+        }
+        for deep in ["[", r#"{"a":"#] {
+            assert!(read_text(&deep.repeat(200_000)).is_err());
+        }
+    }
+
+    #[test]
+    fn bytes_are_decoded_as_jackson_does_and_what_follows_the_value_does_not_count() {
+        let utf16 = |to: fn(u16) -> [u8; 2]| SSL.encode_utf16().flat_map(to).collect::<Vec<u8>>();
+        let utf32 =
+            |to: fn(u32) -> [u8; 4]| SSL.chars().flat_map(|c| to(c.into())).collect::<Vec<u8>>();
+        let plain = SSL.as_bytes();
+        let (be, le) = (utf16(u16::to_be_bytes), utf16(u16::to_le_bytes));
+        let (be32, le32) = (utf32(u32::to_be_bytes), utf32(u32::to_le_bytes));
+        let cases: [&[&[u8]]; 15] = [
+            &[b"\xef\xbb\xbf", plain],
+            &[b"\xfe\xff", &be],
+            &[b"\xff\xfe", &le],
+            &[b"\0\0\xfe\xff", &be32],
+            &[b"\xff\xfe\0\0", &le32],
+            &[&be],
+            &[&le],
+            &[&be32],
+            &[&le32],
+            &[&be, b"\xd8\0"],
+            &[&be, b"\0"],
+            &[plain, plain],
+            &[plain, b"\xff\0garbage"],
+            &[plain, b"}"],
+            &[b"\r\n\t ", plain, b"\n"],
+        ];
+        for bytes in cases {
+            let read = ServiceInstance::from_json("s", "z", &bytes.concat());
+            assert_eq!(read, Ok(ServiceInstance::new(ssl())), "{bytes:?}");
+        }
+        let latin1 = b"{\"name\":\"gr\xfc\",\"address\":\"h\"}";
+        let read = ServiceInstance::from_json("s", "z", latin1).unwrap();
+        assert_eq!((read.name(), read.address()), ("gr\u{fffd}", Some("h")));
+        let surrogates = r#"{"\ud800":1,"x":"\udc00","name":"\ud800","address":"h"}"#;
+        assert_eq!(read_text(surrogates), with("address", json!("h")));
     }
 
     #[test]
     fn json_that_is_no_object_is_refused() {
         for (data, kind) in [
-            ("null", "null"),
-            ("true", "a boolean"),
-            ("1", "a number"),
-            (r#""x""#, "a text"),
-            ("[{}]", "an array"),
+            ("null", r#""null", expected a JSON object"#),
+            (
+                "10.0.0.1:8080",
+                r#""10.0.0.1:8080", expected a JSON object"#,
+            ),
+            (r#""x""#, r#""\"x\"", expected a JSON object"#),
+            ("[{}]", "an array, expected an object"),
         ] {
-            let expected = format!("the data is {kind}, expected an object");
+            let expected = format!("the data is {kind}");
             assert_eq!(read_text(data).unwrap_err(), expected);
         }
     }
@@ -723,7 +832,7 @@ mod tests {
         let long = "x".repeat(100_000);
         let error = with("port", json!(long)).unwrap_err();
         assert!(error.len() < 300, "{error}");
-        for broken in [r#","port":0}"#, r#","uriSpec":7}"#, "", ",}"] {
+        for broken in [r#","port":"x"}"#, r#","uriSpec":7}"#, "", ",}"] {
             let data = format!(r#"{{"payload":{{"password":"secret"}}{broken}"#);
             let error = read_text(&data).unwrap_err();
             assert!(

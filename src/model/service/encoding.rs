@@ -1,4 +1,4 @@
-//! The instance that is registered for a service, once it is found to be valid, and the bytes of its node.
+//! The instance that is registered for a valid service, and the bytes of its node.
 
 use super::Service;
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::model::instance::{Fields, ServiceInstance};
 use crate::model::uri_spec::UriSpec;
 use crate::model::{path, url};
 
-// ZooKeeper drops the connection of who writes a mebibyte; this leaves room for the path and the request around it.
+// ZooKeeper drops a connection that sends a mebibyte. This leaves room for the path and the request around the data.
 const SIZE_LIMIT: usize = 1_000_000;
 
 impl Service {
@@ -25,15 +25,16 @@ impl Service {
     /// Checks everything that does not depend on the id and address that may be found for this service later, and
     /// not its size.
     pub(crate) fn check(&self) -> Result<()> {
-        self.instance(self.id_or_none().unwrap_or("0"), "::", 0)
-            .map(drop)
+        let id = self.id_or_none().unwrap_or("0");
+        self.instance(id, None, 0).map(drop)
     }
 
     /// Checks everything that does not depend on the id and address that may be found for this service later.
     pub(crate) fn validate(&self) -> Result<()> {
-        // The shortest of all, so that only what is too large with every one of them is too large already.
-        self.encoded(self.id_or_none().unwrap_or("0"), "::", 0)
-            .map(drop)
+        let id = self.id_or_none().unwrap_or("0");
+        // Without an address, `null` is written, which is as long as the shortest address.
+        let instance = self.instance(id, None, 0)?;
+        check_size(instance.to_json().len())
     }
 
     /// Makes the instance to register under `id`, at `default_address` unless this service has one of its own, and the
@@ -44,42 +45,37 @@ impl Service {
         default_address: &str,
         registration_time_utc: u64,
     ) -> Result<(ServiceInstance, Vec<u8>)> {
-        let instance = self.instance(id, default_address, registration_time_utc)?;
+        let instance = self.instance(id, Some(default_address), registration_time_utc)?;
         let data = instance.to_json();
         check_size(data.len())?;
         Ok((instance, data))
     }
 
-    /// Makes the instance without a limit for its size.
+    /// Makes the instance without a limit for its size. It has no address if that is not known yet.
     pub(in crate::model) fn instance(
         &self,
         id: &str,
-        default_address: &str,
+        default_address: Option<&str>,
         registration_time_utc: u64,
     ) -> Result<ServiceInstance> {
-        // Found or given, an address is checked: the one of a network interface comes with a scope id.
-        let address = self.address_or_none().unwrap_or(default_address);
-        let uri_spec = self.uri_spec.as_deref().map(checked_spec).transpose()?;
+        let name = checked_segment("name", &self.name)?;
+        let id = checked_segment("id", id)?;
+        // A default address is checked too, because that of a network interface comes with a scope id.
+        let address = self.address_or_none().or(default_address);
+        let address = address.map(checked_address).transpose()?;
+        let port =
+            |field, port: Option<u16>| port.map(|port| checked_port(field, port)).transpose();
+        let spec = self.uri_spec.as_deref();
+        let spec = spec.map(|spec| checked_spec(spec, name, id, address));
         Ok(ServiceInstance::new(Fields {
-            address: Some(checked_address(address)?.into()),
-            port: self
-                .port
-                .map(|port| checked_port("port", port))
-                .transpose()?,
-            ssl_port: self
-                .ssl_port
-                .map(|port| checked_port("ssl port", port))
-                .transpose()?,
-            payload: self
-                .metadata
-                .within(self.payload.as_ref(), id, &self.name)?,
+            address: address.map(Into::into),
+            port: port("port", self.port)?,
+            ssl_port: port("ssl port", self.ssl_port)?,
+            payload: self.metadata.within(self.payload.as_ref(), id, name)?,
             registration_time_utc: i64::try_from(registration_time_utc).ok(),
-            uri_spec,
+            uri_spec: spec.transpose()?,
             enabled: self.enabled,
-            ..Fields::new(
-                checked_segment("name", &self.name)?,
-                checked_segment("id", id)?,
-            )
+            ..Fields::new(name, id)
         }))
     }
 
@@ -118,12 +114,12 @@ fn checked_segment<'a>(field: &str, text: &'a str) -> Result<&'a str> {
 }
 
 fn checked_address(address: &str) -> Result<&str> {
-    url::host(address).map_err(|expected| Error::invalid_service("address", address, expected))
+    url::address(address).map_err(|expected| Error::invalid_service("address", address, expected))
 }
 
-fn checked_spec(text: &str) -> Result<UriSpec> {
+fn checked_spec(text: &str, name: &str, id: &str, address: Option<&str>) -> Result<UriSpec> {
     let spec: UriSpec = text.parse()?;
-    match spec.check() {
+    match spec.check(name, id, address) {
         Ok(()) => Ok(spec),
         Err(expected) => Err(Error::invalid_service("uri spec", text, expected)),
     }
@@ -192,7 +188,7 @@ mod tests {
             assert!(message.starts_with("invalid service: id is "), "{message}");
         }
         let error = Service::new("foo", 80)
-            .instance("a/b", "::1", 0)
+            .instance("a/b", Some("::1"), 0)
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidService);
     }
@@ -229,9 +225,9 @@ mod tests {
 
     #[test]
     fn a_default_address_that_is_none_is_refused_where_it_is_needed() {
-        assert!(Service::new("foo", 80).instance("i", "", 0).is_err());
+        assert!(Service::new("foo", 80).instance("i", Some(""), 0).is_err());
         let service = Service::new("foo", 80).address("10.0.0.2");
-        let instance = service.instance("i", "", 0).unwrap();
+        let instance = service.instance("i", Some(""), 0).unwrap();
         assert_eq!(instance.address(), Some("10.0.0.2"));
     }
 
@@ -240,7 +236,9 @@ mod tests {
         for address in ["fd00::2", "[fd00::2]", "fd00::2%eth0", "[fd00::2%eth0]"] {
             let own = Service::new("foo", 80).address(address);
             assert_eq!(made(&own).address(), Some("fd00::2"));
-            let default = Service::new("foo", 80).instance("i", address, 0).unwrap();
+            let default = Service::new("foo", 80)
+                .instance("i", Some(address), 0)
+                .unwrap();
             assert_eq!(default.address(), Some("fd00::2"));
         }
     }

@@ -317,7 +317,7 @@ impl Service {
 
     /// Returns the payload that was set, without metadata.
     pub fn get_payload(&self) -> Option<Value> {
-        self.payload.as_ref().map(Payload::value)
+        self.payload.as_ref().and_then(Payload::value)
     }
 
     /// Returns true if the service is switched on.
@@ -360,7 +360,7 @@ mod tests {
 
     pub(super) fn made(service: &Service) -> ServiceInstance {
         service
-            .instance("i-1", "10.0.0.1", 1_795_462_086_221)
+            .instance("i-1", Some("10.0.0.1"), 1_795_462_086_221)
             .unwrap()
     }
 
@@ -507,7 +507,10 @@ mod tests {
     }
 
     fn payload_of(service: &Service) -> Value {
-        let json = service.instance("i-1", "10.0.0.1", 0).unwrap().to_json();
+        let json = service
+            .instance("i-1", Some("10.0.0.1"), 0)
+            .unwrap()
+            .to_json();
         serde_json::from_slice::<Value>(&json).unwrap()["payload"].take()
     }
 

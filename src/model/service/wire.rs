@@ -29,13 +29,13 @@ struct WireService<'a> {
 /// registered. A service that could not be registered is an error.
 impl Serialize for Service {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (id, address) = (self.id_or_none(), self.address_or_none());
-        let instance = self.instance(id.unwrap_or("0"), "::", 0);
+        let id = self.id_or_none();
+        let instance = self.instance(id.unwrap_or("0"), None, 0);
         let instance = instance.map_err(S::Error::custom)?;
         let service = WireService {
             name: instance.name(),
             id,
-            address: address.and(instance.address()),
+            address: instance.address(),
             port: instance.port(),
             ssl_port: instance.ssl_port(),
             payload: instance.payload(),
@@ -49,23 +49,18 @@ impl Serialize for Service {
 /// Reads a service from the written form of a service or of an instance. The name and a port are required.
 impl<'de> Deserialize<'de> for Service {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Service, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let has = |field| {
-            value
-                .get(field)
-                .is_some_and(|value: &Value| !value.is_null())
-        };
-        if !has("name") {
+        let read: ServiceInstance =
+            ServiceInstance::from_value(&Value::deserialize(deserializer)?)?;
+        if read.name().is_empty() {
             return Err(D::Error::missing_field("name"));
         }
-        let read: ServiceInstance = ServiceInstance::from_value(&value)?;
         let mut service = match (read.port(), read.ssl_port()) {
             (Some(port), None) => Service::new(read.name(), port),
             (Some(port), Some(ssl_port)) => Service::new(read.name(), port).ssl_port(ssl_port),
             (None, Some(ssl_port)) => Service::secure(read.name(), ssl_port),
             (None, None) => return Err(D::Error::missing_field("port")),
         };
-        if has("id") {
+        if !read.id().is_empty() {
             service = service.id(read.id());
         }
         if let Some(address) = read.address() {

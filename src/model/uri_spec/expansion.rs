@@ -230,25 +230,20 @@ impl Encoder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::uri_spec::part::{Part, Scan};
+    use crate::model::uri_spec::part::{Part, locate};
 
     fn build(spec: &str, values: &[(&str, &dyn Display)]) -> Result<String, String> {
-        let (mut parts, mut scan) = (Vec::new(), Scan::default());
-        for (at, text) in spec.split(['{', '}']).enumerate() {
-            if at % 2 == 1 {
-                parts.push(scan.variable(text));
-                continue;
-            }
-            if at == 2 && spec.starts_with("{scheme}://") {
-                scan.begin_authority();
-            }
-            parts.push(Part::literal(text));
-            scan.pass(text, &mut parts);
-        }
-        scan.end(&mut parts);
+        let texts = spec.split(['{', '}']);
+        let part = |(at, text)| match at % 2 {
+            1 => Part::variable(text),
+            _ => Part::literal(text),
+        };
+        let mut parts: Vec<Part> = texts.clone().enumerate().map(part).collect();
+        let authority = spec.starts_with("{scheme}://").then_some("scheme://".len());
+        locate(&mut parts, &texts.clone().collect::<String>(), authority);
         let mut out = String::from("http://h");
         let mut expansion = Expansion::new(&mut out);
-        for (text, part) in spec.split(['{', '}']).zip(parts) {
+        for (text, part) in texts.zip(parts) {
             match part.position() {
                 None => expansion.literal(text),
                 Some(position) => {

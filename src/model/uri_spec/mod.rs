@@ -5,8 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use self::expansion::{Expansion, Failure};
-use self::part::{Part, Position, Scan};
+use self::part::{Part, Place, Position};
 use crate::error::{Error, Result};
+use crate::model::url;
 
 mod expansion;
 mod part;
@@ -17,9 +18,10 @@ mod wire;
 /// [`FromStr`] parses it, and `Display` returns its text. Spaces around the name of a variable are ignored, and `{}` is
 /// nothing. Characters that a URL cannot hold, such as a space, have to be percent-encoded, or the service is refused.
 ///
-/// A template that begins with `{scheme}://` is a whole URL, as Spring Cloud registers it:
-/// `{scheme}://{address}:{port}`. It always leads to the address of its instance. A template that leads to another host
-/// cannot be registered, and if another program has registered it, it is not used.
+/// A template that begins with `http://`, `https://` or `{scheme}://` is a whole URL, as Spring Cloud registers it:
+/// `{scheme}://{address}:{port}`. It has to lead to the address of its instance, by the variable or spelled out, at any
+/// port. A template that leads elsewhere cannot be registered, and if another program has registered it, it is not used.
+/// No other template has `://` in its path.
 ///
 /// # Examples
 /// ```
@@ -34,38 +36,48 @@ mod wire;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct UriSpec(
-    /// Shared, since thousands of instances have the same.
+    /// Shared, because thousands of instances have the same template.
     Arc<Template>,
 );
 
-/// Kept small: a node of a megabyte can name a third of a million variables.
+/// Kept small, because a node of a megabyte can name a third of a million variables.
 #[derive(Default, PartialEq, Eq, Hash)]
 struct Template {
     /// The texts of all parts, one after the other.
     text: Box<str>,
     parts: Box<[Part]>,
     whole_url: bool,
-    /// The port in the URLs, if it makes whole ones.
-    url_port: Option<UrlPort>,
-    /// Whether it begins with what ends the host and port of a base URL.
+    /// The target of a whole URL, or `None` if it leads to no instance.
+    target: Option<Target>,
+    /// Whether it begins with a character that ends the host and port of a base URL.
     rooted: bool,
     /// About how many bytes the built text will have.
     built_len: usize,
 }
 
+/// Where the URLs of a template lead that makes whole ones.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Target {
+    /// Whether the scheme is `https`, or `None` if it is that of the instance.
+    pub(crate) is_secure: Option<bool>,
+    /// The host, or `None` if it is the address of the instance.
+    host: Option<Box<str>>,
+    pub(crate) port: UrlPort,
+}
+
 /// The port in the URLs of a template that makes whole ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum UrlPort {
-    /// The template names none.
+    /// The default of the scheme.
     Default,
-    /// That of `{port}`.
+    /// The value of `{port}`.
     Plain,
-    /// That of `{ssl-port}`.
+    /// The value of `{ssl-port}`.
     Secure,
     Literal(u16),
 }
 
-/// Bytes of the longest template: no node holds more.
+/// Bytes of the longest template. No node holds a longer one.
 const MAX_LEN: usize = 1_000_000;
 
 impl UriSpec {
@@ -116,70 +128,118 @@ impl UriSpec {
         self.0.whole_url
     }
 
-    /// Whether what this makes can stand right behind a host and port, whatever its values.
+    /// Returns whether a URL can be put right behind a host and port, whatever the values are.
     pub(crate) fn is_rooted(&self) -> bool {
         self.0.rooted
     }
 
-    /// Returns what is expected instead of a template that could make a URL which goes elsewhere than to the address of
-    /// its instance, or which is none.
-    pub(crate) fn check(&self) -> std::result::Result<(), &'static str> {
+    /// Checks that URLs lead to the instance with this name, id and address, and are URLs. The address is `None` if it is
+    /// not known yet. The error is a phrase for "…, expected …".
+    pub(crate) fn check(
+        &self,
+        name: &str,
+        id: &str,
+        address: Option<&str>,
+    ) -> std::result::Result<(), &'static str> {
+        self.check_characters()?;
+        if self.is_whole_url() {
+            let target = self.target().ok_or(WHOLE_URL)?;
+            let other = |host: &&str| address.is_some_and(|own| !url::is_same_host(host, own));
+            if target.host.as_deref().filter(other).is_some() {
+                return Err("a URL to the address of its instance");
+            }
+        }
+        match self.schemes(name, id, address.unwrap_or_default()) > usize::from(self.is_whole_url())
+        {
+            true => Err(
+                "a path without `://`, or a URL that begins with `http://`, `https://` or `{scheme}://`",
+            ),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks that the literals have no characters that a URL cannot hold.
+    pub(crate) fn check_characters(&self) -> std::result::Result<(), &'static str> {
         let literals = || self.parts().filter(|(_, position)| position.is_none());
         if literals().any(|(literal, _)| literal.contains(char::is_control)) {
             return Err("one without control characters");
         }
-        if !literals().all(|(literal, _)| can_stand_in_url(literal)) {
-            return Err(
-                "one in which a space, or whatever else no URL may hold, is percent-encoded",
-            );
+        match literals().all(|(literal, _)| can_be_in_url(literal)) {
+            true => Ok(()),
+            false => {
+                Err("one in which a space, or whatever else no URL may hold, is percent-encoded")
+            }
         }
-        if self.is_whole_url() && !self.has_own_authority() {
-            return Err(
-                "`{scheme}://{address}` at its start, then a port up to 65535 or nothing, then `/`",
-            );
-        }
-        Ok(())
     }
 
-    fn has_own_authority(&self) -> bool {
-        self.url_port().is_some()
+    /// Returns how many `://` there are before the query, if no value of a caller adds one.
+    fn schemes(&self, name: &str, id: &str, address: &str) -> usize {
+        let [name, id, address] = [name, id, address].map(edges);
+        let resolved = self.filled(|variable, place| match variable {
+            // Brackets are put around it.
+            _ if place == Place::Authority as usize => OTHER,
+            "name" => &name,
+            "id" => &id,
+            "address" => &address,
+            _ => OTHER,
+        });
+        let path = resolved.split(['?', '#']).next().unwrap_or_default();
+        path.matches("://").count()
     }
 
-    /// Returns the port in the URLs that this makes, or `None` if it makes no whole URLs to the address of its instance.
-    pub(crate) fn url_port(&self) -> Option<UrlPort> {
-        self.0.url_port
+    /// Returns where the URLs lead, or `None` if this is not a whole URL.
+    pub(crate) fn target(&self) -> Option<&Target> {
+        self.0.target.as_ref()
     }
 
-    fn read_url_port(&self) -> Option<UrlPort> {
-        // Judged by the parts: a literal can spell `{address}` too, but holds no control character.
-        let mark = |(text, position): (&'_ str, Option<_>)| match (position, text) {
-            (None, literal) => literal.to_owned(),
-            (_, "scheme") => "\u{1}".to_owned(),
-            (_, "address") => "\u{2}".to_owned(),
-            (_, "port") => "\u{3}".to_owned(),
-            (_, "ssl-port") => "\u{4}".to_owned(),
-            _ => "\u{5}".to_owned(),
-        };
-        let marked: String = self.parts().map(mark).collect();
-        let behind = marked.strip_prefix("\u{1}://\u{2}")?;
-        let (port, rest) = match behind.strip_prefix(':') {
-            None => (UrlPort::Default, behind),
-            Some(port) => {
-                let digits = port.trim_start_matches(|c: char| c.is_ascii_digit());
-                let literal = match port.strip_suffix(digits)? {
-                    "" => Some(UrlPort::Default),
-                    literal => literal.parse().ok().map(UrlPort::Literal),
-                };
-                let variable = |mark, port_of| Some((port_of, port.strip_prefix(mark)?));
-                variable('\u{3}', UrlPort::Plain)
-                    .or_else(|| variable('\u{4}', UrlPort::Secure))
-                    .or_else(|| Some((literal?, digits)))?
+    /// Reads the target of a whole URL. Returns `None` if it does not lead to an instance.
+    fn read_target(&self, is_secure: Option<bool>) -> Option<Target> {
+        // Judged by the parts, because a literal can spell `{address}` too. No valid literal has a control character.
+        let filled = self.filled(|variable, _| match variable {
+            "address" => ADDRESS,
+            "port" => PORT,
+            "ssl-port" => SSL_PORT,
+            _ => OTHER,
+        });
+        let (_, rest) = filled.split_once("://")?;
+        let authority = rest.split(part::SEGMENT_ENDS).next()?;
+        let (host, port) = match authority.strip_prefix(ADDRESS) {
+            Some(port) => (None, port),
+            None => {
+                let brackets = authority.rfind(']').map_or(0, |at| at + 1);
+                let colon = authority.get(brackets..)?.find(':');
+                let end = colon.map_or(authority.len(), |at| brackets + at);
+                let (host, port) = authority.split_at_checked(end)?;
+                (Some(url::host(host).ok()?.into()), port)
             }
         };
-        (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(port)
+        let port = match port.strip_prefix(':') {
+            None if port.is_empty() => UrlPort::Default,
+            Some("") => UrlPort::Default,
+            Some(PORT) => UrlPort::Plain,
+            Some(SSL_PORT) => UrlPort::Secure,
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                UrlPort::Literal(digits.parse().ok().filter(|port| *port != 0)?)
+            }
+            _ => return None,
+        };
+        Some(Target {
+            is_secure,
+            host,
+            port,
+        })
     }
 
-    /// Returns the text of each part, with its position where it is a variable.
+    /// Returns the template with a text in the place of each variable, which is passed with the number of its place.
+    fn filled<'t>(&'t self, text_of: impl Fn(&str, usize) -> &'t str) -> String {
+        let mut filled = String::with_capacity(self.0.text.len());
+        for (text, position) in self.parts() {
+            filled.push_str(position.map_or(text, |position| text_of(text, position.place())));
+        }
+        filled
+    }
+
+    /// Returns the text of each part, and the position of a variable.
     fn parts(&self) -> impl Iterator<Item = (&str, Option<Position>)> {
         let mut rest = &*self.0.text;
         self.0.parts.iter().map(move |part| {
@@ -189,7 +249,7 @@ impl UriSpec {
         })
     }
 
-    /// Returns the names of the variables, as often as they stand there.
+    /// Returns the names of the variables, each as often as it occurs.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
         let variables = self.parts().filter(|(_, position)| position.is_some());
@@ -201,9 +261,9 @@ impl UriSpec {
         self.0.built_len
     }
 
-    /// Appends this template with the values of its variables, each encoded for the part of the URL it stands in.
+    /// Appends this template with the values of its variables, each encoded for its part of the URL.
     ///
-    /// On an error, what was appended so far stays. The name of the service is for the error only.
+    /// If a value cannot be used, the text that was appended before it stays. The name of the service is for the error.
     // Always inlined, so that `lookup` is not called through a pointer for each variable.
     #[inline(always)]
     pub(crate) fn build_into<'v>(
@@ -214,7 +274,7 @@ impl UriSpec {
     ) -> Result<()> {
         let mut expansion = Expansion::new(out);
         let mut rest = &*self.0.text;
-        // Not `parts`, for which the compiler makes more of each part.
+        // With `parts`, the compiler makes more instructions.
         for part in &self.0.parts {
             let Some((text, behind)) = rest.split_at_checked(part.len()) else {
                 break;
@@ -248,12 +308,33 @@ impl UriSpec {
     }
 }
 
-/// Tells whether a literal is made of what a URL may hold: the characters of RFC 3986, and letters beyond ASCII, which
+const WHOLE_URL: &str = "`http://`, `https://` or `{scheme}://`, then the address, then a port from 1 to 65535 or nothing, then `/`";
+
+// Marks of variables in a filled template.
+const ADDRESS: &str = "\u{1}";
+const PORT: &str = "\u{2}";
+const SSL_PORT: &str = "\u{3}";
+const OTHER: &str = "\u{4}";
+
+/// Returns a short text that makes `://` with its neighbors in a URL if the value does.
+fn edges(value: &str) -> String {
+    if value.contains("://") {
+        return "://".to_owned();
+    }
+    let keep = |c: char| if matches!(c, ':' | '/') { c } else { 'x' };
+    let chars: Vec<char> = value.chars().map(keep).collect();
+    match *chars.as_slice() {
+        [a, b, .., y, z] => [a, b, 'x', y, z].iter().collect(),
+        _ => chars.iter().collect(),
+    }
+}
+
+/// Returns whether a literal has only characters that a URL may hold: those of RFC 3986, and letters beyond ASCII, which
 /// clients encode.
-fn can_stand_in_url(literal: &str) -> bool {
+fn can_be_in_url(literal: &str) -> bool {
     let fits = |c: char| match c.is_ascii() {
         true => c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c),
-        false => !c.is_control() && !c.is_whitespace(),
+        false => !c.is_control() && !c.is_whitespace() && c != char::REPLACEMENT_CHARACTER,
     };
     let is_escape = |behind: &str| {
         let digits = behind.as_bytes().get(..2);
@@ -267,59 +348,79 @@ fn can_stand_in_url(literal: &str) -> bool {
 struct Builder {
     text: String,
     parts: Vec<Part>,
-    scan: Scan,
-    whole_url: bool,
     built_len: usize,
 }
 
 impl Builder {
     fn push_token(&mut self, text: &str, variable: bool) {
-        // Java's tokenizer knows no empty tokens, which is why `{}` yields no part.
+        // Java's tokenizer has no empty tokens, so `{}` makes no part.
         if text.is_empty() {
             return;
         }
-        // The name is trimmed after the test for emptiness, and of what Java trims: `{ }` is a variable without a name.
+        // A name is trimmed after that, and as Java trims: `{ }` is a variable without a name.
         let trimmed = text.trim_matches(|c| c <= ' ');
         self.push(if variable { trimmed } else { text }, variable);
     }
 
     fn push(&mut self, value: &str, variable: bool) {
-        // A guess that holds for most ids; a longer value costs one more allocation.
+        // A guess that holds for most ids. A longer value costs one more allocation.
         const VALUE: usize = 16;
-        let is_second = matches!(&*self.parts, [only] if only.position().is_some());
-        if is_second && !variable && self.text == "scheme" && value.starts_with("://") {
-            self.whole_url = true;
-            self.scan.begin_authority();
-        }
-        self.parts.push(if variable {
-            self.scan.variable(value)
-        } else {
-            Part::literal(value)
+        self.parts.push(match variable {
+            true => Part::variable(value),
+            false => Part::literal(value),
         });
-        if !variable {
-            self.scan.pass(value, &mut self.parts);
-        }
         self.built_len += if variable { VALUE } else { value.len() };
         self.text.push_str(value);
     }
 
     fn build(mut self) -> UriSpec {
-        self.scan.end(&mut self.parts);
+        let scheme = self.scheme();
+        let authority = scheme.map(|(_, authority)| authority);
+        part::locate(&mut self.parts, &self.text, authority);
         let literal_first = matches!(&*self.parts, [first, ..] if first.position().is_none());
-        let template = Template {
-            whole_url: self.whole_url,
-            url_port: None,
+        let mut spec = UriSpec(Arc::new(Template {
+            whole_url: scheme.is_some(),
+            target: None,
             rooted: literal_first && self.text.starts_with(['/', '?', '#']),
             text: self.text.into(),
             parts: self.parts.into(),
             built_len: self.built_len,
-        };
-        let mut spec = UriSpec(Arc::new(template));
-        let url_port = spec.is_whole_url().then(|| spec.read_url_port()).flatten();
+        }));
+        let target = scheme.and_then(|(is_secure, _)| spec.read_target(is_secure));
         if let Some(template) = Arc::get_mut(&mut spec.0) {
-            template.url_port = url_port;
+            template.target = target;
         }
         spec
+    }
+
+    /// Returns whether the scheme of a whole URL is `https`, or `None` if it is a variable, and where the authority
+    /// begins in the text. Returns `None` if this is not a whole URL.
+    fn scheme(&self) -> Option<(Option<bool>, usize)> {
+        let variable = match self.parts.first()?.position() {
+            Some(_) => {
+                usize::from(self.text.starts_with("scheme") && self.parts.first()?.len() == 6)
+            }
+            None => 0,
+        };
+        let literals = self
+            .parts
+            .get(variable..)?
+            .iter()
+            .take_while(|part| part.position().is_none());
+        let begin = 6 * variable;
+        let head = self
+            .text
+            .get(begin..begin + literals.map(|part| part.len()).sum::<usize>())?;
+        let starts_with = |prefix: &str| {
+            let start = head.get(..prefix.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        match variable {
+            1 if starts_with("://") => Some((None, begin + 3)),
+            0 if starts_with("http://") => Some((Some(false), 7)),
+            0 if starts_with("https://") => Some((Some(true), 8)),
+            _ => None,
+        }
     }
 }
 
@@ -469,18 +570,36 @@ mod tests {
         assert_eq!(spec("{ a }{}").to_string(), "{a}");
     }
 
+    /// Checks a template for an instance at 10.0.0.1.
+    fn check(spec: &UriSpec) -> std::result::Result<(), &'static str> {
+        spec.check("foo", "i", Some("10.0.0.1"))
+    }
+
     #[test]
-    fn only_a_spec_that_begins_with_the_scheme_is_a_whole_url() {
-        assert!(spec("{scheme}://{address}:{port}").is_whole_url());
+    fn a_spec_that_begins_with_http_or_the_scheme_is_a_whole_url() {
+        for text in [
+            "{scheme}://{address}:{port}",
+            "http://a",
+            "https://{address}",
+            "HTTP://a",
+            "Https://",
+        ] {
+            assert!(spec(text).is_whole_url(), "{text}");
+        }
         for text in [
             "",
             "scheme",
             "/{scheme}",
             "{Scheme}",
-            "http://a",
             "{scheme}",
             "{scheme}/a",
             "{scheme}{x}://",
+            "{schemes}://",
+            "/http://a",
+            "http:/a",
+            "http:{x}//a",
+            "ftp://a",
+            "scheme://a",
         ] {
             assert!(!spec(text).is_whole_url(), "{text}");
         }
@@ -494,14 +613,22 @@ mod tests {
             "{scheme}://{address}:{ssl-port}/{x}",
             "{scheme}://{address}:8080?{x}",
             "{scheme}://{ address }#{x}",
+            "{scheme}://{address}:",
+            "http://{address}:{port}/{x}",
+            "https://{address}:65535",
+            "HTTP://10.0.0.1:8080/{x}",
+            "{scheme}://10.0.0.1:{port}",
+            "http://10.0.0.1?a=http://evil.com",
             // These are paths.
             "{scheme}",
             "{scheme}/{address}@evil.com",
-            "/{scheme}://evil.com",
-            "http://evil.com",
             "@evil.com",
+            "//evil.com",
+            "/login?next=https://evil.com/",
+            "/#http://evil.com",
+            "{name}//{id}/{address}",
         ] {
-            assert_eq!(spec(text).check(), Ok(()), "{text}");
+            assert_eq!(check(&spec(text)), Ok(()), "{text}");
         }
         for text in [
             "{scheme}://",
@@ -518,15 +645,68 @@ mod tests {
             "{scheme}://{address}:{x}",
             "{scheme}://{address}:80@evil.com/",
             "{scheme}://{address}:{port}{x}",
+            "{scheme}://{address}:0",
+            "{scheme}://{address}:65536",
+            "{scheme}://{address}:+80",
+            "http://evil.com",
+            "http://10.0.0.1@evil.com",
+            "http://10.0.0.1.evil.com",
+            "http://10.0.0.10",
+            "http://[10.0.0.1]",
+            "https://{x}",
+            "HTTPS://{id}:80",
+            // A second scheme.
+            "/http://10.0.0.1:8080",
+            "/{scheme}://{address}",
+            "/a/http://10.0.0.1",
+            "ftp://10.0.0.1",
+            "{x}://10.0.0.1",
+            "{name}://10.0.0.1",
+            "http://{address}/http://{address}",
+            "{scheme}{x}://{address}",
         ] {
-            assert!(spec(text).check().is_err(), "{text}");
+            assert!(check(&spec(text)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_host_is_compared_however_it_is_spelled() {
+        for (text, address, is_own) in [
+            ("http://[fd00::2]:80/", "fd00:0:0:0:0:0:0:2", true),
+            ("http://[FD00::2]", "[fd00::2%eth0]", true),
+            ("http://[fd00::3]", "fd00::2", false),
+            ("http://fd00::2/", "fd00::2", false),
+            ("http://Host.Example.com/", "host.example.COM", true),
+            ("http://host/", "host.example.com", false),
+            ("http://host/", "", false),
+        ] {
+            let checked = spec(text).check("foo", "i", Some(address));
+            assert_eq!(checked.is_ok(), is_own, "{text} at {address}");
+            assert!(spec(text).check("foo", "i", None).is_ok() || text.contains("http://fd"));
+        }
+    }
+
+    #[test]
+    fn a_name_or_an_address_cannot_make_a_second_scheme() {
+        for (text, name) in [
+            ("{name}//evil.com/", "http:"),
+            ("{name}", "http://evil.com"),
+            ("http:{name}", "//evil.com"),
+            ("{name}/evil.com", "http:/"),
+            ("/a/{name}{id}/{id}", "a long name:"),
+        ] {
+            assert!(spec(text).check(name, "/", Some("h")).is_err(), "{text}");
+            assert!(spec(text).check("foo", "i", Some("h")).is_ok(), "{text}");
+        }
+        let at = |text| spec(text).check("foo", "i", Some("fd00::"));
+        assert!(at("/{address}//x").is_err());
+        assert_eq!(at("http://{address}//x"), Ok(()));
     }
 
     #[test]
     fn a_template_that_would_end_the_line_of_a_request_is_refused() {
         for text in ["/a\r\nHost: b", "/\0", "/{x}\u{85}"] {
-            assert!(spec(text).check().is_err(), "{text:?}");
+            assert!(check(&spec(text)).is_err(), "{text:?}");
         }
     }
 
@@ -540,14 +720,14 @@ mod tests {
                 format!("{c}/{{x}}"),
                 format!("/?{{x}}{c}"),
             ] {
-                assert!(spec(&text).check().is_err(), "{text:?}");
+                assert!(check(&spec(&text)).is_err(), "{text:?}");
             }
         }
         for text in ["/%", "/a%2", "/%{x}", "/%2{x}f", "/%zz", "/%2f%"] {
-            assert!(spec(text).check().is_err(), "{text:?}");
+            assert!(check(&spec(text)).is_err(), "{text:?}");
         }
         for text in ["/-._~!$&'()*+,;=:@%2f/?a[b]={x}#/?", "/grüße/日本/{ x y }"] {
-            assert_eq!(spec(text).check(), Ok(()), "{text:?}");
+            assert_eq!(check(&spec(text)), Ok(()), "{text:?}");
         }
     }
 
@@ -587,7 +767,7 @@ mod tests {
         ] {
             let spec = from_wire(&json!({"parts": parts})).unwrap();
             assert!(spec.is_whole_url());
-            assert!(spec.check().is_err(), "{parts}");
+            assert!(check(&spec).is_err(), "{parts}");
         }
         let parts = json!([
             part("scheme", true),
@@ -598,7 +778,7 @@ mod tests {
             part("/", false)
         ]);
         let spec = from_wire(&json!({"parts": parts})).unwrap();
-        assert_eq!(spec.check(), Ok(()));
+        assert_eq!(check(&spec), Ok(()));
     }
 
     #[test]

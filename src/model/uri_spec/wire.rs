@@ -3,7 +3,6 @@
 use super::{Builder, MAX_LEN, UriSpec};
 use crate::model::json::{self, Object};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 impl UriSpec {
@@ -18,9 +17,9 @@ impl UriSpec {
             return from_parts(raw).ok_or("parts that have a value and may be variable");
         }
         // Curator's constructor from a text serves its JSON reader as well.
-        match json::scalar(raw) {
-            Ok(Some(Value::String(text))) => UriSpec::parse(&text).map_err(|_| "a uri spec"),
-            _ => Err("an object with parts"),
+        match json::string(raw) {
+            Some(text) => UriSpec::parse(&text).map_err(|_| "a uri spec"),
+            None => Err("an object with parts"),
         }
     }
 }
@@ -61,17 +60,16 @@ fn from_parts(raw: &RawValue) -> Option<UriSpec> {
 }
 
 fn push_part(parts: &mut Builder, raw: &RawValue) -> Option<()> {
-    // Not more lenient than this: a part that is dropped makes a URL of something else.
+    // Not more lenient than this, because a URL without one of its parts is another URL.
     let fields = Object::parse(raw.get(), ["value", "variable"]).ok()?;
-    let value = match fields.get("value") {
+    let value = match fields.get_or_null("value") {
         None => String::new(),
-        Some(value) => json::text(&json::scalar(value).ok()??)?,
+        // Java writes this for a text that is null.
+        Some(value) if value.get() == "null" => "null".to_owned(),
+        Some(value) => json::text(value)?,
     };
-    let variable = match fields.get("variable") {
-        None => false,
-        Some(variable) => json::boolean(&json::scalar(variable).ok()??)?,
-    };
-    // One that says nothing would cost more than it weighs.
+    let variable = fields.get("variable").map_or(Some(false), json::boolean)?;
+    // An empty literal would cost more memory than its text.
     if variable || !value.is_empty() {
         parts.push(&value, variable);
     }
@@ -80,9 +78,8 @@ fn push_part(parts: &mut Builder, raw: &RawValue) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::model::uri_spec::tests::{from_wire, spec};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read(value: Value) -> String {
         from_wire(&value).unwrap().to_string()
@@ -109,9 +106,11 @@ mod tests {
         assert_eq!(read(json!({})), "");
         assert_eq!(read(json!({"parts": null})), "");
         assert_eq!(
-            read(json!({"parts": [{}, {"value": null, "variable": null}]})),
-            ""
+            read(json!({"parts": [{}, {"value": "a", "variable": null}]})),
+            "a"
         );
+        // As Java writes a text that is null.
+        assert_eq!(read(json!({"parts": [{"value": null}]})), "null");
         assert_eq!(
             read(json!({"parts": [{"value": "/a"}, {"variable": true}]})),
             "/a{}"
