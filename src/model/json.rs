@@ -127,22 +127,10 @@ impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for Items<F> {
 
 /// Returns a value as an error shows it, cut if it is long.
 pub(super) fn shown(raw: &RawValue) -> String {
-    match kind(raw) {
+    match string(raw) {
         // The `Debug` form also escapes characters that change how a terminal shows the line.
-        "a text" => format!("{:?}", excerpt(string(raw).as_deref().unwrap_or(raw.get()))),
-        kind @ ("an array" | "an object") => kind.to_owned(),
-        _ => excerpt(raw.get()).to_string(),
-    }
-}
-
-pub(super) fn kind(raw: &RawValue) -> &'static str {
-    match raw.get().as_bytes().first() {
-        Some(b'n') => "null",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'"') => "a text",
-        Some(b'[') => "an array",
-        Some(b'{') => "an object",
-        _ => "a number",
+        Some(text) => format!("{:?}", excerpt(&text)),
+        None => excerpt(raw.get()).to_string(),
     }
 }
 
@@ -155,9 +143,9 @@ pub(super) fn string(raw: &RawValue) -> Option<String> {
 
 /// Returns a text, a number or a boolean as text.
 pub(super) fn text(raw: &RawValue) -> Option<String> {
-    match kind(raw) {
-        "a number" | "a boolean" => Some(raw.get().to_owned()),
-        _ => string(raw),
+    match raw.get().starts_with(['"', '[', '{']) {
+        true => string(raw),
+        false => Some(raw.get().to_owned()),
     }
 }
 

@@ -216,6 +216,8 @@ public final class Peer {
       ServiceInstance<Object> found = serializer.deserialize(data);
       ObjectNode read = (ObjectNode) described(found);
       read.put("built", found.buildUriSpec(Collections.singletonMap("x", 1)));
+      // Some payloads are no JSON.
+      read.remove("payload");
       return read;
     }
 

@@ -83,14 +83,14 @@ const TEMPLATES: [&str; 10] = [
     "a}",
 ];
 
-fn directory(name: &str) -> PathBuf {
+pub(crate) fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name)
 }
 
 /// Compares what Curator has done with what is recorded, or records it.
-fn check(path: &Path, found: &str) {
+pub(crate) fn check(path: &Path, found: &str) {
     if std::env::var_os(RECORD).is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         return fs::write(path, found).unwrap();

@@ -12,6 +12,7 @@ mod golden;
 mod living;
 mod peer;
 mod reading;
+mod shapes;
 mod spring;
 #[path = "../zookeeper/support/mod.rs"]
 mod support;

@@ -18,6 +18,8 @@ use crate::excerpt::excerpt;
 pub(crate) mod builder;
 mod metadata;
 mod payload;
+#[cfg(test)]
+mod shapes;
 pub(crate) mod switch;
 mod wire;
 

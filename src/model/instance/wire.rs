@@ -156,7 +156,7 @@ fn enabled(raw: &RawValue) -> Result<bool, String> {
 
 fn uri_spec(raw: &RawValue, fields: &Fields) -> Result<UriSpec, String> {
     let spec = UriSpec::from_wire(raw)
-        .map_err(|expected| unusable("uriSpec", &json::shown(raw), expected))?;
+        .map_err(|expected| unusable("uriSpec", &json::shown(raw), &expected))?;
     let address = fields.address.as_deref().unwrap_or_default();
     let found = || format!("{:?}", excerpt(&spec.to_string()));
     match spec.check(&fields.name, &fields.id, Some(address)) {
@@ -464,7 +464,7 @@ mod tests {
         let error = with("address", json!({"host": "a"})).unwrap_err();
         assert_eq!(
             error,
-            "address is an object, expected an IP address or a host name"
+            "address is {\"host\":\"a\"}, expected an IP address or a host name"
         );
         assert_eq!(with("address", json!(" ")), read_text("{}"));
         let padded = with("address", json!(" 10.0.0.1\n")).unwrap();
@@ -741,7 +741,7 @@ mod tests {
     fn a_field_that_a_call_needs_is_refused_in_another_shape() {
         for field in ["address", "enabled", "uriSpec"] {
             let error = with(field, json!([1])).unwrap_err();
-            let begin = format!("{field} is an array, expected ");
+            let begin = format!("{field} is [1], expected ");
             assert!(error.starts_with(&begin), "{error}");
         }
         for value in [json!("maybe"), json!(0.5), json!("0")] {

@@ -479,7 +479,7 @@ mod tests {
         (text.to_owned(), true)
     }
 
-    pub(super) fn from_wire(value: &Value) -> std::result::Result<UriSpec, &'static str> {
+    pub(super) fn from_wire(value: &Value) -> std::result::Result<UriSpec, String> {
         UriSpec::from_wire(&serde_json::value::to_raw_value(value).unwrap())
     }
 

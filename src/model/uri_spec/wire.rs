@@ -6,21 +6,17 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::value::RawValue;
 
 impl UriSpec {
-    /// Reads what another writer put into `uriSpec`, as leniently as Curator.
-    ///
-    /// The error is a phrase for "…, expected …".
-    pub(crate) fn from_wire(raw: &RawValue) -> std::result::Result<UriSpec, &'static str> {
+    /// Reads the field `uriSpec` as leniently as Curator does. The error is a phrase for "…, expected …".
+    pub(crate) fn from_wire(raw: &RawValue) -> std::result::Result<UriSpec, String> {
         if raw.get().len() > MAX_LEN {
-            return Err("at most 1000000 bytes");
+            return Err(format!("at most {MAX_LEN} bytes"));
         }
         if raw.get().starts_with('{') {
-            return from_parts(raw).ok_or("parts that have a value and may be variable");
+            return from_parts(raw).ok_or("parts that have a value and may be variable".to_owned());
         }
-        // Curator's constructor from a text serves its JSON reader as well.
-        match json::string(raw) {
-            Some(text) => UriSpec::parse(&text).map_err(|_| "a uri spec"),
-            None => Err("an object with parts"),
-        }
+        // Curator's JSON reader also uses the constructor that takes a text.
+        let text = json::string(raw).ok_or("an object with parts")?;
+        UriSpec::parse(&text).map_err(|why| format!("a uri spec: {why}"))
     }
 }
 
