@@ -23,10 +23,11 @@ use crate::process;
 use crate::side::{ConnectionState, Side};
 use crate::slot::Slot;
 use crate::zk::supervisor::Supervisor;
-use crate::zk::{self, Failure, Request};
+use crate::zk::{self, Failure, Reply, Request};
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ const SIDE: Side = Side::Discovery;
 /// names makes few of them.
 const MOST_LOOKS: usize = 20;
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// The number of nodes that are looked at in one go.
+const LOOKED_AT_TOGETHER: usize = 100;
 
 /// One connection of the discovery side, and the snapshots of every service that was asked for through it.
 pub(crate) struct Directory {
@@ -299,13 +302,13 @@ impl Directory {
     pub(crate) fn services(&self) -> Result<Vec<String>> {
         self.check_open()?;
         let limit = self.settings.connection_timeout;
+        let deadline = Instant::now() + limit;
         let path = self.subscriptions.instances.clone();
-        match self
-            .supervisor
-            .ask(&Request::Children { path }, Instant::now() + limit)
-        {
+        match self.supervisor.ask(&Request::Children { path }, deadline) {
             Ok(listed) => {
                 let mut names = listed.names().unwrap_or_default();
+                let misplaced = self.ephemerals(&names, deadline);
+                names.retain(|name| !misplaced.contains(name));
                 names.sort();
                 Ok(names)
             }
@@ -315,6 +318,33 @@ impl Directory {
             }
             Err(failure) => Err(Error::refused("to list the services", failure)),
         }
+    }
+
+    /// Returns the names whose nodes are ephemeral. Such a node has no children, so it is no service: some program
+    /// registered its instance one level too high. A node that is not looked at until the deadline is left out.
+    fn ephemerals(&self, names: &[String], deadline: Instant) -> HashSet<String> {
+        let mut found = HashSet::new();
+        let Some(generation) = self.supervisor.current() else {
+            return found;
+        };
+        for names in names.chunks(LOOKED_AT_TOGETHER) {
+            let (report, reports) = mpsc::channel();
+            for name in names {
+                let path = path::service(&self.subscriptions.instances, name);
+                let (report, name) = (report.clone(), name.clone());
+                let request = Request::Exists { path, watch: false };
+                generation.send(request, deadline, move |answer| {
+                    let stat = answer.ok().and_then(Reply::status);
+                    let _ = report.send(stat.filter(|stat| stat.owner != 0).map(|_| name));
+                });
+            }
+            drop(report);
+            let left = || deadline.saturating_duration_since(Instant::now());
+            while let Ok(ephemeral) = reports.recv_timeout(left()) {
+                found.extend(ephemeral);
+            }
+        }
+        found
     }
 
     /// Asks ZooKeeper whether the instances of the environment can be listed.
@@ -407,7 +437,6 @@ mod tests {
     use crate::sync::{logged::on_line, until};
     use crate::zk::Mode;
     use crate::zk::memory::{Registry, Session, registry};
-    use std::sync::mpsc;
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -442,6 +471,26 @@ mod tests {
             .view()
             .get("foo")
             .map_or(0, |snapshot| snapshot.known.listed.len())
+    }
+
+    #[test]
+    fn an_instance_that_is_one_level_too_high_is_no_service() {
+        let (_, directory, writer) = connected("misplaced");
+        put(&writer, "1", 1);
+        for name in ["a", "b"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain((0..250).map(|n| format!("i-{n}")))
+        {
+            let mode = if name.starts_with("i-") {
+                Mode::Ephemeral
+            } else {
+                Mode::Persistent
+            };
+            let node = format!("/test/instances/{name}");
+            writer.create(&node, b"{}", mode).unwrap();
+        }
+        assert_eq!(directory.services().unwrap(), ["a", "b", "foo"]);
     }
 
     #[test]

@@ -486,7 +486,10 @@ pub fn on_change(
 
 /// Asks ZooKeeper for the names of all services in the environment, in alphabetical order.
 ///
-/// A service in the list may have no instance at the moment. Returns at most after the connection timeout.
+/// A service in the list may have no instance at the moment. A node that is an instance itself, because a program
+/// registered it one level too high, is not in the list. Curator takes names with a `/`, as in `shop/users`. Party
+/// lists only the part before it, and can neither look up nor register such a service. Returns at most after the
+/// connection timeout.
 ///
 /// # Errors
 /// - [`NotConnected`](crate::ErrorKind::NotConnected): discovery is not connected.

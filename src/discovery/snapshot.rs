@@ -98,7 +98,7 @@ impl RejectedInstance {
         &self.znode
     }
 
-    /// Returns what is wrong with the data, and what was expected. It never contains data of the node.
+    /// Returns which field is wrong, its value, and what was expected. It never contains the payload.
     ///
     /// # Examples
     /// ```

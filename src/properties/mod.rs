@@ -14,6 +14,7 @@ use crate::discovery::overrides;
 use crate::model::{ServiceInstance, UriSpec};
 use crate::zk;
 use std::fmt::Display;
+use std::net::IpAddr;
 
 const VALUES: [&str; 4] = ["42", "a/b c", "../@evil.com", ":80"];
 
@@ -30,13 +31,18 @@ pub fn instance(data: &[u8]) {
     let spec = instance.uri_spec();
     let variables: Vec<_> = spec.into_iter().flat_map(UriSpec::variables).collect();
     for value in VALUES {
-        let params: Vec<_> = variables
+        let all: Vec<_> = variables
             .iter()
             .map(|name| (*name, &value as &dyn Display))
             .collect();
-        if let Ok(url) = instance.url(&params) {
-            assert_leads_to(&instance, &url, value);
-            assert!(is_found_by(&url, &instance), "{url} of {instance}");
+        // Without a value of the caller, the value of the registry is used.
+        let mut own = all.clone();
+        own.retain(|(name, _)| !["name", "id", "address"].contains(name));
+        for params in [all, own] {
+            if let Ok(url) = instance.url(&params) {
+                assert_leads_to(&instance, &url, value);
+                assert!(is_found_by(&url, &instance), "{url} of {instance}");
+            }
         }
     }
     let base = instance.base_url();
@@ -53,25 +59,45 @@ fn is_found_by(url: &str, instance: &ServiceInstance) -> bool {
 }
 
 fn assert_leads_to(instance: &ServiceInstance, url: &str, value: &str) {
-    let rest = url.strip_prefix(instance.scheme()).unwrap();
-    let rest = rest.strip_prefix("://").unwrap();
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let is_known = ["http", "https"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    assert!(is_known, "{url} with {value:?} for {instance}");
     // Clients take a backslash for a slash, and drop some control characters.
     let authority = &rest[..rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len())];
-    let bare = instance.address().unwrap().trim_start_matches('[');
-    let bare = bare.split(['%', ']']).next().unwrap();
-    let host = if bare.contains(':') {
-        format!("[{bare}]")
-    } else {
-        bare.to_owned()
-    };
-    let port = authority.strip_prefix(host.as_str());
-    let port = port.unwrap_or_else(|| panic!("{url} with {value:?} for {instance}"));
+    let after_host = authority.rfind(']').map_or(0, |at| at + 1);
+    let colon = authority[after_host..].find(':');
+    let (host, port) = authority.split_at(colon.map_or(authority.len(), |at| after_host + at));
     assert!(
-        port.is_empty() || port.starts_with(':') && port[1..].bytes().all(|b| b.is_ascii_digit()),
+        port.is_empty() || port[1..].bytes().all(|b| b.is_ascii_digit()),
         "{url} with {value:?} for {instance}"
     );
+    assert_eq!(
+        canonical(host),
+        canonical(instance.address().unwrap()),
+        "{url} with {value:?}"
+    );
+    // The values have none, so a second one comes from the registry.
+    let path = rest.split(['?', '#']).next().unwrap();
+    assert!(!path.contains("://"), "{url} with {value:?} for {instance}");
     let unfit = |c: char| c.is_control() || c.is_whitespace() || "\"<>\\^`{|}".contains(c);
     assert!(!url.contains(unfit), "{url:?}");
+    if instance.can_be_picked() {
+        let ip = canonical(host).parse::<IpAddr>();
+        assert!(
+            !ip.is_ok_and(|ip| ip.is_unspecified() || ip.is_multicast()),
+            "{url}"
+        );
+    }
+}
+
+/// Returns a host without brackets and scope id, in one spelling.
+fn canonical(host: &str) -> String {
+    let bare = host.trim_start_matches('[');
+    let bare = bare.split(['%', ']']).next().unwrap();
+    bare.parse::<IpAddr>()
+        .map_or(bare.to_ascii_lowercase(), |ip| ip.to_string())
 }
 
 /// A template is refused, or is written and read back as it was, and stands for itself where it has no variables.

@@ -85,10 +85,13 @@ fn fields() -> impl Strategy<Value = Vec<u8>> {
 /// An instance at an odd address with a template that may make a whole URL.
 fn leading() -> impl Strategy<Value = Vec<u8>> {
     let address = prop_oneof![
-        Just("10.0.0.1".to_owned()),
-        Just("[fd00::2%eth0]".to_owned()),
-        "[a-c0-2.:%@/\\[\\]x-]{0,8}",
+        4 => Just("10.0.0.1".to_owned()),
+        2 => Just("[fd00::2%eth0]".to_owned()),
+        1 => Just("fe80::1%eth0".to_owned()),
+        1 => Just("0.0.0.0".to_owned()),
+        2 => "[a-c0-2.:%@/\\[\\]x-]{0,8}",
     ];
+    let name = proptest::sample::select(vec!["svc", "http:", "https", "http://evil.com", ":", "/"]);
     let part = (
         proptest::sample::select(vec![
             "scheme",
@@ -97,6 +100,17 @@ fn leading() -> impl Strategy<Value = Vec<u8>> {
             ":",
             "port",
             "ssl-port",
+            "name",
+            "id",
+            "http",
+            "HTTPS",
+            "http://",
+            "https://",
+            "://",
+            "//",
+            "10.0.0.1",
+            "[FD00::2]",
+            "evil.com",
             "@evil.com",
             "/",
             "x",
@@ -106,17 +120,21 @@ fn leading() -> impl Strategy<Value = Vec<u8>> {
         ]),
         any::<bool>(),
     );
-    let whole = [("scheme", true), ("://", false), ("address", true)].to_vec();
-    let start = prop_oneof![Just(Vec::new()), Just(whole)];
+    let start = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => Just(vec![("scheme", true), ("://", false), ("address", true)]),
+        1 => Just(vec![("https://", false), ("address", true)]),
+    ];
     let ssl_port = prop_oneof![Just(None), Just(Some(443)), Just(Some(8443))];
-    (address, ssl_port, start, vec(part, 0..8)).prop_map(|(address, ssl_port, start, parts)| {
+    let parts = (start, vec(part, 0..8));
+    (address, name, ssl_port, parts).prop_map(|(address, name, ssl_port, (start, parts))| {
         let parts: Vec<_> = start
             .into_iter()
             .chain(parts)
             .map(|(value, variable)| serde_json::json!({"value": value, "variable": variable}))
             .collect();
         let spec = serde_json::json!({"parts": parts});
-        let json = serde_json::json!({"address": address, "port": 80, "sslPort": ssl_port, "uriSpec": spec});
+        let json = serde_json::json!({"name": name, "id": ":", "address": address, "port": 80, "sslPort": ssl_port, "uriSpec": spec});
         json.to_string().into_bytes()
     })
 }

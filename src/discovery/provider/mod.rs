@@ -144,9 +144,9 @@ impl ServiceProvider {
 
     /// Returns the nodes of the service whose data cannot be used, each with the reason.
     ///
-    /// For example, the data are not JSON, the port is not a valid port, the address is neither an IP nor a host name,
-    /// or the uri spec would build a URL to another host. A node is also rejected if ZooKeeper does not let this
-    /// program read it. It is then read again when its data change, and on every new connection.
+    /// For example, the data are not JSON, the port is not a valid port, other machines cannot reach the address, or the
+    /// uri spec would build a URL to another host. A node is also rejected if ZooKeeper does not let this program read
+    /// it. It is then read again when its data change, and on every new connection.
     ///
     /// If a rejected node held a usable instance before, that instance is listed and picked until the node goes. A
     /// warning in the log reports each rejected node when it is first seen.
