@@ -156,7 +156,7 @@ fn title(text: &str) {
 
 /// Returns the instance in the form that ZooKeeper stores.
 fn stored(instance: &ServiceInstance) -> String {
-    instance.to_string()
+    serde_json::to_string(instance).unwrap_or_default()
 }
 
 /// Waits up to two seconds for a change, because it takes a few milliseconds to reach the discovery side.

@@ -255,7 +255,9 @@ impl Config {
 
     /// Sets the address to register for services that have no address of their own.
     ///
-    /// It is an IP address or a host name. Defaults to `PARTY_ADDRESS`, and then to an address that the library chooses:
+    /// It is an IP address or a host name that other machines can reach, see
+    /// [`Service::address`](crate::Service::address). Defaults to `PARTY_ADDRESS`, and then to an address that the library
+    /// chooses:
     ///
     /// 1. the address from which this machine reaches ZooKeeper, unless it is loopback or belongs to a network inside
     ///    this machine, such as `docker0`,

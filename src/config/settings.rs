@@ -585,6 +585,9 @@ mod tests {
             address,
             "PARTY_ADDRESS is \"a b\", expected an IP address or a host name"
         );
+        let unspecified = error(complete(), &[("PARTY_ADDRESS", "0.0.0.0")]);
+        let expected = "PARTY_ADDRESS is \"0.0.0.0\", expected an address that other machines can";
+        assert!(unspecified.starts_with(expected), "{unspecified}");
     }
 
     #[test]

@@ -296,6 +296,36 @@ fn bad_services_are_refused_before_anything_is_written() {
         (Service::new("foo", 1).id("a/b"), "id is \"a/b\""),
         (Service::new("foo", 1).address("a b"), "address is \"a b\""),
         (
+            Service::new("foo", 1).address("0.0.0.0"),
+            "not the unspecified address",
+        ),
+        (
+            Service::new("foo", 1).address("[::]"),
+            "not the unspecified address",
+        ),
+        (
+            Service::new("foo", 1).address("255.255.255.255"),
+            "not the broadcast address",
+        ),
+        (
+            Service::new("foo", 1).address("239.0.0.1"),
+            "not a multicast address",
+        ),
+        (
+            Service::new("foo", 1).address("fe80::1"),
+            "without a scope id",
+        ),
+        (
+            Service::new("foo", 1)
+                .address("10.0.0.1")
+                .uri_spec("http://10.0.0.2/"),
+            "a URL to the address of its instance",
+        ),
+        (
+            Service::new("foo", 1).uri_spec("/a/http://b"),
+            "a path without `://`",
+        ),
+        (
             Service::new("foo", 1).uri_spec("/{a"),
             "Final variable not closed - expected }",
         ),

@@ -224,6 +224,45 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_other_machines_cannot_reach_is_refused() {
+        for address in [
+            "0.0.0.0",
+            "::",
+            "255.255.255.255",
+            "224.0.0.1",
+            "ff02::1",
+            "fe80::1",
+        ] {
+            let message = refused(Service::new("foo", 80).address(address));
+            let begin = format!("invalid service: address is {address:?}, expected ");
+            assert!(message.starts_with(&begin), "{message}");
+            let default = Service::new("foo", 80).instance("i", Some(address), 0);
+            assert_eq!(default.unwrap_err().kind(), ErrorKind::InvalidService);
+        }
+        let scoped = Service::new("foo", 80).address("[fe80::1%eth0]");
+        assert_eq!(made(&scoped).address(), Some("fe80::1%eth0"));
+    }
+
+    #[test]
+    fn a_whole_url_leads_to_the_address_once_that_is_known() {
+        let service = Service::new("foo", 80).uri_spec("http://10.0.0.1:8080/{x}");
+        service.validate().unwrap();
+        assert_eq!(
+            made(&service).url(&[("x", &1)]).unwrap(),
+            "http://10.0.0.1:8080/1"
+        );
+        let message = refused(service.clone().address("10.0.0.2"));
+        let expected = "expected a URL to the address of its instance";
+        assert!(message.ends_with(expected), "{message}");
+        assert!(service.instance("i", Some("10.0.0.2"), 0).is_err());
+        let message = refused(service.uri_spec("{scheme}://{address}:{port}/http://b"));
+        assert!(
+            message.contains("expected a path without `://`"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn a_default_address_that_is_none_is_refused_where_it_is_needed() {
         assert!(Service::new("foo", 80).instance("i", Some(""), 0).is_err());
         let service = Service::new("foo", 80).address("10.0.0.2");

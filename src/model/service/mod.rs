@@ -101,7 +101,8 @@ impl Service {
 
     /// Sets the template of the path below the address, such as `/users/{userid}`.
     ///
-    /// See [`UriSpec`](crate::UriSpec) for the syntax. Defaults to none: the caller then adds the path itself.
+    /// See [`UriSpec`](crate::UriSpec) for the syntax. It may also be a whole URL to the address of this instance. Defaults
+    /// to none: the caller then adds the path itself.
     ///
     /// # Examples
     /// ```
@@ -136,9 +137,10 @@ impl Service {
 
     /// Sets the address at which callers reach this instance: an IP address or a host name.
     ///
-    /// The brackets and the scope id of an IPv6 address are not registered. Defaults to
-    /// [`Config::address`](crate::Config::address), then to `PARTY_ADDRESS`, and then to an address of this machine that
-    /// the library chooses and that follows the machine.
+    /// An address that other machines cannot reach is refused: `0.0.0.0` and `::`, broadcast and multicast addresses, and
+    /// a link-local IPv6 address without a scope id. The brackets of an IPv6 address are not registered, and neither is
+    /// its scope id unless it is link-local. Defaults to [`Config::address`](crate::Config::address), then to
+    /// `PARTY_ADDRESS`, and then to an address of this machine that the library chooses and that follows the machine.
     ///
     /// # Examples
     /// ```
