@@ -139,7 +139,7 @@ pub(super) fn string(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
 }
 
-// These conversions are among those that Jackson makes by default.
+// Jackson makes these conversions by default.
 
 /// Returns a text, a number or a boolean as text.
 pub(super) fn text(raw: &RawValue) -> Option<String> {
@@ -149,7 +149,7 @@ pub(super) fn text(raw: &RawValue) -> Option<String> {
     }
 }
 
-/// Returns whether a value stands for none if another type than a text is expected.
+/// Returns whether Jackson reads a value as null if it expects another type than a text.
 pub(super) fn is_none(raw: &RawValue) -> bool {
     raw.get() == "null" || string(raw).is_some_and(|text| matches!(text.trim(), "" | "null"))
 }
@@ -169,7 +169,7 @@ fn whole(number: f64) -> Option<i64> {
     (-END..END).contains(&number).then_some(number as i64)
 }
 
-/// Returns a boolean. A text that stands for none is false.
+/// Returns a boolean. Null, and a text that Jackson reads as null, are false.
 pub(super) fn boolean(raw: &RawValue) -> Option<bool> {
     match raw.get() {
         "true" => Some(true),

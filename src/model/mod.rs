@@ -1,8 +1,8 @@
 //! Services, their instances and their URLs, as plain values.
 //!
-//! Everything in this folder is pure: no I/O, no threads, no clock, no environment and no randomness. A [`Service`]
-//! is what a program registers. A [`ServiceInstance`] is what stands in ZooKeeper and what discovery hands out; its
-//! bytes are those of Apache Curator's x-discovery. A [`UriSpec`] is the template of the path below an instance.
+//! Everything in this folder is pure: no I/O, no threads, no clock, no environment and no randomness. A program
+//! registers a [`Service`]. ZooKeeper holds a [`ServiceInstance`], in the format of Apache Curator's x-discovery, and
+//! discovery returns it. A [`UriSpec`] is the template of the path below an instance.
 
 #[cfg(test)]
 pub(crate) mod golden;

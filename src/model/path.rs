@@ -2,16 +2,16 @@
 
 /// Returns the path of the node of an environment. The chroot is empty or a path.
 pub(crate) fn environment(chroot: &str, environment: &str) -> String {
-    // Folded here, so that no caller can make two environments of `Dev` and `dev`.
+    // Lower-cased here, so that no caller can make two environments of `Dev` and `dev`.
     format!("{chroot}/{}", environment.to_lowercase())
 }
 
-/// Returns the path of the node below which all services of an environment are. The chroot is empty or a path.
+/// Returns the path of the node that holds all services of an environment. The chroot is empty or a path.
 pub(crate) fn instances(chroot: &str, environment: &str) -> String {
     format!("{}/instances", self::environment(chroot, environment))
 }
 
-/// Returns the path of the node below which the instances of one service stand.
+/// Returns the path of the node that holds the instances of one service.
 pub(crate) fn service(instances: &str, name: &str) -> String {
     format!("{instances}/{name}")
 }
@@ -21,7 +21,7 @@ pub(crate) fn instance(service_path: &str, id: &str) -> String {
     format!("{service_path}/{id}")
 }
 
-/// Returns the name of the node at `path` where it is a direct child of `parent`.
+/// Returns the name of the node at `path` if it is a direct child of `parent`.
 pub(crate) fn child_of<'a>(parent: &str, path: &'a str) -> Option<&'a str> {
     // A watch on a tree reports grandchildren as well, and the parent itself.
     let parent = parent.strip_suffix('/').unwrap_or(parent);
@@ -36,7 +36,7 @@ pub(crate) fn parents(path: &str) -> impl Iterator<Item = &str> {
         .filter_map(|(at, _)| path.get(..at))
 }
 
-/// Tells whether a text can be one segment of a znode's path; the error is a phrase for "…, expected …".
+/// Checks that a text can be one segment of a znode's path. The error is a phrase for "…, expected …".
 pub(crate) fn check_segment(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("a name that is not empty");
@@ -53,7 +53,7 @@ pub(crate) fn check_segment(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Returns whether ZooKeeper takes this for an absolute path other than the root.
+/// Returns whether ZooKeeper accepts this as an absolute path other than the root.
 pub(crate) fn is_path(path: &str) -> bool {
     let valid = |segment| check_segment(segment).is_ok();
     path.strip_prefix('/')

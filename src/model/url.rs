@@ -53,7 +53,7 @@ fn parse_host(address: &str) -> Option<&str> {
 /// Returns the form that an address has in a URL.
 pub(super) fn in_url(address: &str) -> Option<Cow<'_, str>> {
     let host = parse_host(address)?;
-    // Of the hosts that are accepted, only an IPv6 address has a colon.
+    // Only an IPv6 address has a colon.
     Some(match split_scope(host) {
         (ip, Some(scope)) => format!("[{ip}%25{scope}]").into(),
         (ip, None) if ip.contains(':') => format!("[{ip}]").into(),

@@ -51,17 +51,17 @@ mod wire;
 #[derive(Clone, Debug)]
 pub struct ServiceInstance {
     fields: Fields,
-    /// The address in the form it has in a URL, where that is another one: of so few that a pointer is all it may take.
+    /// The address in the form for a URL, if it has another form there. Few instances have one, so it costs only a pointer.
     host: Option<Box<Box<str>>>,
-    /// Made once, since every call of a service begins with it.
+    /// Built once. Every URL begins with it.
     base_url: Option<Box<str>>,
-    /// The metadata that picks go by, found once.
+    /// The metadata that picks depend on, read once.
     traits: Option<Box<Traits>>,
-    /// The transaction that created its node, which tells one registration of an id from the next. 0 where unknown.
+    /// The transaction that created the node, or 0 if it is unknown. Two registrations of one id differ in it.
     created: i64,
 }
 
-// Which transaction created the node makes no other instance: it may be registered again with the same data.
+// The transaction does not count, because an instance can be registered again with the same data.
 impl PartialEq for ServiceInstance {
     fn eq(&self, other: &ServiceInstance) -> bool {
         self.fields == other.fields
@@ -84,7 +84,7 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Returns what an instance is where nothing else is known: dynamic and enabled.
+    /// Returns the defaults of the fields: dynamic, enabled, and otherwise empty.
     pub(crate) fn new(name: impl Into<Arc<str>>, id: impl Into<Box<str>>) -> Fields {
         Fields {
             name: name.into(),
@@ -96,7 +96,7 @@ impl Fields {
             registration_time_utc: None,
             service_type: ServiceType::Dynamic,
             uri_spec: None,
-            // Writers older than the field mean an instance that is switched on.
+            // A program that does not know this field means an instance that is switched on.
             enabled: true,
         }
     }
@@ -121,7 +121,7 @@ impl ServiceInstance {
         }
     }
 
-    /// Notes which transaction created the node.
+    /// Sets the transaction that created the node.
     pub(crate) fn created_by(mut self, transaction: i64) -> ServiceInstance {
         self.created = transaction;
         self
@@ -147,7 +147,7 @@ impl ServiceInstance {
         self.created
     }
 
-    /// Holds in common with other instances what is the same.
+    /// Shares the name and the uri spec with the instances that have the same.
     pub(crate) fn share(&mut self, common: &mut Common) {
         common.share(&mut self.fields.name, self.fields.uri_spec.as_mut());
     }
@@ -269,7 +269,8 @@ impl ServiceInstance {
 
     /// Returns `scheme://address:port`, with the [`ssl_port`](ServiceInstance::ssl_port) if there is one.
     ///
-    /// An IPv6 address is in brackets and has no scope id. Without a port or an address, the result is `None`.
+    /// An IPv6 address is in brackets. It has a scope id only if it is link-local. Without a port or an address, the result
+    /// is `None`.
     pub fn base_url(&self) -> Option<&str> {
         self.base_url.as_deref()
     }
@@ -325,8 +326,8 @@ impl ServiceInstance {
     /// Returns the base URL followed by the uri spec, with the values of its variables.
     ///
     /// `params` are the same as for [`build_uri_spec`](ServiceInstance::build_uri_spec). A uri spec that begins with
-    /// `{scheme}://`, as Spring Cloud writes it, is a whole URL and used alone. A path that does not begin with `/`
-    /// gets one, because it would change the port otherwise.
+    /// `{scheme}://`, `http://` or `https://` is a whole URL and used alone. A path that does not begin with `/` gets
+    /// one, because it would change the port otherwise.
     ///
     /// # Errors
     /// The same as for [`build_uri_spec`](ServiceInstance::build_uri_spec), and
@@ -344,7 +345,7 @@ impl ServiceInstance {
     #[inline]
     pub fn url(&self, params: &[(&str, &dyn Display)]) -> Result<String> {
         let spec = match self.uri_spec() {
-            // It brings its own host and port, so it does not matter whether there is a base URL.
+            // It has its own host and port, so it needs no base URL.
             Some(spec) if spec.is_whole_url() => return self.build_uri_spec(params),
             spec => spec,
         };
@@ -385,7 +386,7 @@ impl ServiceInstance {
     fn expand_whole_url(&self, spec: &UriSpec, params: Params<'_>, out: &mut String) -> Result<()> {
         spec.build_into(self.name(), out, |variable| match variable {
             "address" if self.host.is_some() => shown(&self.host),
-            // They make the authority, where whoever gives values has no say.
+            // The authority is never built from a value of the caller.
             "scheme" | "address" | "port" | "ssl-port" => self.predefined(variable),
             _ => given(params, variable).or_else(|| self.predefined(variable)),
         })
@@ -410,7 +411,7 @@ impl ServiceInstance {
     }
 }
 
-/// Returns the first value with a name. Callers give a handful, and at that size a scan is faster than any map.
+/// Returns the first value with a name. A caller passes few values, so a scan is faster than a map.
 #[inline]
 fn given<'a>(params: Params<'a>, variable: &str) -> Option<&'a dyn Display> {
     let given = params.iter().find(|(name, _)| *name == variable);
@@ -447,17 +448,17 @@ impl Display for ServiceInstance {
     }
 }
 
-/// Says how long an instance stays in ZooKeeper, and how its node is named.
+/// The lifetime of an instance in ZooKeeper, and the name of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServiceType {
-    /// It goes with the session that registered it. This library registers all services like this.
+    /// The instance is deleted with the session that registered it. This library registers all services like this.
     Dynamic,
-    /// It stays until it is removed.
+    /// The instance stays until it is deleted.
     Static,
-    /// It stays until it is removed, like [`Static`](ServiceType::Static).
+    /// The instance stays until it is deleted, like [`Static`](ServiceType::Static).
     Permanent,
-    /// It goes with the session that registered it, and ZooKeeper adds ten digits to the name of its node.
+    /// The instance is deleted with the session that registered it. ZooKeeper adds ten digits to the name of its node.
     DynamicSequential,
 }
 
@@ -496,16 +497,16 @@ impl Display for ServiceType {
     }
 }
 
-/// Values that many instances of a service have in common, to be held once.
+/// Names and templates that many instances of a service share.
 #[derive(Debug, Default)]
 pub(crate) struct Common {
     name: Option<Arc<str>>,
-    /// The templates seen last, the latest first.
+    /// The last templates, the latest first.
     specs: VecDeque<UriSpec>,
 }
 
 impl Common {
-    /// Versions of a service that there may be at the same time without any loss.
+    /// The number of templates that are kept: one for each version of a service that runs at the same time.
     const SPECS: usize = 8;
 
     pub(super) fn share(&mut self, name: &mut Arc<str>, spec: Option<&mut UriSpec>) {

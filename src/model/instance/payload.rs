@@ -1,4 +1,4 @@
-//! Payloads of instances, in the forms Java writes them.
+//! Payloads of instances, in the forms that Java writes.
 
 use std::fmt;
 
@@ -8,23 +8,23 @@ use serde_json::{Map, Value};
 
 use crate::model::json;
 
-/// The class Java writes before a list that stands where any object may stand.
+/// The class that Java writes before a list if the type of the field is any object.
 const LIST_CLASS: &str = "java.util.ArrayList";
 
-/// The payload of a service or an instance, as JSON text: as a tree it can weigh a hundred times as much.
+/// The payload of a service or an instance, as JSON text. A tree can need a hundred times the memory.
 ///
 /// Its `Debug` form hides the contents, so that none of them is ever logged.
 #[derive(Clone)]
 pub(crate) struct Payload(
-    /// Boxed twice: few instances have a payload, and each of ten thousand has room for one.
+    /// Boxed twice. Few instances have a payload, and every instance has room for this pointer.
     Box<Box<RawValue>>,
 );
 
 impl Payload {
-    /// Takes a payload as it is, `None` where it is null.
+    /// Returns the payload for a value, or `None` for null.
     pub(in crate::model) fn new(value: &Value) -> Option<Payload> {
         let json = match value {
-            // Curator reads a map without a class, but takes the first item of a bare list for one.
+            // Curator reads a map without a class, but reads the first item of a bare list as a class.
             list @ Value::Array(_) => json::to_vec(&(LIST_CLASS, list)),
             other => json::to_vec(other),
         };
@@ -32,7 +32,7 @@ impl Payload {
         (!value.is_null()).then(|| Payload(Box::new(raw)))
     }
 
-    /// Takes a payload that Java may have written. No class that it names is ever looked up.
+    /// Returns the payload for JSON that Java may have written. No class that it names is ever loaded.
     pub(super) fn from_wire(raw: &RawValue) -> Option<Payload> {
         let payload = Payload(Box::new(raw.to_owned()));
         (!payload.is_null()).then_some(payload)
@@ -57,14 +57,14 @@ impl Payload {
         })
     }
 
-    /// Returns the payload with other fields, where it is a map. The name of its class stays.
+    /// Returns the payload with other fields, if it is a map. The name of its class stays.
     pub(super) fn edited(&self, edit: impl FnOnce(&mut Map<String, Value>)) -> Option<Payload> {
         let mut fields = serde_json::from_str(self.0.get()).ok()?;
         edit(&mut fields);
         Payload::new(&Value::Object(fields))
     }
 
-    /// Tells whether this is null, which may stand behind a class: a list of those two is parsed in no time.
+    /// Returns whether this is null, on its own or behind a class.
     fn is_null(&self) -> bool {
         let text = self.0.get();
         text == "null" || text.ends_with(']') && is_typed_null(text)
@@ -103,7 +103,7 @@ fn without_class(mut list: Vec<Value>) -> Value {
     }
 }
 
-// Others write bare lists: `["example.com", 1]` is one, and only the capital tells it from a class.
+// `["example.com", 1]` is a list of another program, so the name of a class has to begin with a capital.
 fn is_class(text: &str) -> bool {
     // Java names an array after the class of its items: `[Ljava.lang.String;`.
     let item = text

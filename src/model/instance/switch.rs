@@ -1,7 +1,7 @@
-//! An instance that is switched on or off, in the ways of Curator and of Spring Cloud ZooKeeper.
+//! Switches an instance on or off, in the ways of Curator and of Spring Cloud ZooKeeper.
 //!
-//! Curator has a field for it, `enabled`. Spring Cloud ZooKeeper has a text in the metadata of its payload,
-//! `instance_status`, and looks at nothing else. An instance is off where either says so.
+//! Curator has the field `enabled`. Spring Cloud ZooKeeper has the text `instance_status` in the metadata of its payload,
+//! and ignores `enabled`. An instance is off if either of them says so.
 
 use super::ServiceInstance;
 use super::metadata::{METADATA, STATUS, UP};
@@ -11,8 +11,7 @@ use serde_json::{Map, Value};
 const OUT_OF_SERVICE: &str = "OUT_OF_SERVICE";
 
 impl ServiceInstance {
-    /// Returns the same instance, switched on or off. The status of Spring's form is written where the payload has that
-    /// form.
+    /// Returns the same instance, switched on or off. If the payload has Spring's form, its status is set too.
     pub(crate) fn switched(&self, on: bool) -> ServiceInstance {
         let mut fields = self.fields().clone();
         fields.enabled = on;
@@ -25,7 +24,7 @@ impl ServiceInstance {
     }
 }
 
-/// Returns a payload with other fields, or as it is where it has none.
+/// Returns a payload with other fields, or the same payload if it has no fields.
 fn edited_payload(
     payload: Option<Payload>,
     edit: impl FnOnce(&mut Map<String, Value>),
@@ -33,30 +32,30 @@ fn edited_payload(
     payload.map(|payload| payload.edited(edit).unwrap_or(payload))
 }
 
-/// Returns how an instance was switched by an edit of its node that changed nothing else: `None` where the edit changed
-/// more, less, or what is no instance.
+/// Returns whether an edit of a node switched the instance on or off. Returns `None` if the edit changed anything else or
+/// nothing, or if either node holds no instance.
 pub(crate) fn edited(before: &[u8], after: &[u8]) -> Option<bool> {
     let (old, new) = switches_of_same(before, after)?;
-    // Of two that said the same before, the one that was changed decides.
+    // If both switches were the same before, the switch that was changed decides.
     let decides = |old: bool, new: bool| (old != new).then_some(new);
     decides(old.enabled, new.enabled).or_else(|| decides(old.up, new.up))
 }
 
-/// Returns whether two nodes hold the same instance, switched the same way.
+/// Returns whether two nodes hold the same instance, both switched on or both off.
 pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     switches_of_same(one, other).is_some_and(|(one, other)| one == other)
 }
 
-/// Returns how the instances of two nodes are switched, `None` where they differ in anything else.
+/// Returns the switches of the instances in two nodes, or `None` if the instances differ in anything else.
 fn switches_of_same(one: &[u8], other: &[u8]) -> Option<(Switches, Switches)> {
-    // Both as they are read, so that it does not matter how either is spelled.
+    // Instances are compared and not bytes, so the spelling does not count.
     let read = |data| ServiceInstance::from_json("", "", data).ok();
     let (one, other) = (read(one)?, read(other)?);
     let alike = without_switches(&one) == without_switches(&other);
     alike.then(|| (switches(&one), switches(&other)))
 }
 
-/// The two ways, `true` for on.
+/// The two switches of an instance, `true` for on.
 #[derive(PartialEq, Eq)]
 struct Switches {
     enabled: bool,
@@ -85,7 +84,7 @@ fn without_switches(instance: &ServiceInstance) -> ServiceInstance {
     ServiceInstance::new(fields)
 }
 
-/// Returns the map that holds the status: the metadata, or the payload itself where it has one already.
+/// Returns the map that holds the status: the metadata, or the payload itself if it already has a status.
 fn status_holder(payload: &mut Map<String, Value>) -> Option<&mut Map<String, Value>> {
     let beside = payload.contains_key(STATUS);
     let within = payload.get(METADATA).and_then(Value::as_object);
@@ -95,7 +94,7 @@ fn status_holder(payload: &mut Map<String, Value>) -> Option<&mut Map<String, Va
     beside.then_some(payload)
 }
 
-/// Writes that an instance is off, and that it is on only over what says otherwise.
+/// Sets the status of an instance that is off. If the instance is on, only replaces a status that is there.
 fn set_status(holder: &mut Map<String, Value>, on: bool) {
     match holder.get_mut(STATUS) {
         Some(status) if on => *status = UP.into(),

@@ -105,7 +105,7 @@ fn not_empty(raw: &RawValue) -> Option<String> {
     json::text(raw).filter(|text| !text.is_empty())
 }
 
-/// Reads both ports. Of the two, calls need only the one for encrypted connections.
+/// Reads both ports. If there is a port for encrypted connections, no call needs the other.
 fn ports(json: &Object<'_, 10>) -> Result<(Option<u16>, Option<u16>), String> {
     let ssl_port = json
         .get("sslPort")

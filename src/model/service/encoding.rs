@@ -22,14 +22,13 @@ impl Service {
         id.transpose().map(drop)
     }
 
-    /// Checks everything that does not depend on the id and address that may be found for this service later, and
-    /// not its size.
+    /// Checks everything but the size, the default address and the default id.
     pub(crate) fn check(&self) -> Result<()> {
         let id = self.id_or_none().unwrap_or("0");
         self.instance(id, None, 0).map(drop)
     }
 
-    /// Checks everything that does not depend on the id and address that may be found for this service later.
+    /// Checks everything but the default address and the default id.
     pub(crate) fn validate(&self) -> Result<()> {
         let id = self.id_or_none().unwrap_or("0");
         // Without an address, `null` is written, which is as long as the shortest address.
@@ -37,8 +36,8 @@ impl Service {
         check_size(instance.to_json().len())
     }
 
-    /// Makes the instance to register under `id`, at `default_address` unless this service has one of its own, and the
-    /// bytes of its node.
+    /// Returns the instance to register under `id`, and the bytes of its node. Its address is `default_address` unless
+    /// this service has an address.
     pub(crate) fn encoded(
         &self,
         id: &str,
@@ -51,7 +50,7 @@ impl Service {
         Ok((instance, data))
     }
 
-    /// Makes the instance without a limit for its size. It has no address if that is not known yet.
+    /// Returns the instance without a limit for its size. It has no address if the address is not known yet.
     pub(in crate::model) fn instance(
         &self,
         id: &str,
@@ -60,7 +59,7 @@ impl Service {
     ) -> Result<ServiceInstance> {
         let name = checked_segment("name", &self.name)?;
         let id = checked_segment("id", id)?;
-        // A default address is checked too, because that of a network interface comes with a scope id.
+        // A default address is checked too, because a network interface may have one with a scope id.
         let address = self.address_or_none().or(default_address);
         let address = address.map(checked_address).transpose()?;
         let port =
@@ -79,8 +78,8 @@ impl Service {
         }))
     }
 
-    /// Makes the instance that takes the place of one that was registered, and its bytes: with its id, the time it was
-    /// registered at, and its address unless this service has one.
+    /// Returns the instance that replaces a registered one, and its bytes. It keeps the id and the registration time, and
+    /// the address unless this service has an address.
     pub(crate) fn in_place_of(
         &self,
         registered: &ServiceInstance,

@@ -39,7 +39,7 @@ mod wire;
 #[must_use = "a service does nothing until it is registered"]
 pub struct Service {
     name: String,
-    // Ports are checked on registering, so that building a service cannot fail.
+    // The ports are checked when the service is registered, so that building a service cannot fail.
     port: Option<u16>,
     ssl_port: Option<u16>,
     id: Option<String>,
@@ -78,7 +78,7 @@ impl Service {
         }
     }
 
-    /// Returns a service that has a port for encrypted connections only.
+    /// Returns a service that takes encrypted connections only.
     ///
     /// The port is from 1 to 65535.
     ///
@@ -339,13 +339,13 @@ impl Service {
         self.address.as_deref()
     }
 
-    /// Returns the port where it is one: 0 is none.
+    /// Returns the port, or `None` if it is 0.
     fn port_or_none(&self) -> Option<u16> {
         self.port.filter(|port| *port != 0)
     }
 
-    /// Returns whether an instance has the port of this service, where it has one: else the one for encrypted
-    /// connections.
+    /// Returns whether an instance has the same plain port as this service. A service without a plain port is compared by
+    /// its port for encrypted connections, and a service without any port matches every instance.
     pub(crate) fn has_port_of(&self, instance: &ServiceInstance) -> bool {
         match (self.port_or_none(), self.ssl_port) {
             (None, None) => true,

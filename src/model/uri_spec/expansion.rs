@@ -1,4 +1,4 @@
-//! A uri spec with values in the place of its variables.
+//! Builds the text of a uri spec from the values of its variables.
 
 use std::fmt::{self, Display, Write};
 
@@ -6,24 +6,24 @@ use percent_encoding::percent_encode_byte;
 
 use super::part::{Place, Position, SEGMENT_ENDS, SLASHES};
 
-/// Why a template cannot be built: the variable, and what its value does wrong.
+/// Why a template cannot be built: the variable, and what is wrong with its value.
 pub(super) enum Failure<'a> {
     Missing(&'a str),
     Invalid(&'a str, &'static str),
 }
 
-/// The treatment of each byte of a value.
+/// The classes of each byte of a value.
 type Classes = [u8; 256];
 
-// A byte that is none of the first three stays as it is.
+// A byte in none of these classes is written as it is.
 const DOT: u8 = 1;
 const ENCODED: u8 = 2;
 const CONTROL: u8 = 4;
-/// The mark of every byte: without it there is none.
+/// Every byte is in this class, so a value without it is empty.
 const SOME: u8 = 8;
 
-// What stays in each part of a URL beside letters and digits: RFC 3986, but in a query without what separates one pair
-// from the next. A form decoder takes `+` for a space, and some take `;` for `&`.
+// The characters that each part of a URL keeps beside letters and digits. They are those of RFC 3986, but a query keeps
+// none that separates pairs. A form decoder reads `+` as a space, and some read `;` as `&`.
 const PATH: &Classes = &classes(b"-_~!$&'()*+,;=:@/");
 const QUERY: &Classes = &classes(b"-_~!$'()*,:@/");
 const FRAGMENT: &Classes = &classes(b"-_~!$&'()*+,;=:@/?");
@@ -50,16 +50,16 @@ const fn classes(kept: &[u8]) -> Classes {
     classes
 }
 
-/// By the number of the place.
+/// The classes of a place, by its number.
 static CLASSES: [&Classes; 4] = [AUTHORITY, PATH, QUERY, FRAGMENT];
 
-/// The text that is being written, and what has to be known to write on.
+/// The text that is being written, and the state that the next part depends on.
 pub(super) struct Expansion<'a> {
     out: &'a mut String,
     start: usize,
-    /// The start of a path segment that may turn out to be dots and has not ended, and the last variable in it.
+    /// A path segment that has not ended and may become `.` or `..`: where it starts, and the last variable in it.
     open: Option<(usize, &'a str)>,
-    /// The first failure. Kept, so that nothing has to be handed on after each part.
+    /// The first failure. It is returned at the end, because checking a result after each part costs instructions.
     failure: Option<Failure<'a>>,
 }
 
@@ -84,11 +84,11 @@ impl<'a> Expansion<'a> {
     #[inline]
     pub(super) fn variable(&mut self, name: &'a str, position: Position, value: &dyn Display) {
         let before = self.out.len();
-        // Through `write!`, so that a value needs no text of its own on the way.
+        // With `write!`, a value goes straight into the URL, without a text of its own.
         let mut encoder = Encoder {
             out: self.out,
             classes: CLASSES[position.place()],
-            // A variable near dots is looked at as if its value had one.
+            // A variable near dots is checked as if its value had a dot.
             met: u8::from(position.is_near_dots()) * DOT,
         };
         let written = write!(encoder, "{value}");
@@ -99,7 +99,7 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// Returns what went wrong.
+    /// Returns the first failure.
     #[inline]
     pub(super) fn finish(&mut self) -> Option<Failure<'a>> {
         if self.open.is_some() {
@@ -108,7 +108,7 @@ impl<'a> Expansion<'a> {
         self.failure.take()
     }
 
-    /// Looks at what was written for a variable, in a place or of a kind that is not plain.
+    /// Checks a value that has dots or control characters, is empty, or is in a segment with dots.
     #[cold]
     fn look_at(
         &mut self,
@@ -118,7 +118,7 @@ impl<'a> Expansion<'a> {
         met: u8,
         written: fmt::Result,
     ) {
-        // Asked first and apart: a value's own `fmt` is free to swallow the error.
+        // The control characters come first, because the `fmt` of a value may hide its error.
         if met & CONTROL != 0 {
             self.fail(name, "contains a control character");
         } else if written.is_err() {
@@ -137,7 +137,7 @@ impl<'a> Expansion<'a> {
             let begin = self
                 .open
                 .map_or_else(|| self.segment_begin(before), |(begin, _)| begin);
-            // The last variable is named, since it completed the dots.
+            // An error names the last variable, because it completed the dots.
             self.open = Some((begin, name));
         }
     }
@@ -146,8 +146,8 @@ impl<'a> Expansion<'a> {
         self.failure.get_or_insert(Failure::Invalid(name, why));
     }
 
-    /// Closes the open segment where the literal that was just written ends it. Values end none that is not seen on
-    /// closing: they have `?` and `#` encoded.
+    /// Closes the open segment if the literal that was just written ends it. A value cannot end the path, because `?` and
+    /// `#` are encoded in it.
     #[cold]
     fn seek_end(&mut self, literal: &str) {
         if let Some(end) = literal.find(SEGMENT_ENDS) {
@@ -163,7 +163,7 @@ impl<'a> Expansion<'a> {
         slash.map_or(self.start, |at| self.start + at + 1)
     }
 
-    // Looks at what was composed, not at values: `{a}{b}` and `.{a}` can make `..` of harmless ones.
+    // Checks the whole segment and not each value: `{a}{b}` and `.{a}` can make `..` from harmless values.
     #[cold]
     fn close_segment(&mut self, end: usize) {
         if let Some((begin, name)) = self.open.take() {
@@ -176,12 +176,12 @@ impl<'a> Expansion<'a> {
 }
 
 fn is_dots(segment: &str) -> bool {
-    // Some servers drop what stands behind a `;` before they look for dots.
+    // Some servers drop everything after a `;` before they look for dots.
     let segment = segment.split(';').next().unwrap_or_default();
     without_dot(segment).is_some_and(|rest| rest.is_empty() || without_dot(rest) == Some(""))
 }
 
-// A literal may spell a dot `%2e`, and clients take that for a dot.
+// A literal may spell a dot `%2e`, and clients read that as a dot.
 fn without_dot(text: &str) -> Option<&str> {
     text.strip_prefix('.')
         .or_else(|| text.strip_prefix("%2e"))
@@ -220,7 +220,7 @@ impl Encoder<'_> {
                 self.out.push_str(percent_encode_byte(byte));
             }
         }
-        // Those beyond ASCII are not told by their bytes.
+        // The classes do not know the control characters beyond ASCII.
         if text.contains(char::is_control) {
             self.met |= CONTROL;
         }

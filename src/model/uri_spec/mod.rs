@@ -36,7 +36,7 @@ mod wire;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct UriSpec(
-    /// Shared, because thousands of instances have the same template.
+    /// Thousands of instances share one template.
     Arc<Template>,
 );
 
@@ -49,23 +49,23 @@ struct Template {
     whole_url: bool,
     /// The target of a whole URL, or `None` if it leads to no instance.
     target: Option<Target>,
-    /// Whether it begins with a character that ends the host and port of a base URL.
+    /// Set if it begins with a character that ends the host and port of a base URL.
     rooted: bool,
     /// About how many bytes the built text will have.
     built_len: usize,
 }
 
-/// Where the URLs of a template lead that makes whole ones.
+/// The scheme, host and port in the URLs of a template that is a whole URL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Target {
-    /// Whether the scheme is `https`, or `None` if it is that of the instance.
+    /// True for `https`, false for `http`, or `None` for the scheme of the instance.
     pub(crate) is_secure: Option<bool>,
     /// The host, or `None` if it is the address of the instance.
     host: Option<Box<str>>,
     pub(crate) port: UrlPort,
 }
 
-/// The port in the URLs of a template that makes whole ones.
+/// The port in the URLs of a template that is a whole URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum UrlPort {
     /// The default of the scheme.
@@ -81,7 +81,7 @@ pub(crate) enum UrlPort {
 const MAX_LEN: usize = 1_000_000;
 
 impl UriSpec {
-    /// Parses a template the way Curator does; the error is in its words.
+    /// Parses a template as Curator does. The error is in Curator's words.
     pub(crate) fn parse(text: &str) -> std::result::Result<UriSpec, &'static str> {
         if text.len() > MAX_LEN {
             return Err("it has more than 1000000 bytes");
@@ -187,7 +187,7 @@ impl UriSpec {
         path.matches("://").count()
     }
 
-    /// Returns where the URLs lead, or `None` if this is not a whole URL.
+    /// Returns the target of the URLs, or `None` if this is not a whole URL.
     pub(crate) fn target(&self) -> Option<&Target> {
         self.0.target.as_ref()
     }
@@ -264,7 +264,7 @@ impl UriSpec {
     /// Appends this template with the values of its variables, each encoded for its part of the URL.
     ///
     /// If a value cannot be used, the text that was appended before it stays. The name of the service is for the error.
-    // Always inlined, so that `lookup` is not called through a pointer for each variable.
+    // Always inlined, so that a variable does not call `lookup` through a pointer.
     #[inline(always)]
     pub(crate) fn build_into<'v>(
         &self,
@@ -284,7 +284,7 @@ impl UriSpec {
                 expansion.literal(text);
                 continue;
             };
-            // The original wrote nothing here, but `/users/` without its id is another resource.
+            // The original wrote nothing here, but `/users/` without the id is another resource.
             let Some(value) = lookup(text) else {
                 return Err(self.failed(service, Failure::Missing(text)));
             };
@@ -329,8 +329,8 @@ fn edges(value: &str) -> String {
     }
 }
 
-/// Returns whether a literal has only characters that a URL may hold: those of RFC 3986, and letters beyond ASCII, which
-/// clients encode.
+/// Returns whether a literal has only characters that a URL may have. These are the characters of RFC 3986, and letters
+/// beyond ASCII, which clients encode.
 fn can_be_in_url(literal: &str) -> bool {
     let fits = |c: char| match c.is_ascii() {
         true => c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c),
@@ -393,8 +393,8 @@ impl Builder {
         spec
     }
 
-    /// Returns whether the scheme of a whole URL is `https`, or `None` if it is a variable, and where the authority
-    /// begins in the text. Returns `None` if this is not a whole URL.
+    /// Returns `None` if this is not a whole URL. Otherwise returns whether its scheme is `https`, or `None` for a
+    /// variable, and the byte of the text at which the authority begins.
     fn scheme(&self) -> Option<(Option<bool>, usize)> {
         let variable = match self.parts.first()?.position() {
             Some(_) => {

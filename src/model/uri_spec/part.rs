@@ -1,6 +1,6 @@
 //! The parts of a template: literals, and variables with their place in a URL.
 
-// Clients take a backslash for a slash. Only literals can hold one: values have it encoded.
+// Clients read a backslash as a slash. Only a literal can have one, because it is encoded in values.
 pub(super) const SLASHES: [char; 2] = ['/', '\\'];
 pub(super) const SEGMENT_ENDS: [char; 4] = ['/', '\\', '?', '#'];
 
@@ -85,7 +85,7 @@ impl Position {
 pub(super) fn locate(parts: &mut [Part], text: &str, authority: Option<usize>) {
     let (mut scan, mut begin) = (Scan::default(), 0);
     for index in 0..parts.len() {
-        // With the part itself, and without those behind it.
+        // Up to this part, so that the end of a segment marks no later variable.
         let Some(seen) = parts.get_mut(..=index) else {
             return;
         };
@@ -114,7 +114,7 @@ struct Scan {
     place: Place,
     /// The first part of the path segment that has not ended.
     segment: usize,
-    /// Whether a literal in that segment has dots.
+    /// Set if a literal in that segment has dots.
     dotted: bool,
 }
 

@@ -56,7 +56,7 @@ fn from_parts(raw: &RawValue) -> Option<UriSpec> {
 }
 
 fn push_part(parts: &mut Builder, raw: &RawValue) -> Option<()> {
-    // Not more lenient than this, because a URL without one of its parts is another URL.
+    // A bad part is an error, because a URL that lacks a part is another URL.
     let fields = Object::parse(raw.get(), ["value", "variable"]).ok()?;
     let value = match fields.get_or_null("value") {
         None => String::new(),
