@@ -87,9 +87,9 @@ impl<'de, const N: usize> Visitor<'de> for Object<'de, N> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<Self, A::Error> {
         // Raw, because a name may have an escape that is no character.
         while let Some(raw) = fields.next_key::<&RawValue>()? {
-            let name = string(raw);
+            let name = name(raw);
             let mut known = self.names.iter().zip(&mut self.fields);
-            match known.find(|(known, _)| Some(**known) == name.as_deref()) {
+            match known.find(|(known, _)| **known == name) {
                 Some((_, field)) => *field = Some(fields.next_value()?),
                 None => {
                     self.unknown.get_or_insert(raw);
@@ -98,6 +98,15 @@ impl<'de, const N: usize> Visitor<'de> for Object<'de, N> {
             }
         }
         Ok(self)
+    }
+}
+
+/// Returns the name of a field, which is copied only if it has an escape.
+fn name(raw: &RawValue) -> Cow<'_, str> {
+    let quoted = raw.get();
+    match quoted.contains('\\') {
+        true => string(raw).unwrap_or_default().into(),
+        false => quoted.trim_matches('"').into(),
     }
 }
 
