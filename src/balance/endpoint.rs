@@ -157,6 +157,13 @@ mod tests {
             let found = shown(&instance(both.clone(), &spec));
             assert_eq!(found, (true, port), "{behind:?}");
         }
+        for (spec, found) in [
+            ("http://H/a", (false, 80)),
+            ("HTTPS://h", (true, 443)),
+            ("https://h:7/", (true, 7)),
+        ] {
+            assert_eq!(shown(&instance(both.clone(), &[(spec, false)])), found);
+        }
         let spec = [SCHEME, ("://", false), ADDRESS, (":7", false)];
         assert_eq!(shown(&instance(json!({"port": 1}), &spec)), (false, 7));
         assert!(!has_one_port(&instance(json!({"port": 1}), &spec)));
