@@ -185,7 +185,8 @@ impl ServiceInstance {
     ///
     /// The payload is kept as text and parsed on every call, because a parsed [`Value`] can need a hundred times the
     /// memory. Keep the result when you need it often. The names of Java classes that Curator writes around a payload
-    /// are left out.
+    /// are left out. The result is `None` if there is no payload, or if a [`Value`] cannot hold it, for example because a
+    /// number is too large.
     ///
     /// # Examples
     /// ```

@@ -713,7 +713,7 @@ mod tests {
     #[test]
     fn a_template_with_characters_that_no_url_may_hold_is_refused() {
         for c in [
-            ' ', '"', '<', '>', '\\', '^', '`', '|', '\u{a0}', '\u{2028}',
+            ' ', '"', '<', '>', '\\', '^', '`', '|', '\u{a0}', '\u{2028}', '\u{fffd}',
         ] {
             for text in [
                 format!("/a{c}"),
