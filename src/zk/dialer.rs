@@ -300,7 +300,7 @@ mod tests {
     fn a_server_that_is_too_old_is_named() {
         let judged = |version: &str| {
             let answer = format!("Zookeeper version: {version}\nMode: standalone\n");
-            judge(&answer).map_err(|failure| failure.to_string())
+            judge(answer.as_bytes()).map_err(|failure| failure.to_string())
         };
         let built =
             "3.4.13-2d71af4dbe22557fda74f9a9b4309b15a7487f03, built on 06/29/2018 04:05 GMT";

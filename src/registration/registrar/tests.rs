@@ -123,7 +123,7 @@ fn a_line_says_what_has_come_and_what_has_left() {
         let services = (from..from + 11).map(|id| (Service::new("many", 2), id.to_string()));
         services.collect::<Vec<_>>()
     };
-    registrar.register(&many(0), &|_| true).unwrap();
+    registrar.register(&many(0), None).unwrap();
     assert_eq!(
         next(),
         "registered 11 instances, the first is many/0 as http://10.0.0.1:2 in /apps/told"
