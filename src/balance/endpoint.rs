@@ -32,15 +32,16 @@ impl<'a> Endpoint<'a> {
             UrlPort::Secure => instance.ssl_port(),
             UrlPort::Literal(port) => Some(port),
         };
-        Some(match port {
-            // The host of a uri spec is that of the instance.
-            Some(port) => Endpoint {
-                is_secure,
-                port,
-                ..registered
-            },
-            // If the spec names a port that is missing, no URL can be built, but a base URL can.
-            None => registered,
+        // If the spec names a port that is missing, no URL can be built, but a base URL can.
+        let Some(port) = port else {
+            return Some(registered);
+        };
+        // Both hosts are the same, but they can be spelled differently.
+        let host = target.host.as_deref().map(Cow::from);
+        Some(Endpoint {
+            is_secure,
+            host: host.unwrap_or(registered.host),
+            port,
         })
     }
 
@@ -126,7 +127,7 @@ mod tests {
 
     fn shown(instance: &ServiceInstance) -> (bool, u16) {
         let endpoint = Endpoint::of(instance).unwrap();
-        assert_eq!(endpoint.host(), "h");
+        assert!(endpoint.host().eq_ignore_ascii_case("h"));
         (endpoint.is_secure, endpoint.port())
     }
 

@@ -50,14 +50,13 @@ fn parse_host(address: &str) -> Option<&str> {
     ipv6(address).or_else(|| is_valid().then_some(address))
 }
 
-/// Returns the form that an address has in a URL.
+/// Returns the form that an address has in a URL, before the `%` of a scope id is encoded.
 pub(super) fn in_url(address: &str) -> Option<Cow<'_, str>> {
     let host = parse_host(address)?;
     // Only an IPv6 address has a colon.
-    Some(match split_scope(host) {
-        (ip, Some(scope)) => format!("[{ip}%25{scope}]").into(),
-        (ip, None) if ip.contains(':') => format!("[{ip}]").into(),
-        (host, None) => host.into(),
+    Some(match host.contains(':') {
+        true => format!("[{host}]").into(),
+        false => host.into(),
     })
 }
 
@@ -399,7 +398,7 @@ mod tests {
     fn a_link_local_address_keeps_its_scope_id() {
         for address_of in ["fe80::1%eth0", "[fe80::1%eth0]"] {
             assert_eq!(address(address_of), Ok("fe80::1%eth0"));
-            assert_eq!(in_url(address_of).as_deref(), Some("[fe80::1%25eth0]"));
+            assert_eq!(in_url(address_of).as_deref(), Some("[fe80::1%eth0]"));
         }
         assert!(address("fe80::1%").is_err());
     }

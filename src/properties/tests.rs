@@ -110,6 +110,7 @@ fn leading() -> impl Strategy<Value = Vec<u8>> {
             "//",
             "10.0.0.1",
             "[FD00::2]",
+            "[fd00:0::2]",
             "evil.com",
             "@evil.com",
             "/",

@@ -108,6 +108,7 @@ impl ServiceInstance {
         let port = fields.ssl_port.or(fields.port);
         let base_url = host.as_ref().zip(port).map(|(host, port)| {
             let scheme = scheme(fields.ssl_port);
+            let host = host.replace('%', "%25");
             format!("{scheme}://{host}:{port}").into()
         });
         let host = host.filter(|host| fields.address.as_deref() != Some(host));
@@ -804,13 +805,27 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_has_brackets_and_no_scope_id_as_the_host_of_a_whole_url() {
-        for (spec, url) in [
-            ("{scheme}://{address}:{port}", "http://[fd00::2]:5000"),
-            ("/at/{address}", "http://[fd00::2]:5000/at/fd00::2%25eth0"),
+    fn an_ipv6_address_has_brackets_and_a_scope_id_only_if_it_is_link_local() {
+        for (address, spec, url) in [
+            (
+                "fd00::2%eth0",
+                "{scheme}://{address}:{port}",
+                "http://[fd00::2]:5000",
+            ),
+            (
+                "fd00::2%eth0",
+                "/at/{address}",
+                "http://[fd00::2]:5000/at/fd00::2%25eth0",
+            ),
+            (
+                "[fe80::1%eth0]",
+                "{scheme}://{address}",
+                "http://[fe80::1%25eth0]",
+            ),
+            ("fe80::1%eth0", "/a", "http://[fe80::1%25eth0]:5000/a"),
         ] {
             let uri_spec = Some(spec.parse().unwrap());
-            let address = Some("fd00::2%eth0".into());
+            let address = Some(address.into());
             let instance = ServiceInstance::new(Fields {
                 address,
                 uri_spec,

@@ -60,8 +60,8 @@ struct Template {
 pub(crate) struct Target {
     /// True for `https`, false for `http`, or `None` for the scheme of the instance.
     pub(crate) is_secure: Option<bool>,
-    /// The host, or `None` if it is the address of the instance.
-    host: Option<Box<str>>,
+    /// The host as it is spelled, or `None` if it is the variable for the address of the instance.
+    pub(crate) host: Option<Box<str>>,
     pub(crate) port: UrlPort,
 }
 
@@ -210,7 +210,8 @@ impl UriSpec {
                 let colon = authority.get(brackets..)?.find(':');
                 let end = colon.map_or(authority.len(), |at| brackets + at);
                 let (host, port) = authority.split_at_checked(end)?;
-                (Some(url::host(host).ok()?.into()), port)
+                url::host(host).ok()?;
+                (Some(host.into()), port)
             }
         };
         let port = match port.strip_prefix(':') {
