@@ -30,10 +30,15 @@ impl Service {
 
     /// Checks everything but the default address and the default id.
     pub(crate) fn validate(&self) -> Result<()> {
-        let id = self.id_or_none().unwrap_or("0");
+        self.announced(self.id_or_none().unwrap_or("0")).map(drop)
+    }
+
+    /// Returns the instance that is to be registered later, without a default address.
+    pub(crate) fn announced(&self, id: &str) -> Result<ServiceInstance> {
         // Without an address, `null` is written, which is as long as the shortest address.
         let instance = self.instance(id, None, 0)?;
-        check_size(instance.to_json().len())
+        check_size(instance.to_json().len())?;
+        Ok(instance)
     }
 
     /// Returns the instance to register under `id`, and the bytes of its node. Its address is `default_address` unless

@@ -50,7 +50,7 @@ impl Side {
 
 /// Announces a registration that is to be made later.
 fn announce(desired: &Side) -> RegistrationId {
-    let (instance, _) = Service::new("foo", 1).encoded("1", "::", 0).unwrap();
+    let (instance, _) = Service::new("foo", 1).encoded("1", "h", 0).unwrap();
     let announced = desired.announce(PATH.into(), instance, Arc::new(Progress::default()));
     announced.unwrap()
 }

@@ -178,7 +178,7 @@ impl Registrar {
         progress: &Arc<Progress>,
     ) -> Result<RegistrationId> {
         Side::Registration.check_process()?;
-        let (instance, _) = service.encoded(id, "::", 0)?;
+        let instance = service.announced(id)?;
         let path = self.path_of(service.name(), id);
         self.desired.announce(path, instance, progress.clone())
     }
