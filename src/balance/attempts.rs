@@ -170,3 +170,122 @@ fn from_anywhere<T>(all: &[T]) -> impl Iterator<Item = &T> {
     let (first, last) = all.split_at(start.min(all.len()));
     last.iter().chain(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::selection::Selection;
+    use crate::balance::subset::Identity;
+    use crate::config::{Choice, Strategy};
+    use serde_json::{Value, json};
+
+    /// Returns an instance whose number is its port, with this uri spec and metadata.
+    fn instance(port: u16, spec: Option<&str>, metadata: Value) -> Arc<ServiceInstance> {
+        let mut data = json!({"address": "h", "port": port, "payload": {"metadata": metadata}});
+        if let Some(spec) = spec {
+            data["uriSpec"] = json!({"parts": [{"value": spec, "variable": false}]});
+        }
+        let data = data.to_string();
+        let read = ServiceInstance::from_json("foo", &port.to_string(), data.as_bytes());
+        Arc::new(read.unwrap())
+    }
+
+    fn select(choice: Choice, all: &[Arc<ServiceInstance>]) -> Picks {
+        Selection::new(&choice, Identity::random()).select(all, all.to_vec(), None)
+    }
+
+    fn choices(picks: &Picks) -> Choices<'_> {
+        Choices {
+            picks,
+            on_probation: &[],
+            ejected: &[],
+        }
+    }
+
+    fn tried(instances: &[Arc<ServiceInstance>]) -> Tried {
+        let mut tried = Tried::default();
+        instances.iter().for_each(|one| tried.called(one, false));
+        tried
+    }
+
+    #[test]
+    fn a_retry_is_paid_for_once_and_only_after_an_attempt_that_was_not_on_probation() {
+        let (instance, mut tried) = (instance(1, None, json!({})), Tried::default());
+        assert!(!tried.owes_a_retry());
+        tried.called(&instance, true);
+        assert!(!tried.owes_a_retry());
+        tried.called(&instance, false);
+        assert!(tried.owes_a_retry() && !tried.owes_a_retry());
+        tried.not_built(&instance);
+        assert!(!tried.owes_a_retry());
+        assert_eq!(tried.len(), 3);
+    }
+
+    #[test]
+    fn retries_do_not_move_the_round_of_first_attempts() {
+        let choice = Choice {
+            strategy: Strategy::RoundRobin,
+            ..Choice::default()
+        };
+        let all: Vec<_> = (0..9)
+            .map(|port| instance(port + 1, None, json!({})))
+            .collect();
+        let picks = select(choice, &all);
+        let first = all.iter().map(|_| {
+            let first = choices(&picks).pick(&Tried::default()).unwrap().instance;
+            let retry = choices(&picks).pick(&tried(std::slice::from_ref(&first)));
+            assert_ne!(retry.unwrap().instance, first);
+            first.port()
+        });
+        let different: std::collections::BTreeSet<_> = first.collect();
+        assert_eq!(different.len(), 9);
+    }
+
+    #[test]
+    fn a_retry_goes_by_weight() {
+        let weights = [(1, 100), (2, 1), (3, 100)];
+        let all = weights.map(|(port, weight)| instance(port, None, json!({"weight": weight})));
+        let picks = select(Choice::default(), &all);
+        let retries = (0..1000).filter_map(|_| choices(&picks).pick(&tried(&all[..1])));
+        let rare = retries.filter(|retry| retry.instance == all[1]);
+        assert!(rare.count() < 250, "without weights 500");
+    }
+
+    #[test]
+    fn instances_with_a_uri_spec_that_cannot_be_built_are_tried_last() {
+        let all: Vec<_> = (1..=9)
+            .map(|port| {
+                instance(
+                    port,
+                    Some(if port == 9 { "/good" } else { "/bad" }),
+                    json!({}),
+                )
+            })
+            .collect();
+        let picks = select(Choice::default(), &all);
+        for _ in 0..50 {
+            let mut tried = Tried::default();
+            tried.not_built(&all[0]);
+            assert_eq!(choices(&picks).pick(&tried).unwrap().instance, all[8]);
+            tried.called(&all[8], false);
+            assert_ne!(choices(&picks).pick(&tried).unwrap().instance, all[0]);
+        }
+    }
+
+    #[test]
+    fn an_instance_from_outside_of_the_zone_has_all_instances_of_the_zone_as_siblings() {
+        let choice = Choice {
+            zone: Some("eu".into()),
+            ..Choice::default()
+        };
+        let zones = [(1, "eu"), (2, "eu"), (3, "us")];
+        let all = zones.map(|(port, zone)| instance(port, None, json!({"zone": zone})));
+        let picks = select(choice, &all);
+        for (tried, siblings) in [(tried(&all[..1]), 1), (tried(&all[..2]), 2)] {
+            let picked = choices(&picks).pick(&tried).unwrap();
+            assert_eq!(picked.instance, all[tried.len()]);
+            assert_eq!(picked.siblings.count, siblings);
+            assert_eq!(picked.siblings.weight, siblings as u64);
+        }
+    }
+}

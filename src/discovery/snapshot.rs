@@ -383,3 +383,78 @@ impl Snapshot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Returns what is known of nodes with these ids, ports, uri specs and transactions.
+    fn known(nodes: &[(&str, u16, &str, i64)]) -> Known {
+        let instance = |(id, port, spec, created): &(&str, u16, &str, i64)| {
+            let parts = [json!({"value": spec, "variable": false})];
+            let data = json!({
+                "address": "h", "port": port, "enabled": !id.starts_with("off"),
+                "uriSpec": {"parts": parts},
+            });
+            let read = ServiceInstance::from_json("foo", id, data.to_string().as_bytes());
+            Arc::new(read.unwrap().created_by(*created))
+        };
+        let listed = nodes.iter().map(instance).collect();
+        Known::new(listed, Vec::new(), Vec::new())
+    }
+
+    fn candidates(known: &Known) -> Vec<&str> {
+        known.candidates().map(|one| one.id()).collect()
+    }
+
+    #[test]
+    fn of_nodes_with_one_endpoint_and_uri_spec_the_newest_is_picked() {
+        let known = known(&[
+            ("a", 1, "/x", 5),
+            ("b", 2, "/x", 5),
+            ("c", 2, "/x", 9),
+            ("d", 1, "/x", 9),
+            ("e", 1, "/x", 8),
+            ("f", 3, "/x", 1),
+        ]);
+        assert_eq!(candidates(&known), ["c", "d", "f"]);
+        assert_eq!((known.listed.len(), known.endpoints()), (6, 3));
+    }
+
+    #[test]
+    fn nodes_with_one_endpoint_and_several_uri_specs_are_picked_and_count_once() {
+        let known = known(&[
+            ("a", 1, "/x", 1),
+            ("b", 1, "/y", 2),
+            ("c", 1, "/y", 3),
+            ("d", 2, "/x", 4),
+            ("e", 2, "/y", 5),
+        ]);
+        assert_eq!(candidates(&known), ["a", "c", "d", "e"]);
+        assert_eq!(known.endpoints(), 2);
+        let endpoint = Endpoint::of(&known.listed[0]).unwrap();
+        let newest = known.candidate_at(&endpoint).map(|one| one.id());
+        assert_eq!(newest, Some("c"));
+    }
+
+    #[test]
+    fn a_node_that_is_switched_off_takes_the_place_of_no_other() {
+        let known = known(&[
+            ("on", 1, "/x", 1),
+            ("off", 1, "/x", 2),
+            ("off-2", 2, "/x", 1),
+        ]);
+        assert_eq!(candidates(&known), ["on"]);
+        assert_eq!(known.endpoints(), 1);
+    }
+
+    #[test]
+    fn instances_that_are_gone_count_while_they_are_picked() {
+        let before = known(&[("a", 1, "/x", 1), ("b", 2, "/x", 1)]);
+        let mut known = known(&[]);
+        assert_eq!(known.endpoints(), 0);
+        known.gone = before.listed;
+        assert_eq!((known.endpoints(), candidates(&known).len()), (2, 2));
+    }
+}

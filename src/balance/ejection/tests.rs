@@ -213,6 +213,22 @@ fn at_most_half_of_the_instances_are_ejected_and_never_the_last_one() {
 }
 
 #[test]
+fn an_instance_that_refuses_is_on_probation_if_too_many_are_ejected() {
+    let mut service = service(5, Ejection::default());
+    assert!(service.refused(1) && service.refused(2) && !service.refused(3));
+    let endpoint = instance(3).endpoint;
+    assert!(service.ejections.is_on_probation(&endpoint));
+    let revision = service.ejections.revision();
+    assert!(!service.refused(3));
+    assert_eq!(service.ejections.revision(), revision, "it is already");
+    service.pass(PROBATION.as_secs_f64());
+    assert!(!service.ejections.has_probation());
+    assert_ne!(service.ejections.revision(), revision);
+    let mut service = self::service(5, Ejection::off());
+    assert!(!service.refused(1) && !service.ejections.has_probation());
+}
+
+#[test]
 fn if_the_others_leave_the_instances_ejected_first_come_back_first() {
     let mut service = service(20, Ejection::default());
     for who in 1..=10 {

@@ -230,6 +230,20 @@ fn a_retry_avoids_an_instance_at_which_a_call_has_just_failed() {
 }
 
 #[test]
+fn a_retry_after_a_call_to_an_instance_on_probation_needs_no_budget() {
+    let mut world = World::soon_back("free-retry");
+    let ids = [(); 3].map(|()| world.start());
+    let provider = world.knowing(3);
+    fail_until_out(&provider, &ids[0]);
+    until("it is back", || out(&provider).is_empty());
+    let mut calls = std::iter::repeat_with(|| provider.begin().unwrap());
+    let call = calls.find(|call| call.id() == ids[0]).unwrap();
+    let view = world.directory.view();
+    while view["foo"].withdraw(Instant::now()) {}
+    call.another(Outcome::Succeeded).unwrap().succeeded();
+}
+
+#[test]
 fn a_retry_avoids_an_instance_on_probation() {
     let mut world = World::soon_back("avoided");
     let ids = [(); 3].map(|()| world.start());
