@@ -184,7 +184,8 @@ fn an_instance_that_fails_beside_good_siblings_is_ejected_after_five_failures() 
 
 #[test]
 fn three_failures_are_enough_if_an_instance_that_fails_is_avoided_and_one_on_probation() {
-    let mut service = service(5, Ejection::default());
+    // Beside so many good siblings a single failure is more than chance explains.
+    let mut service = service(20, Ejection::default());
     service.is_avoided = true;
     assert!(!service.fail(WHO, 2));
     let seconds = service.eject();

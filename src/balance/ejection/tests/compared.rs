@@ -84,6 +84,13 @@ fn siblings_without_a_share_of_the_picks_say_nothing() {
 }
 
 #[test]
+fn the_failures_of_an_ejected_instance_do_not_count_for_its_siblings() {
+    let mut service = service(4, Ejection::default());
+    assert!(service.fail(WHO, 5));
+    assert!(!service.fail(2, 4) && service.failed(2));
+}
+
+#[test]
 fn failures_count_for_ten_seconds() {
     let mut service = service(5, Ejection::default());
     assert!(!service.fail(WHO, 4));
@@ -136,6 +143,11 @@ fn a_success_makes_up_for_a_part_of_a_failure_if_successes_count() {
     (0..4).for_each(|_| service.tally.make_up(&endpoint, now));
     assert!(!service.failed(WHO), "four failures are left");
     assert!(service.failed(WHO));
+    let mut service = self::service(5, Ejection::default());
+    assert!(!service.fail(WHO, 4));
+    service.tally.make_up(&endpoint, service.now);
+    assert!(service.failed(WHO), "4.75 failures are about five");
+    let mut service = self::service(5, Ejection::default());
     assert!(!service.fail(2, 4));
     let other = instance(2).endpoint;
     (0..99).for_each(|_| service.tally.make_up(&other, now));
