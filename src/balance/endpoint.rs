@@ -167,6 +167,14 @@ mod tests {
         }
         let spec = [SCHEME, ("://", false), ADDRESS, (":7", false)];
         assert_eq!(shown(&instance(json!({"port": 1}), &spec)), (false, 7));
+        let missing = [
+            SCHEME,
+            ("://", false),
+            ADDRESS,
+            (":", false),
+            ("ssl-port", true),
+        ];
+        assert_eq!(shown(&instance(json!({"port": 1}), &missing)), (false, 1));
         assert!(!has_one_port(&instance(json!({"port": 1}), &spec)));
         assert!(has_one_port(&instance(json!({"port": 7}), &spec)));
         assert!(!has_one_port(&instance(

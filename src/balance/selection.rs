@@ -371,7 +371,8 @@ mod tests {
         let all: Vec<_> = (0..9).map(|id| instance(&id.to_string(), "", 1)).collect();
         let first = selection.select(&all, all[..4].to_vec(), None);
         let stuck = first.pick().unwrap();
-        let more = selection.select(&all, all.clone(), Some(&first));
+        let updated: Vec<_> = all.iter().map(|one| Arc::new((**one).clone())).collect();
+        let more = selection.select(&updated, updated.clone(), Some(&first));
         assert_eq!(more.pick(), Some(stuck));
         let mut left = all.clone();
         left.retain(|instance| instance != stuck);

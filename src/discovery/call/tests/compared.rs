@@ -88,6 +88,7 @@ fn the_ratio_of_weights_counts_for_failures_and_not_their_size() {
     }
     assert!(!is_out_after(5, Strategy::Random, &[100, 10, 10, 10, 10]));
     assert!(is_out_after(5, Strategy::Random, &[1, 10]));
+    assert!(!is_out_after(6, Strategy::Random, &[1, 1]), "one sibling");
 }
 
 #[test]

@@ -42,6 +42,16 @@ fn an_instance_is_ejected_if_failures_of_its_urls_are_reported() {
 }
 
 #[test]
+fn a_report_that_ejects_no_instance_publishes_no_snapshot() {
+    let world = World::of("no-snapshot", 4, 0);
+    let provider = world.knowing(4);
+    let view = || world.directory.subscriptions().view.load_full();
+    let before = view();
+    provider.begin().unwrap().failed(Outcome::Failed);
+    assert!(Arc::ptr_eq(&before, &view()));
+}
+
+#[test]
 fn a_call_for_which_no_url_can_be_built_says_nothing_against_its_instance() {
     let mut world = World::of("unbuilt", 3, 0);
     let needs = needing_a_parameter(&mut world);
