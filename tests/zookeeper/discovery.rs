@@ -375,7 +375,7 @@ fn what_would_lead_elsewhere_is_rejected_with_the_reason() {
         ("3-folded", "address is \"evil\u{3002}example\""),
         (
             "4-host",
-            "uriSpec is \"{scheme}://evil.example/\", expected `{scheme}://{address}` at its start",
+            "uriSpec is \"{scheme}://evil.example/\", expected a URL to the address of its instance",
         ),
         (
             "5-line",

@@ -333,7 +333,7 @@ impl ServiceInstance {
     ///
     /// # Errors
     /// The same as for [`build_uri_spec`](ServiceInstance::build_uri_spec), and
-    /// [`NoInstance`](crate::ErrorKind::NoInstance) if a base URL is needed and there is none.
+    /// [`NoInstance`](crate::ErrorKind::NoInstance) if there is no base URL.
     ///
     /// # Examples
     /// ```
@@ -346,14 +346,13 @@ impl ServiceInstance {
     /// ```
     #[inline]
     pub fn url(&self, params: &[(&str, &dyn Display)]) -> Result<String> {
-        let spec = match self.uri_spec() {
-            // It has its own host and port, so it needs no base URL.
-            Some(spec) if spec.is_whole_url() => return self.build_uri_spec(params),
-            spec => spec,
-        };
         let base = self
             .base_url()
             .ok_or_else(|| Error::not_callable(self.name(), self.id()))?;
+        let spec = match self.uri_spec() {
+            Some(spec) if spec.is_whole_url() => return self.build_uri_spec(params),
+            spec => spec,
+        };
         let mut url = String::with_capacity(base.len() + 1 + spec.map_or(0, UriSpec::built_len));
         url.push_str(base);
         let Some(spec) = spec else {
