@@ -194,12 +194,15 @@ mod tests {
         Selection::new(&choice, Identity::random()).select(all, all.to_vec(), None)
     }
 
-    fn choices(picks: &Picks) -> Choices<'_> {
-        Choices {
+    /// Picks for a call where nothing is ejected, and no call has failed lately.
+    fn pick(picks: &Picks, tried: &Tried) -> Option<Picked> {
+        let choices = Choices {
             picks,
             on_probation: &[],
             ejected: &[],
-        }
+            failed: &Mutex::default(),
+        };
+        choices.pick(tried, Instant::now())
     }
 
     fn tried(instances: &[Arc<ServiceInstance>]) -> Tried {
@@ -232,8 +235,8 @@ mod tests {
             .collect();
         let picks = select(choice, &all);
         let first = all.iter().map(|_| {
-            let first = choices(&picks).pick(&Tried::default()).unwrap().instance;
-            let retry = choices(&picks).pick(&tried(std::slice::from_ref(&first)));
+            let first = pick(&picks, &Tried::default()).unwrap().instance;
+            let retry = pick(&picks, &tried(std::slice::from_ref(&first)));
             assert_ne!(retry.unwrap().instance, first);
             first.port()
         });
@@ -246,7 +249,7 @@ mod tests {
         let weights = [(1, 100), (2, 1), (3, 100)];
         let all = weights.map(|(port, weight)| instance(port, None, json!({"weight": weight})));
         let picks = select(Choice::default(), &all);
-        let retries = (0..1000).filter_map(|_| choices(&picks).pick(&tried(&all[..1])));
+        let retries = (0..1000).filter_map(|_| pick(&picks, &tried(&all[..1])));
         let rare = retries.filter(|retry| retry.instance == all[1]);
         assert!(rare.count() < 250, "without weights 500");
     }
@@ -266,9 +269,9 @@ mod tests {
         for _ in 0..50 {
             let mut tried = Tried::default();
             tried.not_built(&all[0]);
-            assert_eq!(choices(&picks).pick(&tried).unwrap().instance, all[8]);
+            assert_eq!(pick(&picks, &tried).unwrap().instance, all[8]);
             tried.called(&all[8], false);
-            assert_ne!(choices(&picks).pick(&tried).unwrap().instance, all[0]);
+            assert_ne!(pick(&picks, &tried).unwrap().instance, all[0]);
         }
     }
 
@@ -282,7 +285,7 @@ mod tests {
         let all = zones.map(|(port, zone)| instance(port, None, json!({"zone": zone})));
         let picks = select(choice, &all);
         for (tried, siblings) in [(tried(&all[..1]), 1), (tried(&all[..2]), 2)] {
-            let picked = choices(&picks).pick(&tried).unwrap();
+            let picked = pick(&picks, &tried).unwrap();
             assert_eq!(picked.instance, all[tried.len()]);
             assert_eq!(picked.siblings.count, siblings);
             assert_eq!(picked.siblings.weight, siblings as u64);
