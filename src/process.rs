@@ -125,7 +125,7 @@ mod tests {
     use std::process::Command;
     use std::sync::mpsc;
 
-    const CHILD: &str = "PARTY_TEST_AT_EXIT";
+    const CHILD: &str = "TEST_PARTY_AT_EXIT";
 
     #[test]
     fn a_signal_with_a_handler_is_told_from_one_without() {

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Has the files written anew instead of compared.
-const RECORD: &str = "PARTY_RECORD_GOLDEN";
+const RECORD: &str = "RECORD_PARTY_GOLDEN";
 
 /// The instances whose bytes are recorded: the name of the file, the instance, and whether Curator writes it in its
 /// compatible mode.

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Two addresses and a session timeout in milliseconds.
-pub(crate) const SETUP: &str = "PARTY_TEST_HOSTILE";
+pub(crate) const SETUP: &str = "TEST_PARTY_HOSTILE";
 pub(crate) const ENVIRONMENT: &str = "hostile";
 pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// The service that is there from the beginning.

@@ -46,8 +46,8 @@ impl log::Log for Warnings {
     fn flush(&self) {}
 }
 
-const PART: &str = "PARTY_TEST_PART";
-const ENVIRONMENT: &str = "PARTY_TEST_ENVIRONMENT";
+const PART: &str = "TEST_PARTY_PART";
+const ENVIRONMENT: &str = "TEST_PARTY_ENVIRONMENT";
 /// A bound for what should take no time, on a loaded machine.
 const AT_ONCE: Duration = Duration::from_secs(10);
 /// Far longer than that: a process that waits for it is seen to.

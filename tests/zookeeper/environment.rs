@@ -10,7 +10,7 @@ use std::process::Command;
 #[test]
 #[ignore = "run by the other test of this file"]
 fn child() {
-    if std::env::var("PARTY_TEST_ENVIRONMENT_CHILD").is_err() {
+    if std::env::var("TEST_PARTY_ENVIRONMENT_CHILD").is_err() {
         return;
     }
     registration::connect().unwrap();
@@ -55,8 +55,8 @@ fn child() {
 fn a_program_is_configured_by_its_environment_alone() {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["environment::child", "--exact", "--ignored", "--nocapture"])
-        .env("PARTY_TEST_ENVIRONMENT_CHILD", "yes")
-        .env("PARTY_TEST_ZOOKEEPER", shared())
+        .env("TEST_PARTY_ENVIRONMENT_CHILD", "yes")
+        .env("TEST_PARTY_ZOOKEEPER", shared())
         .env("ZOOKEEPER_REGISTRATION_CONNECTIONSTRING", shared())
         .env("ENVIRONMENT_ZOOKEEPER_CONNECTIONSTRING", shared())
         .env("ENVIRONMENT_NAME", unique("FOLDED"))

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-const CHILD: &str = "PARTY_TEST_FOOTPRINT";
+const CHILD: &str = "TEST_PARTY_FOOTPRINT";
 const SOON: Duration = Duration::from_secs(20);
 
 /// Everything that is logged at WARN or above.

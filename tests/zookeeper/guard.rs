@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const ENDING: &str = "PARTY_TEST_ENDING";
-const ADDRESS: &str = "PARTY_TEST_ADDRESS";
-const ENVIRONMENT: &str = "PARTY_TEST_ENVIRONMENT";
+const ENDING: &str = "TEST_PARTY_ENDING";
+const ADDRESS: &str = "TEST_PARTY_ADDRESS";
+const ENVIRONMENT: &str = "TEST_PARTY_ENVIRONMENT";
 
 /// The bound for a node to be gone after the event.
 const GONE: Duration = Duration::from_secs(1);

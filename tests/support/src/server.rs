@@ -56,10 +56,10 @@ pub struct Server {
 }
 
 /// Returns the connection string of the server that tests share who leave it alone: the one that the environment
-/// variable `PARTY_TEST_ZOOKEEPER` names, else one of this process.
+/// variable `TEST_PARTY_ZOOKEEPER` names, else one of this process.
 pub fn shared() -> &'static str {
     static SHARED: LazyLock<(String, Option<Server>)> =
-        LazyLock::new(|| match std::env::var("PARTY_TEST_ZOOKEEPER") {
+        LazyLock::new(|| match std::env::var("TEST_PARTY_ZOOKEEPER") {
             Ok(address) => (address, None),
             Err(_) => {
                 let server = Server::start();

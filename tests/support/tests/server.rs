@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(20);
-const CHILD: &str = "PARTY_TESTING_CHILD";
+const CHILD: &str = "TESTING_PARTY_CHILD";
 
 fn connect(server: &Server) -> Client {
     Client::connect(&server.address()).unwrap()

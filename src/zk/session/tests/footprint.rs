@@ -2,7 +2,7 @@
 
 use super::*;
 
-const CHILD: &str = "PARTY_TEST_GRANTED_AND_CLOSED";
+const CHILD: &str = "TEST_PARTY_GRANTED_AND_CLOSED";
 
 #[test]
 fn a_server_that_grants_and_closes_ten_thousand_times_costs_nothing_that_stays() {
