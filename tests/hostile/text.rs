@@ -17,7 +17,7 @@ fn odd_data(text: &str) -> Vec<Vec<u8>> {
         text.as_bytes().to_vec(),
         json(serde_json::json!({ "address": text, "port": 1 })),
         json(serde_json::json!({ "address": "h", "port": text })),
-        json(serde_json::json!({ "address": "h", "port": 1, "serviceType": text })),
+        json(serde_json::json!({ "address": "h", "port": 1, "enabled": text })),
         json(serde_json::json!({ "address": "h", "port": 1, "uriSpec": format!("{{{text}") })),
     ]
 }
