@@ -56,6 +56,9 @@ pub enum Mode {
     /// Connections are reset as soon as they are accepted. Flows that are there already are not concerned: see
     /// [`reset`](Proxy::reset) for those.
     Refuse,
+    /// Connections are accepted and ended at once, as by a load balancer without a living server. Flows that are there
+    /// already are not concerned.
+    HangUp,
 }
 
 /// The proxy. Dropping it resets what it carries.
@@ -195,6 +198,9 @@ impl Network {
             }
             if state.mode == Mode::Refuse {
                 flow::reset_on_close(&client);
+                continue;
+            }
+            if state.mode == Mode::HangUp {
                 continue;
             }
             state.flows.retain(|(_, thread)| !thread.is_finished());

@@ -260,11 +260,12 @@ fn a_reset_ends_flows_of_every_kind() {
         Mode::Stall,
         Mode::Delay(LONG),
         Mode::Refuse,
+        Mode::HangUp,
     ];
     for mode in modes {
         let (proxy, mut client, _) = both();
         proxy.set(mode);
-        if mode != Mode::Refuse {
+        if !matches!(mode, Mode::Refuse | Mode::HangUp) {
             create_in_vain(&mut client, &path());
         }
         proxy.reset();
@@ -339,6 +340,18 @@ fn who_is_refused_is_reset_and_who_was_there_goes_on() {
         read(&mut refused).unwrap_err().kind(),
         ErrorKind::ConnectionReset
     );
+    assert!(Client::connect(&proxy.address()).is_err());
+    assert!(client.has("/"));
+    proxy.set(Mode::Forward);
+    round_trip(&proxy);
+}
+
+#[test]
+fn a_proxy_that_hangs_up_ends_new_connections_and_leaves_others_alone() {
+    let (proxy, client, _) = both();
+    proxy.set(Mode::HangUp);
+    let mut ended = TcpStream::connect(proxy.address()).unwrap();
+    assert_eq!(read(&mut ended).unwrap(), 0);
     assert!(Client::connect(&proxy.address()).is_err());
     assert!(client.has("/"));
     proxy.set(Mode::Forward);
