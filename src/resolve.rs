@@ -35,6 +35,25 @@ impl fmt::Display for Address {
     }
 }
 
+impl Address {
+    #[cfg(test)]
+    pub(crate) fn of(socket: SocketAddr) -> Address {
+        let written = socket.to_string();
+        Address { socket, written }
+    }
+}
+
+/// Returns how many servers there are behind these addresses, at least: an IPv4 and an IPv6 address of one name may belong
+/// to the same server.
+pub(crate) fn count_servers<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> usize {
+    let mut names: HashMap<&str, [usize; 2]> = HashMap::new();
+    for address in addresses {
+        let [v4, v6] = names.entry(&address.written).or_default();
+        *if address.socket.is_ipv4() { v4 } else { v6 } += 1;
+    }
+    names.values().map(|[v4, v6]| v4.max(v6)).sum()
+}
+
 /// Resolves several names at once, anew whenever it is asked.
 ///
 /// An answer that comes too late is used the next time.
@@ -426,6 +445,28 @@ mod tests {
             )
         );
         assert!(!found.is_empty() && failures.is_empty());
+    }
+
+    #[test]
+    fn addresses_of_one_name_may_belong_to_one_server() {
+        let count = |addresses: &[(&str, &str)]| {
+            let address = |(written, ip): &(&str, &str)| Address {
+                socket: SocketAddr::new(ip.parse().unwrap(), 2181),
+                written: (*written).to_owned(),
+            };
+            let addresses: Vec<_> = addresses.iter().map(address).collect();
+            count_servers(&addresses)
+        };
+        assert_eq!(count(&[]), 0);
+        assert_eq!(
+            count(&[("localhost", "127.0.0.1"), ("localhost", "::1")]),
+            1
+        );
+        assert_eq!(count(&[("a", "10.0.0.1"), ("b", "fd00::1")]), 2);
+        assert_eq!(
+            count(&[("zk", "10.0.0.1"), ("zk", "10.0.0.2"), ("zk", "::1")]),
+            2
+        );
     }
 
     #[test]

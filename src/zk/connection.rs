@@ -34,6 +34,8 @@ pub(super) struct Outlasting {
     pub(super) zxid: i64,
     pub(super) reply_timeout: ReplyTimeout,
     pub(super) suspects: Suspects,
+    /// Set if the connection was given up because the server owed an answer for too long.
+    pub(super) is_silent: bool,
 }
 
 struct State {
@@ -52,6 +54,7 @@ struct State {
     reply_timeout: ReplyTimeout,
     /// The last reply, if it is an error after which servers end the connection.
     last_words: Option<Failure>,
+    is_silent: bool,
     /// Set if the server ended the connection, rather than this side.
     ended_by_server: bool,
     /// Why no request is taken any more.
@@ -117,6 +120,7 @@ impl NetworkConnection {
             zxid: outlasting.zxid,
             reply_timeout: outlasting.reply_timeout,
             last_words: None,
+            is_silent: false,
             ended_by_server: false,
             over: None,
         };
@@ -237,6 +241,7 @@ impl NetworkConnection {
         if state.silent_until(begun).is_some_and(|until| until <= now) {
             let waited = state.reply_timeout.now;
             state.reply_timeout.missed();
+            state.is_silent = true;
             return Err(Failure::Lost(format!("no answer within {waited:.1?}")));
         }
         let is_idle = state.ping_at() <= now;
@@ -281,6 +286,7 @@ impl NetworkConnection {
             zxid: state.zxid,
             reply_timeout: state.reply_timeout,
             suspects: std::mem::take(&mut state.suspects),
+            is_silent: state.is_silent,
         };
         // A server that answers no request at all has another reason.
         let is_unexplained = state.ended_by_server && state.last_words.is_none();

@@ -40,6 +40,26 @@ impl Failure {
         Failure::Lost("the server does not keep to the protocol of zookeeper".into())
     }
 
+    /// Returns the same failure with the address that it belongs to.
+    pub(super) fn at(self, address: &impl fmt::Display) -> Failure {
+        let why = format!("{address}: {self}");
+        match self {
+            Failure::Refused(_) => Failure::Refused(why),
+            _ => Failure::Lost(why),
+        }
+    }
+
+    /// Returns one failure for those of all addresses. It is a refusal only if every address refuses.
+    pub(super) fn of_all(failures: &[Failure]) -> Failure {
+        let texts: Vec<String> = failures.iter().map(Failure::to_string).collect();
+        let is_refused = failures.iter().all(|failure| !failure.is_transient());
+        let kind = match is_refused && !failures.is_empty() {
+            true => Failure::Refused,
+            false => Failure::Lost,
+        };
+        kind(texts.join("; "))
+    }
+
     /// Returns the failure that a server's error code stands for, as the answer to what was to be done at `path`.
     pub(super) fn of(code: i32, doing: &str, path: &str) -> Failure {
         let lost = |why: &str| Failure::Lost(why.into());
@@ -140,8 +160,28 @@ mod tests {
         for kind in [ErrorKind::TimedOut, ErrorKind::WouldBlock] {
             assert_eq!(phrase(kind.into()), "does not answer");
         }
+        // A signal says nothing about the server.
+        assert_ne!(phrase(ErrorKind::Interrupted.into()), "does not answer");
         let refused = phrase(io::Error::from_raw_os_error(libc::ECONNREFUSED));
         assert!(refused.starts_with("connection refused"), "{refused}");
+    }
+
+    #[test]
+    fn only_refusals_of_all_addresses_are_a_refusal() {
+        let (lost, refused) = (
+            || Failure::Lost("a".into()),
+            || Failure::Refused("b".into()),
+        );
+        assert_eq!(refused().at(&1), Failure::Refused("1: b".into()));
+        assert_eq!(
+            Failure::Timeout.at(&1),
+            Failure::Lost("1: no answer from zookeeper".into())
+        );
+        let all = Failure::of_all(&[refused(), refused()]);
+        assert_eq!(all, Failure::Refused("b; b".into()));
+        let some = Failure::of_all(&[lost(), refused()]);
+        assert_eq!(some, Failure::Lost("a; b".into()));
+        assert_eq!(Failure::of_all(&[]), Failure::Lost(String::new()));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use super::Failure;
 use super::transport::{CHUNK, Transport, is_timeout};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::Instant;
 
 const LENGTH: usize = 4;
@@ -14,7 +14,7 @@ const HEAD: usize = 16;
 const PROGRESS: usize = 1 << 20;
 
 /// The bytes that were received and not taken yet.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Frames {
     buffer: Vec<u8>,
     taken: usize,
@@ -25,6 +25,7 @@ pub(super) struct Frames {
 }
 
 /// A frame that is being skipped.
+#[derive(Debug)]
 struct Skipped {
     length: usize,
     left: usize,
@@ -58,12 +59,11 @@ impl Frames {
         }
         let timeout = until.saturating_duration_since(Instant::now());
         match transport.receive(&mut self.buffer, timeout) {
-            Err(error) if is_timeout(&error) => Ok(()),
+            Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => Ok(()),
             received => received,
         }
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(super) fn put(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }

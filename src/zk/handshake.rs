@@ -1,16 +1,8 @@
-//! The first request and reply of a connection: asks for a new session, or takes up one that was granted.
+//! The first request and reply of a connection, which ask for a new session, or continue one.
 
 use super::Failure;
-use super::frames::{Frame, Frames, Limit};
 use super::protocol::{Outgoing, Record};
-use super::transport::Transport;
-use std::time::{Duration, Instant};
-
-/// Far more than a grant takes.
-const MAX_RESPONSE: Limit = Limit {
-    bytes: 1024,
-    skips: false,
-};
+use std::time::Duration;
 
 /// A session as the ensemble granted it.
 pub(super) struct SessionGrant {
@@ -21,7 +13,7 @@ pub(super) struct SessionGrant {
 }
 
 impl SessionGrant {
-    /// Returns what asks for a new session.
+    /// Returns the session to ask with for a new one.
     pub(super) fn none(timeout: Duration) -> SessionGrant {
         SessionGrant {
             id: 0,
@@ -30,43 +22,29 @@ impl SessionGrant {
         }
     }
 
-    /// Returns whether the ensemble does not know the session any more.
+    /// Returns whether the session has expired.
     pub(super) fn is_over(&self) -> bool {
         self.timeout.is_zero()
     }
 
-    /// Introduces a client that has this session, and has seen everything up to `zxid`. A server that has not seen as
-    /// much ends the connection without an answer.
-    pub(super) fn send(&self, transport: &Transport, zxid: i64) {
-        transport.put(&self.request(zxid));
-        transport.flush(Instant::now());
-    }
-
-    fn request(&self, zxid: i64) -> Vec<u8> {
+    /// Returns the request of a client that has this session, and has seen everything up to `zxid`. A server that has not
+    /// seen as much ends the connection without an answer.
+    pub(super) fn request(&self, zxid: i64) -> Vec<u8> {
         let millis = i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX);
         let (version, read_only) = (0, false);
         let request = Outgoing::empty().long(zxid).int(millis).long(self.id);
         let request = request.bytes(&self.password).flag(read_only);
-        // The version stands where later requests have their number.
+        // The version is where later requests have their number.
         request.with_xid(version)
     }
 
-    /// Waits for more of the response until a moment. `None` where that is not all of it.
-    pub(super) fn receive(
-        &self,
-        transport: &Transport,
-        frames: &mut Frames,
-        until: Instant,
-    ) -> Result<Option<SessionGrant>, Failure> {
-        frames.fill(transport, until)?;
-        let Some(Frame::Whole(response)) = frames.next(MAX_RESPONSE)? else {
-            return Ok(None);
-        };
+    /// Returns the session that the response to this request grants.
+    pub(super) fn answer(&self, response: &[u8]) -> Result<SessionGrant, Failure> {
         let grant = self.read(response).ok_or_else(Failure::garbled)?;
         if grant.is_over() && self.id == 0 {
             return Err(Failure::Lost("refused a new session".into()));
         }
-        Ok(Some(grant))
+        Ok(grant)
     }
 
     /// Reads a response that fits to this request.

@@ -20,6 +20,7 @@ mod reply_timeout;
 mod request;
 mod session;
 pub(crate) mod supervisor;
+mod survey;
 mod suspects;
 mod transport;
 

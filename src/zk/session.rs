@@ -1,15 +1,16 @@
-//! The session of one side with an ensemble, on the thread that keeps it: dials, greets, receives, and takes the session
-//! to the next server.
+//! The session of one side with an ensemble, on the thread that keeps it: it dials, greets, receives, and moves to the
+//! next server.
 
 use super::Failure;
 use super::connection::{NetworkConnection, Outlasting};
-use super::dialer::{self, Server};
+use super::dialer::{Dial, News, Response, Role, Server};
 use super::frames::{Frame, Frames};
 use super::generation::{Connection, Generation};
 use super::handshake::SessionGrant;
 use super::protocol::{self, EVENT_XID, OPEN, PROTECTED};
 use super::reply_timeout::ReplyTimeout;
 use super::supervisor::Shared;
+use super::survey::Survey;
 use super::suspects::Suspects;
 use super::transport::Transport;
 use crate::backoff::Backoff;
@@ -17,26 +18,33 @@ use crate::config::Settings;
 use crate::flood::Flood;
 use crate::log;
 use crate::resolve::Resolver;
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Pauses between attempts to connect. After a server was asked in vain they are long: three in a second at most.
+/// Pauses between attempts to connect. After a server was of no use they are long: at most three attempts in a second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Pauses after a refusal, such as of the credentials. The next attempt will hardly have another outcome.
 const SHORTEST_REFUSED: Duration = Duration::from_secs(2);
 const LONGEST_REFUSED: Duration = Duration::from_secs(30);
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// A server that has not granted a new session by then is asked whether it still serves, and then again.
-const SIGN_EVERY: Duration = Duration::from_secs(2);
-const SIGN_WITHIN: Duration = Duration::from_secs(1);
-/// An ensemble that has seen less than we have for so long was set back: its leader does not catch up with anybody.
+/// A name that takes longer to resolve is not waited for if another name has an address.
+const RESOLVE_SOON: Duration = Duration::from_millis(300);
+const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
+/// Time for servers to show that they serve.
+const PROBE_WITHIN: Duration = Duration::from_millis(2500);
+/// If a server has not granted the session by then, calls that wait are told what they wait for.
+const SLOW_GRANT: Duration = Duration::from_secs(2);
+/// Time to find out, once, whether the other servers of a standalone server are standalone too.
+const SPLIT_WITHIN: Duration = Duration::from_millis(300);
+/// An ensemble that has seen less than the session for this long was set back.
 const SET_BACK_AFTER: Duration = Duration::from_millis(200);
-/// Time for which ending a session is tried where no server answers.
+/// Time for which this thread tries to end a session if no server answers.
 const CLOSE_FOR: Duration = Duration::from_secs(300);
 
-/// Keeps a session, and has another follow one that is over, until the side is closed.
+/// Keeps a session, and then the next one, until the side is closed.
 pub(super) struct Session {
     shared: Arc<Shared>,
     settings: Settings,
@@ -45,23 +53,61 @@ pub(super) struct Session {
     refusals: Backoff,
     connections: u64,
     grant: SessionGrant,
-    /// The last transaction seen. Only a server that has seen it too takes the session.
+    /// The last transaction seen. Only a server that has seen it too accepts the session.
     zxid: i64,
     reply_timeout: ReplyTimeout,
     suspects: Suspects,
+    /// Servers that have left a greeting, or a request, unanswered. Others are greeted first.
+    unanswered: HashSet<SocketAddr>,
+    /// The server of the last connection.
+    server: Option<SocketAddr>,
     began: Instant,
     lost_at: Instant,
-    /// Since when the ensemble is known to have seen less than we have.
+    /// Since when the ensemble has been known to have seen less than the session.
     behind_since: Option<Instant>,
-    /// Set when a server ended the connection without an answer, and may have seen less than we have.
-    unexplained: bool,
-    /// Set when the ensemble was set back to an older state, which may hold what is not wanted any more: then the
-    /// session is only taken there to be ended, and another takes its place.
+    /// Set if the ensemble was set back to older data, which may have nodes that are no longer wanted. Then the session is
+    /// only continued to be ended, and the next one begins.
     set_back: bool,
+    /// Set once it is known whether the servers are several standalone ones.
+    is_checked: bool,
 }
 
 /// A connection to a server that has answered a greeting, and its answer.
 type Greeted = (Transport, Frames, SessionGrant);
+
+/// One attempt to find a server that accepts the session.
+struct Search {
+    dial: Dial,
+    survey: Survey,
+    /// Servers that may be greeted.
+    serving: VecDeque<Server>,
+    failures: Vec<Failure>,
+    /// When the next server is greeted, although the last one has not answered.
+    greet_at: Instant,
+    /// When a greeting has lasted so long that calls are told of it.
+    slow_at: Option<Instant>,
+}
+
+impl Search {
+    fn is_over(&self) -> bool {
+        self.serving.is_empty() && self.dial.is_over()
+    }
+
+    /// Returns the next server to greet now.
+    fn next_server(&mut self) -> Option<Server> {
+        let is_any_greeted = self.dial.greeted().next().is_some();
+        let is_due = !is_any_greeted || Instant::now() >= self.greet_at;
+        is_due.then(|| self.serving.pop_front()).flatten()
+    }
+
+    /// Returns what is known next. Returns `None` if something else is due first.
+    fn next_news(&mut self) -> Option<News> {
+        let later = Instant::now() + SLOW_GRANT;
+        let greet_at = (!self.serving.is_empty()).then_some(self.greet_at);
+        let due = greet_at.into_iter().chain(self.slow_at);
+        self.dial.next(due.fold(later, Instant::min))
+    }
+}
 
 impl Session {
     pub(super) fn new(hosts: Vec<(String, u16)>, settings: Settings, shared: Arc<Shared>) -> Self {
@@ -76,12 +122,14 @@ impl Session {
             zxid: 0,
             reply_timeout: ReplyTimeout::new(settings.session_timeout),
             suspects: Suspects::default(),
+            unanswered: HashSet::new(),
+            server: None,
             settings,
             began: now,
             lost_at: now,
             behind_since: None,
-            unexplained: false,
             set_back: false,
+            is_checked: false,
         }
     }
 
@@ -89,11 +137,11 @@ impl Session {
         while self.is_wanted() {
             let mut is_refused = false;
             match self.dial() {
-                Ok((_, _, grant)) if grant.is_over() => self.begin_anew(),
+                Ok((_, _, grant)) if grant.is_over() => self.begin_next(),
                 Ok((transport, frames, grant)) => {
                     self.adopt(grant);
                     match self.hold(transport, frames) {
-                        Ok(()) => self.begin_anew(),
+                        Ok(()) => self.begin_next(),
                         Err(failure) => is_refused = !failure.is_transient(),
                     }
                 }
@@ -111,14 +159,15 @@ impl Session {
         }
     }
 
-    /// Returns whether the session is to be kept, or is still tried to be ended. One that was never granted need not be.
+    /// Returns whether the session is still wanted, or is still to be ended. A session that was never granted need not be
+    /// ended.
     fn is_wanted(&self) -> bool {
         let closing = self.shared.closing().map(|since| since.elapsed());
         closing.is_none_or(|elapsed| self.grant.id != 0 && elapsed < CLOSE_FOR)
     }
 
-    /// Has another session follow one that is over.
-    fn begin_anew(&mut self) {
+    /// Begins the next session after the end of this one.
+    fn begin_next(&mut self) {
         self.shared.ended();
         self.backoff.held(self.began, true);
         self.grant = SessionGrant::none(self.settings.session_timeout);
@@ -141,98 +190,169 @@ impl Session {
         self.grant = grant;
     }
 
-    /// Finds a server that takes the session, or says that it is over: greets one after the other, in the order in which
-    /// they prove to serve. An error has a line for each address. It is a refusal only if every address refuses.
+    /// Finds a server that accepts the session, or says that it has expired. Servers are greeted in the order in which they
+    /// show that they serve.
     fn dial(&mut self) -> Result<Greeted, Failure> {
-        let behind_since = self.behind_since.take();
-        self.unexplained = false;
-        let (timeout, limit) = (self.reply_timeout.now, self.settings.connection_timeout);
-        let (probes, mut failures) = dialer::probe_all(&self.resolver, timeout, limit);
-        let mut is_refused = failures.is_empty();
-        for (address, probed) in probes {
-            match probed.and_then(|server| self.greet(&server)) {
-                Ok(greeted) => {
-                    self.behind_since = None;
-                    return Ok(greeted);
+        let mut search = self.begin_search()?;
+        while !search.is_over() {
+            if let Some(server) = search.next_server() {
+                self.greet(&mut search, server);
+            }
+            match search.next_news() {
+                Some(News::Probed(address, probed)) => {
+                    let probed = probed.and_then(|server| self.probed(server, &mut search.survey));
+                    match probed {
+                        Ok(server) => search.serving.push_back(server),
+                        Err(failure) => search.failures.push(failure.at(&address)),
+                    }
                 }
-                Err(failure) => {
-                    is_refused &= !failure.is_transient();
-                    failures.push(format!("{address}: {failure}"));
+                Some(News::Greeted(server, answer)) => {
+                    match self.greeted(&server, answer, &mut search.survey) {
+                        Ok(greeted) => {
+                            self.found(&server, search);
+                            return Ok(greeted);
+                        }
+                        Err(failure) => search.failures.push(failure.at(&server.address)),
+                    }
                 }
+                None => self.report_slow_grant(&mut search),
             }
         }
-        self.behind_since = self.behind_since.map(|now| behind_since.unwrap_or(now));
-        self.set_back |= self.zxid != 0 && self.seems_set_back();
-        let why = failures.join("; ");
-        Err(if is_refused && !failures.is_empty() {
-            Failure::Refused(why)
-        } else {
-            Failure::Lost(why)
+        self.judge(&search.survey);
+        Err(Failure::of_all(&search.failures))
+    }
+
+    /// Begins to look for a server. The search ends soon enough that calls, which wait for the connection timeout, learn what
+    /// they wait for.
+    fn begin_search(&mut self) -> Result<Search, Failure> {
+        let now = Instant::now();
+        let (soon, deadline) = (now + RESOLVE_SOON, now + RESOLVE_WITHIN);
+        let (mut addresses, unresolved) = self.resolver.resolve(soon, deadline);
+        self.unanswered
+            .retain(|socket| addresses.iter().any(|address| address.socket == *socket));
+        addresses.sort_by_key(|address| self.unanswered.contains(&address.socket));
+        let longest = self.settings.connection_timeout * 3 / 4;
+        let probe_for = PROBE_WITHIN.max(self.reply_timeout.now).min(longest);
+        Ok(Search {
+            survey: Survey::new(self.zxid, &addresses, unresolved.len()),
+            dial: Dial::new(addresses, probe_for)?,
+            serving: VecDeque::new(),
+            failures: unresolved.into_iter().map(Failure::Lost).collect(),
+            greet_at: now,
+            slow_at: None,
         })
     }
 
-    fn seems_set_back(&self) -> bool {
-        let behind_for = self.behind_since.map(|since| since.elapsed());
-        // Nobody says how much the servers have seen, but none takes a session that may be over by now.
-        let is_given_up = self.unexplained && self.lost_at.elapsed() > self.grant.timeout;
-        is_given_up || behind_for.is_some_and(|time| time >= SET_BACK_AFTER)
+    /// Notes that a server serves. It is not greeted if it has seen less than the session, unless the ensemble was set back.
+    fn probed(&mut self, server: Server, survey: &mut Survey) -> Result<Server, Failure> {
+        survey.note(&server);
+        self.set_back &= !survey.is_refuted();
+        self.check(&server)
+            .inspect_err(|_| {
+                if server.is_last() {
+                    // It was only asked what it has seen, and is soon known to see no more.
+                    self.backoff.hurry();
+                }
+            })
+            .map(|()| server)
     }
 
-    /// Introduces us to a server, and waits for its answer.
-    fn greet(&mut self, server: &Server) -> Result<Greeted, Failure> {
+    fn check(&self, server: &Server) -> Result<(), Failure> {
         let ours = if self.set_back { 0 } else { self.zxid };
-        if let Some(theirs) = server.zxid.filter(|theirs| *theirs < ours) {
-            // It would end the connection.
-            if server.is_last {
-                self.behind_since = Some(Instant::now());
-                // It was only asked what it has seen, and is soon known to see no more.
-                self.backoff.hurry();
-            }
-            let why = format!("has seen transaction {theirs:#x} only, of {ours:#x}");
-            return Err(Failure::Lost(why));
+        match server.zxid {
+            Some(theirs) if theirs < ours => Err(Failure::Lost(format!(
+                "has seen transaction {theirs:#x} only, of {ours:#x}"
+            ))),
+            _ => Ok(()),
         }
-        let transport = dialer::connect(server.address, Instant::now() + CONNECT_WITHIN)?;
-        self.grant.send(&transport, ours);
-        self.await_grant(server, transport)
     }
 
-    fn await_grant(&mut self, server: &Server, transport: Transport) -> Result<Greeted, Failure> {
-        let (mut frames, now) = (Frames::default(), Instant::now());
-        // To grant a new session a server has to write, which takes as long as its disks do; one that is given up and
-        // grants it later has a session for nothing.
-        let (timeout, mut sign) = match self.grant.id {
-            0 => (self.settings.connection_timeout, Some(now + SIGN_EVERY)),
-            _ => (self.reply_timeout.now, None),
+    /// Introduces the session to a server. Only one server at a time may get a session that was granted before, because it
+    /// belongs to the last server that accepts it. A new session may be asked for at several servers, if the first are
+    /// slow: they have to write, which takes as long as their disks do.
+    fn greet(&self, search: &mut Search, server: Server) {
+        let limit = if self.grant.id == 0 {
+            self.settings.connection_timeout
+        } else {
+            search.dial.end_greetings();
+            self.reply_timeout.now
         };
-        let limit = now + timeout;
-        loop {
-            let until = sign.map_or(limit, |sign| sign.min(limit));
-            match self.grant.receive(&transport, &mut frames, until) {
-                Ok(Some(grant)) => return Ok((transport, frames, grant)),
-                Ok(None) if Instant::now() >= limit => {
-                    self.reply_timeout.missed();
-                    let why = format!("has not answered a greeting within {timeout:.1?}");
-                    return Err(Failure::Lost(why));
-                }
-                Ok(None) if sign.is_some_and(|sign| Instant::now() >= sign) => {
-                    dialer::probe(server.address, Instant::now() + SIGN_WITHIN)?;
-                    let why = format!("{}: has not granted a session yet", server.address);
-                    self.shared.disconnected(Failure::Lost(why), false);
-                    sign = Some(Instant::now() + SIGN_EVERY);
-                }
-                Ok(None) => {}
-                Err(failure) => {
-                    self.backoff.refused();
-                    self.unexplained |= server.zxid.is_none();
-                    return Err(match failure {
-                        Failure::Lost(why) if !server.has_answered => Failure::Lost(format!(
-                            "{why}, and it does not answer `srvr`: it may be no zookeeper, or a port for TLS"
-                        )),
-                        failure => failure,
-                    });
+        let ours = if self.set_back { 0 } else { self.zxid };
+        search.dial.greet(server, self.grant.request(ours), limit);
+        search.greet_at = Instant::now() + self.reply_timeout.least;
+        search.slow_at = Some(Instant::now() + SLOW_GRANT);
+    }
+
+    fn greeted(
+        &mut self,
+        server: &Server,
+        answer: Result<Response, Failure>,
+        survey: &mut Survey,
+    ) -> Result<Greeted, Failure> {
+        let answer = answer.and_then(|answer| {
+            let grant = self.grant.answer(&answer.frame)?;
+            Ok((Transport::new(answer.stream)?, answer.rest, grant))
+        });
+        match &answer {
+            // Another server may have refuted that the ensemble was set back.
+            Ok(_) => self.check(server)?,
+            Err(Failure::Timeout) => {
+                self.reply_timeout.missed();
+                self.unanswered.insert(server.address.socket);
+                return Err(Failure::Lost("has not answered a greeting in time".into()));
+            }
+            Err(failure) => {
+                self.backoff.refused();
+                survey.note_end(server);
+                if server.role == Role::Unknown {
+                    return Err(Failure::Lost(format!(
+                        "{failure}, and it does not answer `srvr`: it may be no zookeeper, or a port for TLS"
+                    )));
                 }
             }
         }
+        answer
+    }
+
+    /// Ends the search. Warns if the other servers of a standalone server are standalone too, which is checked once, because
+    /// the answers take a moment.
+    fn found(&mut self, server: &Server, mut search: Search) {
+        self.behind_since = None;
+        self.server = Some(server.address.socket);
+        self.unanswered.remove(&server.address.socket);
+        // This server was greeted after them.
+        self.unanswered.extend(search.dial.greeted());
+        if server.role != Role::Standalone || std::mem::replace(&mut self.is_checked, true) {
+            return;
+        }
+        let until = Instant::now() + SPLIT_WITHIN;
+        search.dial.hurry();
+        while let Some(news) = search.dial.next(until) {
+            if let News::Probed(_, Ok(server)) = news {
+                search.survey.note(&server);
+            }
+        }
+        search.survey.warn_if_split();
+    }
+
+    /// Tells calls that wait what they wait for.
+    fn report_slow_grant(&self, search: &mut Search) {
+        if search.slow_at.is_some_and(|at| at <= Instant::now()) {
+            search.slow_at = None;
+            let why = "a server that serves has not granted a session yet";
+            self.shared.disconnected(Failure::Lost(why.into()), false);
+        }
+    }
+
+    /// Decides after an attempt without success whether the ensemble was set back.
+    fn judge(&mut self, survey: &Survey) {
+        let now = Instant::now();
+        let since = self.behind_since.unwrap_or(now);
+        self.behind_since = survey.is_behind().then_some(since);
+        let is_behind = survey.is_behind() && now - since >= SET_BACK_AFTER;
+        // The servers do not say how much they have seen, but none accepts a session that may have expired by now.
+        let is_given_up = survey.is_unexplained() && self.lost_at.elapsed() > self.grant.timeout;
+        self.set_back |= self.zxid != 0 && (is_behind || is_given_up);
     }
 
     /// Uses a connection until the session is closed. A connection that ends before that is an error.
@@ -245,6 +365,7 @@ impl Session {
             zxid: self.zxid,
             reply_timeout: self.reply_timeout,
             suspects: std::mem::take(&mut self.suspects),
+            is_silent: false,
         };
         let connection = Arc::new(NetworkConnection::new(transport, access, outlasting));
         let ended = self.receive(&connection, frames);
@@ -256,6 +377,9 @@ impl Session {
         let (outlasting, is_expected) = connection.end(&why);
         (self.zxid, self.reply_timeout) = (outlasting.zxid, outlasting.reply_timeout);
         self.suspects = outlasting.suspects;
+        if outlasting.is_silent {
+            self.unanswered.extend(self.server);
+        }
         self.shared.disconnected(why, is_expected);
         self.backoff.held(since, connection.has_answered());
         self.refusals.held(since, true);
@@ -307,7 +431,7 @@ impl Session {
         }
     }
 
-    /// Gives the connection to callers, or where nobody wants it ends the session.
+    /// Gives the connection to callers, or ends the session if it is no longer wanted.
     fn open_up(&self, connection: &Arc<NetworkConnection>) {
         let generation = Generation {
             number: self.connections,

@@ -110,9 +110,7 @@ impl Transport {
     }
 }
 
+/// Returns whether the time was up. A signal that interrupts a call says nothing about the server.
 pub(super) fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    )
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -4,13 +4,13 @@
 use crate::alone::link;
 use crate::bed::{Bed, Setup};
 use crate::child::{Peer, Usage};
-use crate::peer::{CONNECTION_TIMEOUT, Link};
+use crate::peer::{CONNECTION_TIMEOUT, Link, registration};
 use crate::row::{Bounds, Row};
-use party_testing::client::{Client, Kind};
+use party_testing::client::{Client, Kind, end_session};
 use party_testing::dead::Ending;
 use party_testing::proxy::{Mode, Proxy};
-use party_testing::server::{Options, Server};
-use party_testing::{eventually, until};
+use party_testing::server::{Ensemble, Options, Server};
+use party_testing::{eventually, unique, until};
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -273,4 +273,129 @@ fn await_connected(peers: &mut [Peer; 3], link: &Link, server: &Server) -> Insta
     let answers = ["registered l0", "marker 7", "registered l2"];
     let lines = (0..3).map(|at| peers[at].await_line(marks[at], answers[at], SOON).0);
     lines.max().unwrap()
+}
+
+/// One server of two grants no session, although it says that it serves. The other one is in time: when a process starts,
+/// and after its session has expired.
+pub(crate) fn wedged(times: usize) -> Row {
+    const COUNT: usize = 20;
+    let (ensemble, mut row) = (Ensemble::start(), Row::default());
+    let address = ensemble.servers[1].address();
+    let proxy = Proxy::start(&ensemble.servers[0].address());
+    proxy.set(Mode::DelayGrant(Duration::from_secs(60)));
+    let client = Client::connect(&address).unwrap();
+    for _ in 0..times {
+        let link = Link {
+            environment: unique("faults"),
+            ..link(format!("{},{address}", proxy.address()))
+        };
+        let began = Instant::now();
+        let registrar = Peer::start("registrar", &link, COUNT);
+        let (ready, _) = registrar.await_line(0, "ready", SOON);
+        row.backs.push(ready - began);
+        let path = |number| {
+            let (name, id) = registration(number);
+            format!("/{}/instances/{name}/{id}", link.environment)
+        };
+        let owners = || {
+            let owner = |number| Some(client.exists(&path(number)).unwrap()?.owner);
+            (0..COUNT).map(owner).collect::<Option<Vec<i64>>>()
+        };
+        let before = owners().unwrap()[0];
+        let expired = Instant::now();
+        end_session(&address, before).unwrap();
+        until("all nodes are back", SOON, || {
+            owners().is_some_and(|owners| !owners.contains(&before))
+        });
+        row.backs.push(expired.elapsed());
+        row.times += 1;
+    }
+    let bound = link(String::new()).session_timeout.as_secs_f64() / 3.0 + 2.0;
+    row.check(&Bounds::back(bound, bound));
+    row
+}
+
+/// Three servers are frozen for a minute, and a process with both sides looks for one that answers.
+pub(crate) fn all_frozen(times: usize) -> Row {
+    /// File descriptors over before.
+    const OVER: usize = 8;
+    let (ensemble, mut row) = (Ensemble::start(), Row::default());
+    let asker = Peer::start("asker", &link(ensemble.connection_string()), 0);
+    asker.await_ready();
+    // Threads that have nothing to do end after a second.
+    thread::sleep(Duration::from_millis(2500));
+    let before = asker.usage();
+    for _ in 0..times {
+        ensemble.servers.iter().for_each(Server::freeze);
+        let (frozen, mut most) = (Instant::now(), before);
+        while frozen.elapsed() < Duration::from_secs(60) {
+            let now = asker.usage();
+            most.threads = most.threads.max(now.threads);
+            most.fds = most.fds.max(now.fds);
+            thread::sleep(Duration::from_millis(20));
+        }
+        ensemble.servers.iter().for_each(Server::thaw);
+        let (threads, fds) = (most.threads - before.threads, most.fds - before.fds);
+        let note = format!("at most {threads} threads and {fds} fds over before");
+        row.notes.push(note.clone());
+        // A process that has no thread to spare reconnects all the same.
+        row.expect(threads == 0 && fds <= OVER, note);
+        row.times += 1;
+    }
+    let [now] = Usage::await_flat(&[before], || [asker.usage()]);
+    row.expect(
+        Usage::are_within(&[now], &[before]),
+        format!("threads and fds were {before:?} and are {now:?}"),
+    );
+    row
+}
+
+/// The leader is frozen until the others have another one, and these are frozen when it continues. For a moment it says
+/// that it leads, and it has seen less than the processes under test.
+pub(crate) fn stale_leader(times: usize) -> Row {
+    let mut bed = Bed::new(Setup::new(40).ensemble().proxied());
+    let owner = bed.owner();
+    let leads = |server: &Server| server.mode().as_deref() == Some("leader");
+    for round in 0..times {
+        let stale = eventually("there is a leader", SOON, || {
+            bed.servers.iter().position(leads)
+        });
+        bed.servers[stale].freeze();
+        let others: Vec<usize> = (0..3).filter(|at| *at != stale).collect();
+        until("there is another leader", SOON, || {
+            others.iter().any(|at| leads(&bed.servers[*at]))
+        });
+        bed.proxies[stale].reset();
+        // A transaction of the new leader.
+        have_done(&mut bed, "register", &format!("seen-{round}"));
+        bed.round(|bed| {
+            others.iter().for_each(|at| bed.servers[*at].freeze());
+            bed.servers[stale].thaw();
+            bed.proxies.iter().for_each(Proxy::reset);
+            thread::sleep(Duration::from_secs(2));
+            others.iter().for_each(|at| bed.servers[*at].thaw());
+            bed.await_serving()
+        });
+    }
+    same_owner(&mut bed, owner);
+    bed.finish(&Bounds::back(2.5, 5.0).unseen())
+}
+
+/// A proxy accepts connections and ends them at once, because the server behind it is down, for 2 T.
+pub(crate) fn hung_up(times: usize) -> Row {
+    let mut bed = Bed::new(Setup::new(6).proxied());
+    let owner = bed.owner();
+    for _ in 0..times {
+        bed.round(|bed| {
+            bed.set_proxies(Mode::HangUp);
+            bed.servers[0].kill();
+            bed.proxies[0].reset();
+            thread::sleep(bed.setup.session_timeout * 2);
+            bed.servers[0].start_again();
+            bed.set_proxies(Mode::Forward);
+            Instant::now()
+        });
+    }
+    same_owner(&mut bed, owner);
+    bed.finish(&Bounds::back(1.0, 2.5).unseen())
 }

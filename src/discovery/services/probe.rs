@@ -4,6 +4,7 @@ use crate::balance::ejection::Reach;
 use crate::balance::endpoint::Endpoint;
 use crate::log;
 use crate::resolve::{Answer, Lookups};
+use crate::tcp;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::HashMap;
@@ -136,7 +137,7 @@ impl<T> Probes<T> {
         else {
             return;
         };
-        match state(stream, address) {
+        match tcp::is_open(stream, address) {
             Ok(false) => {}
             Ok(true) => self.finish(token, Reach::Accepted),
             Err(error) => self.failed(token, &error, now),
@@ -260,23 +261,6 @@ impl Addresses {
             true => Reach::Refused,
             false => Reach::Unknown,
         }
-    }
-}
-
-/// Returns whether a connection is open. Returns false while the system is still connecting.
-fn state(stream: &TcpStream, address: &SocketAddr) -> io::Result<bool> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    match stream.peer_addr() {
-        Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
-        peer => peer?,
-    };
-    // If nothing listens on a port of this machine, the system may connect the socket to itself.
-    let own = stream.local_addr()?;
-    match (own.ip(), own.port()) == (address.ip(), address.port()) {
-        true => Err(ErrorKind::ConnectionRefused.into()),
-        false => Ok(true),
     }
 }
 
@@ -435,13 +419,13 @@ mod tests {
     fn a_socket_that_is_connecting_or_connected_to_itself_has_reached_nothing() {
         let (_listener, _queued, address) = full_port();
         let stream = TcpStream::connect(address).unwrap();
-        assert_eq!(state(&stream, &address).ok(), Some(false));
+        assert_eq!(tcp::is_open(&stream, &address).ok(), Some(false));
         let own = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         own.bind(&SocketAddr::new(ip(1), 0).into()).unwrap();
         let address = own.local_addr().unwrap();
         own.connect(&address).unwrap();
         let (stream, address) = (own.into(), address.as_socket().unwrap());
-        let error = state(&TcpStream::from_std(stream), &address).unwrap_err();
+        let error = tcp::is_open(&TcpStream::from_std(stream), &address).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     }
 

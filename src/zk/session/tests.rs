@@ -3,7 +3,7 @@
 use super::*;
 use crate::zk::connection::MAX_IN_FLIGHT;
 use crate::zk::fake::{
-    Greeting, ID, Running, SOON, Server, TIMEOUT, event, framed, grant, next, reply, send,
+    Greeting, ID, Running, SOON, Server, TIMEOUT, event, framed, grant, next, reply, send, settings,
 };
 use crate::zk::{Answer, Failure, Mode, Reply, Request};
 use std::io::{Read, Write};
@@ -17,6 +17,7 @@ mod reasons;
 mod requests;
 mod silence;
 mod suspects;
+mod verdicts;
 
 const CREATE: i32 = 1;
 const DELETE: i32 = 2;
