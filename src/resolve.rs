@@ -1,6 +1,7 @@
 //! Host names, and their addresses within a deadline.
 //!
-//! The resolver of the operating system has no deadline, so it is asked on a thread, of which each name has at most one.
+//! The resolver of the operating system has no deadline, so it is called on another thread. Each name has at most one
+//! such thread.
 
 use parking_lot::{Condvar, Mutex};
 use rand::seq::SliceRandom;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Looks a name up that stands before its port.
+/// Looks up a name with its port.
 type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
 fn ask_the_system(written: &str) -> io::Result<Vec<SocketAddr>> {
@@ -54,7 +55,7 @@ pub(crate) fn count_servers<'a>(addresses: impl IntoIterator<Item = &'a Address>
     names.values().map(|[v4, v6]| v4.max(v6)).sum()
 }
 
-/// Resolves several names at once, anew whenever it is asked.
+/// Resolves several names at once, and again each time it is used.
 ///
 /// An answer that comes too late is used the next time.
 pub(crate) struct Resolver(Vec<Arc<Name>>);
@@ -69,8 +70,8 @@ impl Resolver {
         Resolver(hosts.into_iter().map(name).collect())
     }
 
-    /// Returns all addresses of all names that are known by `soon`, or if there are none by `deadline`, shuffled, and
-    /// one line about each name that has none: a name that cannot be resolved must not keep us from the others.
+    /// Returns all addresses that are known by `soon`, or if there are none, by `deadline`, in random order. Also
+    /// returns one line about each name without an address: such a name must not hold up the others.
     pub(crate) fn resolve(&self, soon: Instant, deadline: Instant) -> (Vec<Address>, Vec<String>) {
         self.0.iter().for_each(Name::start);
         let (addresses, failures) = self.known_by(soon);
@@ -193,7 +194,7 @@ impl Lookups {
 struct Name {
     /// As it was written, with its port.
     written: String,
-    /// `None` where the host is an address.
+    /// `None` if the host is an address.
     lookup: Option<Lookup>,
     state: Mutex<State>,
     done: Condvar,
@@ -208,9 +209,10 @@ struct State {
 /// The answer about a name.
 #[derive(Clone)]
 pub(crate) struct Known {
-    /// Those found last, whether or not they could be found again since: servers outlast a resolver that is away.
+    /// The addresses that were found last. They are kept if a later lookup fails, because servers outlast a resolver
+    /// that is away.
     pub(crate) addresses: Vec<SocketAddr>,
-    /// Why there are none, where there are none.
+    /// The reason if there are none.
     pub(crate) failure: String,
 }
 
@@ -232,7 +234,7 @@ impl Name {
         }
     }
 
-    /// Has the name looked up, unless it is already.
+    /// Starts a lookup, unless one is running.
     fn start(self: &Arc<Self>) {
         let mut state = self.state.lock();
         let Some(lookup) = self.lookup.filter(|_| !state.running) else {
@@ -259,7 +261,7 @@ impl Name {
         self.done.notify_all();
     }
 
-    /// Waits for an answer. Where none arrives by `deadline`, the one before is returned.
+    /// Waits for an answer. If none arrives by `deadline`, returns the last one.
     fn known_by(&self, deadline: Instant) -> Known {
         let mut state = self.state.lock();
         while state.running && !self.done.wait_until(&mut state, deadline).timed_out() {}
@@ -386,7 +388,7 @@ mod tests {
                 (0, vec!["slow:1: cannot be resolved in time".to_owned()])
             );
         }
-        // Counted while the answer is held back: once it is there, the next attempt may ask anew.
+        // Counted while the answer is delayed: after it, the next attempt may ask again.
         while ASKED.load(Ordering::Relaxed) == 0 {
             assert!(Instant::now() < deadline, "nobody asks");
             std::thread::yield_now();

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// More than there are ports of one parity for outgoing connections, so that each has its turn.
+    /// More than there are ports of one parity for outgoing connections, so that each is used.
     const ATTEMPTS: usize = 20_000;
 
     #[test]

@@ -1,4 +1,4 @@
-//! One connection over the network: the requests that are under way, and whether the server lives.
+//! One connection over the network: the requests in flight, and whether the server still answers.
 
 use super::error::{AUTH_REQUIRED, SESSION_EXPIRED, SESSION_MOVED, UNIMPLEMENTED};
 use super::frames::Limit;
@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// Requests under way at most. Far more than are ever sent in one go: these are of callers that waited no longer.
+/// Maximum requests in flight. Far more than are ever sent together: their callers may have stopped waiting.
 pub(super) const MAX_IN_FLIGHT: usize = 1024;
-/// The oldest request must be answered within two session timeouts, however many pings are: three times the longest
-/// reply timeout.
+/// The oldest request must be answered within two session timeouts, even if pings are answered. This is three times the
+/// longest reply timeout.
 const ANSWER_WITHIN: u32 = 3;
 
 /// One connection to a server that has granted the session.
@@ -23,12 +23,12 @@ pub(super) struct NetworkConnection {
     pub(super) transport: Transport,
     /// The access control list of new nodes.
     access: &'static [Acl],
-    /// Held while bytes are put into the transport, so that their order is that of the requests; never across I/O, nor
-    /// while an outcome is delivered.
+    /// Held while bytes are put into the transport, so that they keep the order of the requests. Never held across I/O,
+    /// nor while an outcome is delivered.
     state: Mutex<State>,
 }
 
-/// What a connection begins with, and leaves to the next one.
+/// The knowledge that a connection begins with, and leaves to the next one.
 pub(super) struct Outlasting {
     /// The last transaction seen. Only a server that has seen it too accepts the session.
     pub(super) zxid: i64,
@@ -40,13 +40,13 @@ pub(super) struct Outlasting {
 
 struct State {
     in_flight: VecDeque<Pending>,
-    /// Not sent yet, in their order: a suspect waits for the requests before it, and the requests after a suspect wait
-    /// for it.
+    /// Messages that are not sent yet, in their order. A suspect waits for the requests before it, and the requests
+    /// after a suspect wait for it.
     waiting: VecDeque<Waiting>,
     suspects: Suspects,
     last_xid: i32,
-    /// When something was last sent, when the server last answered anything, and when a request. Events are no answer:
-    /// it may not hear us any more.
+    /// When something was last sent, when the server last answered anything, and when it last answered a request. An
+    /// event is no answer: the server may not receive our messages.
     sent: Instant,
     heard: Instant,
     answered: Option<Instant>,
@@ -57,7 +57,7 @@ struct State {
     is_silent: bool,
     /// Set if the server ended the connection, rather than this side.
     ended_by_server: bool,
-    /// Why no request is taken any more.
+    /// Set when no more requests are accepted, with the reason.
     over: Option<Failure>,
 }
 
@@ -77,7 +77,7 @@ struct Pending {
     asked: Asked,
 }
 
-/// A message that the server owes an answer to.
+/// A message that the server has to answer.
 enum Asked {
     Request(Request, Done),
     Ping,
@@ -101,7 +101,7 @@ impl Connection for NetworkConnection {
     }
 }
 
-/// The part that the thread uses that receives. It waits for nothing but bytes.
+/// The methods of the thread that receives. They wait for nothing but bytes.
 impl NetworkConnection {
     pub(super) fn new(
         transport: Transport,
@@ -169,10 +169,10 @@ impl NetworkConnection {
         self.transport.flush(deadline);
     }
 
-    /// Returns the most bytes of the next frame that are kept.
+    /// Returns how long the next frame may be.
     pub(super) fn max_frame(&self) -> Limit {
         let state = self.state.lock();
-        // Answers come in the order of the requests, but for those that are small.
+        // Answers have the order of the requests. Answers to pings and credentials may come earlier, but are small.
         let mut asked = state.in_flight.iter().map(|pending| &pending.asked);
         let oldest = asked.find_map(|asked| match asked {
             Asked::Request(request, _) => Some(request.max_reply()),
@@ -184,7 +184,7 @@ impl NetworkConnection {
         })
     }
 
-    /// Takes a reply, and delivers the outcome of its request. Returns whether it says that the session has ended.
+    /// Takes a reply, and delivers the outcome of its request. Returns true if the session has ended.
     pub(super) fn answer(&self, head: Head, record: &[u8]) -> Result<bool, Failure> {
         let mut state = self.state.lock();
         let asked = state.take(head)?;
@@ -206,7 +206,7 @@ impl NetworkConnection {
                     _ => {}
                 }
             }
-            // A connection without our credentials is none.
+            // A connection without the credentials is of no use.
             Asked::Auth(scheme) if head.error != 0 => {
                 let why = format!("zookeeper refused the credentials of the scheme {scheme}");
                 return Err(Failure::Refused(why));
@@ -217,7 +217,7 @@ impl NetworkConnection {
         Ok(false)
     }
 
-    /// Fails the request whose reply had so many bytes that it was skipped. Only this request is affected.
+    /// Fails the request whose reply was skipped because it had this many bytes. No other request is affected.
     pub(super) fn skipped(&self, head: &[u8], bytes: usize) -> Result<(), Failure> {
         let (head, _) = protocol::head(head).ok_or_else(Failure::garbled)?;
         let mut state = self.state.lock();
@@ -233,8 +233,8 @@ impl NetworkConnection {
         }
     }
 
-    /// Gives up a server that has owed something for too long, also the rest of a frame that has begun, and asks one
-    /// that has heard nothing for a while for a sign of life. Returns when to do so again.
+    /// Fails if the server has owed an answer, or the rest of a frame, for too long. Sends a ping if nothing was sent
+    /// for a while. Returns when to call this again.
     pub(super) fn keep_alive(&self, begun: Option<Instant>) -> Result<Instant, Failure> {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -250,7 +250,7 @@ impl NetworkConnection {
         if is_idle {
             self.ask(Outgoing::new(PING), Asked::Ping, now);
         }
-        // Bytes that a sender left behind, and requests that have waited.
+        // The bytes that a sender left behind, and requests that have waited.
         let all_sent = self.transport.flush(now);
         let state = self.state.lock();
         let again = (!all_sent).then(|| now + WRITE_FOR);
@@ -265,7 +265,7 @@ impl NetworkConnection {
         state.last_words.clone()
     }
 
-    /// Returns whether it was good for anything: at least one request was answered.
+    /// Returns whether the connection was of use: at least one request was answered.
     pub(super) fn has_answered(&self) -> bool {
         self.state.lock().answered.is_some()
     }
@@ -397,7 +397,8 @@ impl State {
         }
     }
 
-    /// Takes what a reply answers: the oldest request, or a ping or credentials, which may overtake.
+    /// Takes the message that a reply answers: the oldest request, or a ping or credentials, which may overtake
+    /// requests.
     fn take(&mut self, head: Head) -> Result<Asked, Failure> {
         let overtakes = |xid| xid == PING_XID || xid == AUTH_XID;
         let is_special = overtakes(head.xid);
@@ -425,7 +426,7 @@ impl State {
         self.sent + self.reply_timeout.least
     }
 
-    /// Returns until when the server may stay silent, or leave a frame incomplete. `None` where it owes nothing.
+    /// Returns until when the server may stay silent, or leave a frame incomplete. `None` if it owes nothing.
     fn silent_until(&self, begun: Option<Instant>) -> Option<Instant> {
         let ReplyTimeout { now, longest, .. } = self.reply_timeout;
         let oldest = self.in_flight.front().map(|oldest| oldest.sent);

@@ -1,7 +1,7 @@
 //! Probes and greets servers, several at a time.
 //!
-//! All of it happens on the thread of the session, over connections that do not block. So dialing needs no thread of its
-//! own, and a server that does not answer holds up no other.
+//! This happens on the thread of the session, over connections that do not block. So dialing needs no other thread, and
+//! a server that does not answer holds up no other.
 
 use super::Failure;
 use super::frames::{Frame, Frames, Limit};
@@ -18,11 +18,11 @@ use std::net::{self, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The next address is probed, beside those that have not answered, after this time.
+/// The next address is probed after this time, even if no address has answered yet.
 const STAGGER: Duration = Duration::from_millis(150);
-/// After all addresses were probed, one of those that have not answered is probed again each time this has passed: its
-/// first connection may be lost, although the network works again. The first connection is kept, because a stopped server
-/// answers it when it continues.
+/// After all addresses were probed, one silent address is probed again each time this has passed. Its first connection
+/// may be lost although the network works again. The first connection is kept, because a stopped server answers it when
+/// it continues.
 const AGAIN: Duration = Duration::from_millis(400);
 /// A server that is still silent this long before the end of its probe is sent the end of a line. ZooKeeper ignores it, and
 /// an HTTP server, which waits for one, then shows what it is.
@@ -67,7 +67,7 @@ impl Server {
     }
 }
 
-/// What became known of an address.
+/// Something that became known about an address.
 #[derive(Debug)]
 pub(super) enum News {
     /// A server serves at this address, or none does.
@@ -89,7 +89,7 @@ pub(super) struct Response {
 pub(super) struct Dial {
     poll: Poll,
     unprobed: VecDeque<Address>,
-    /// Open connections: a probe of each address, a second probe of one of them, and greetings.
+    /// The open connections: one probe of each address, a second probe of one address, and greetings.
     exchanges: Vec<Exchange>,
     begun: usize,
     news: VecDeque<News>,
@@ -194,7 +194,7 @@ impl Dial {
         }
     }
 
-    /// Probes the next address, or one of those that have not answered once more.
+    /// Probes the next address, or a silent address again.
     fn begin_probe(&mut self, now: Instant) {
         let next = self.unprobed.pop_front();
         let is_any_left = !self.unprobed.is_empty();
@@ -296,7 +296,7 @@ impl Dial {
         };
         let _ = self.poll.registry().deregister(&mut exchange.stream);
         let received = match (&exchange.purpose, result) {
-            // The end of the connection is that of the answer, which may be missing.
+            // The server ends its answer by ending the connection. The answer may be missing.
             (Purpose::Probe | Purpose::Repeat, Err(error))
                 if exchange.received.is_empty() && error.kind() != ErrorKind::UnexpectedEof =>
             {

@@ -8,25 +8,25 @@ use std::io::{self, ErrorKind};
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// There is no connection, or it was lost while the request was under way. It may have been carried out.
+    /// There is no connection, or it was lost while the request was in flight. The request may have been carried out.
     Lost(String),
-    /// No answer by the deadline. The request may have been carried out, or may yet be.
+    /// There was no answer by the deadline. The request may have been carried out, or may be later.
     Timeout,
     NoNode,
     NodeExists,
     BadVersion,
     NotEmpty,
-    /// The server's answer was another refusal, described here.
+    /// The request was refused, for the reason given here.
     Refused(String),
 }
 
 impl Failure {
-    /// Returns whether trying again, later or on another session, can help.
+    /// Returns whether trying again can help, later or in another session.
     pub(crate) fn is_transient(&self) -> bool {
         !matches!(self, Failure::NotEmpty | Failure::Refused(_))
     }
 
-    /// Returns whether the request may have been carried out, or may yet be.
+    /// Returns whether the request may have been carried out, or may be later.
     pub(crate) fn leaves_doubt(&self) -> bool {
         matches!(self, Failure::Lost(_) | Failure::Timeout)
     }
@@ -35,12 +35,12 @@ impl Failure {
         Failure::Lost("the connection to zookeeper is lost".into())
     }
 
-    /// Returns the failure of a server that sends what no server does.
+    /// Returns the failure of a server that violates the protocol.
     pub(super) fn garbled() -> Failure {
         Failure::Lost("the server does not keep to the protocol of zookeeper".into())
     }
 
-    /// Returns the same failure with the address that it belongs to.
+    /// Returns this failure with its address.
     pub(super) fn at(self, address: &impl fmt::Display) -> Failure {
         let why = format!("{address}: {self}");
         match self {
@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// Returns one failure for those of all addresses. It is a refusal only if every address refuses.
+    /// Returns one failure for the failures of all addresses. It is a refusal only if every address refuses.
     pub(super) fn of_all(failures: &[Failure]) -> Failure {
         let texts: Vec<String> = failures.iter().map(Failure::to_string).collect();
         let is_refused = failures.iter().all(|failure| !failure.is_transient());
@@ -60,7 +60,7 @@ impl Failure {
         kind(texts.join("; "))
     }
 
-    /// Returns the failure that a server's error code stands for, as the answer to what was to be done at `path`.
+    /// Returns the failure for an error code, as the answer to a request that does this at `path`.
     pub(super) fn of(code: i32, doing: &str, path: &str) -> Failure {
         let lost = |why: &str| Failure::Lost(why.into());
         let name = match code {

@@ -21,13 +21,13 @@ pub(super) const SOON: Duration = Duration::from_secs(20);
 pub(super) const TIMEOUT: Duration = Duration::from_secs(6);
 pub(super) const ID: i64 = 0x1122_3344_5566_7788;
 
-/// A server on a port of its own. It answers the word `srvr` as it was told to.
+/// A server on its own port. It answers the word `srvr` with `told`.
 pub(super) struct Server {
     listener: TcpListener,
     pub(super) told: Mutex<String>,
 }
 
-/// A connection that begins with a greeting: what that says.
+/// A connection on which a greeting has arrived, and the values in it.
 pub(super) struct Greeting {
     pub(super) stream: TcpStream,
     pub(super) zxid: i64,
@@ -52,7 +52,7 @@ impl Server {
         settings(&self.address(), timeout)
     }
 
-    /// Opens a port where nothing answers.
+    /// Opens a port that never answers.
     pub(super) fn silent() -> TcpListener {
         TcpListener::bind("127.0.0.1:0").unwrap()
     }
@@ -110,7 +110,7 @@ impl Server {
         }
     }
 
-    /// Grants a session to whoever greets.
+    /// Grants a session to the next client that greets.
     pub(super) fn granted(&self, timeout: Duration) -> Greeting {
         let mut greeting = self.greeted();
         greeting.stream.write_all(&grant(timeout)).unwrap();
@@ -123,7 +123,7 @@ pub(super) fn settings(addresses: &str, timeout: Duration) -> Settings {
     let config = Config::new().connection_string(addresses);
     let config = config.environment("test").connection_timeout(SOON);
     let mut settings = config.resolve(Side::Discovery).unwrap();
-    // Tests need shorter ones than a configuration may have.
+    // Tests need shorter timeouts than a configuration may have.
     settings.session_timeout = timeout;
     settings
 }
@@ -152,7 +152,7 @@ pub(super) fn reply(xid: i32, zxid: i64, error: i32, record: &[u8]) -> Vec<u8> {
     framed(&[&xid, &zxid, &error.to_be_bytes(), record])
 }
 
-/// Tells that a node was deleted.
+/// Returns the event for a deleted node.
 pub(super) fn event(path: &str) -> Vec<u8> {
     let mut record = vec![0, 0, 0, 2, 0, 0, 0, 3];
     write_bytes(&mut record, path.as_bytes());
@@ -203,7 +203,7 @@ impl Running {
         Running { supervisor, inbox }
     }
 
-    /// Has a server grant a session of this timeout.
+    /// Starts a side, and grants it a session of this timeout.
     pub(super) fn granted(server: &Server, timeout: Duration) -> (Running, TcpStream) {
         let running = Running::with(server.settings(timeout), |_| {});
         let stream = server.granted(timeout).stream;
@@ -219,13 +219,13 @@ impl Running {
         assert_eq!(self.generation().number, number);
     }
 
-    /// Returns the number of the connection that there is.
+    /// Returns the number of the present connection.
     pub(super) fn connected(&self) -> Option<u64> {
         let current = self.supervisor.current();
         current.map(|generation| generation.number)
     }
 
-    /// Waits until there is no connection, for a reason with these words.
+    /// Waits until there is no connection, for a reason that contains these words.
     pub(super) fn until_down(&self, words: &str) {
         until(words, || {
             let failure = self.supervisor.wait(Instant::now()).err();
@@ -233,7 +233,7 @@ impl Running {
         });
     }
 
-    /// Waits until nobody keeps the side any more.
+    /// Waits until the thread of the side has ended.
     pub(super) fn until_ended(&self) {
         until("ended", || !self.supervisor.is_kept());
     }

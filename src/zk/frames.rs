@@ -49,8 +49,8 @@ pub(super) struct Limit {
 }
 
 impl Frames {
-    /// Waits for more bytes until a moment. It is no error if none arrive. The buffer never becomes larger than the frame
-    /// that was announced, a chunk, and what growing wastes: nothing is allocated for a length alone.
+    /// Waits for more bytes, at most until a moment. It is no error if none arrive. The buffer never becomes larger
+    /// than the announced frame, a chunk, and the waste of growing: a length alone allocates nothing.
     pub(super) fn fill(&mut self, transport: &Transport, until: Instant) -> io::Result<()> {
         self.buffer.drain(..self.taken);
         self.taken = 0;
@@ -116,15 +116,15 @@ impl Frames {
     }
 }
 
-/// How a frame begins.
+/// The beginning of a frame.
 enum First {
-    /// All of it is there: so many bytes behind the length.
+    /// A whole frame, with this many bytes after the length.
     Whole(usize),
-    /// Its head, and how long it is.
+    /// The head of a frame that is too long, and its length.
     TooLong([u8; HEAD], usize),
 }
 
-/// Returns the first frame of these bytes, if there is enough of it.
+/// Returns the beginning of the first frame, if enough of it has arrived.
 fn first(bytes: &[u8], limit: Limit) -> Result<Option<First>, Failure> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
         return Ok(None);

@@ -4,20 +4,20 @@ use super::{Answer, Failure, Request};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-/// Requests of one [`Generation::call_all`] that are under way at the same time. More are hardly faster, and where ten
-/// thousand programs come back at once they make the queue of a server longer than its clients wait.
+/// Maximum requests of one [`Generation::call_all`] in flight. More would hardly be faster. If ten thousand programs
+/// reconnect at once, they would make the queue of a server longer than its clients wait.
 const IN_FLIGHT: usize = 12;
 
-/// One connection of a session, until it is lost. Paths are absolute: a chroot is part of them.
+/// One connection of a session, until it is lost. Paths are absolute: they include the chroot.
 pub(crate) trait Connection: Send + Sync {
-    /// Sends a request. `done` is called exactly once: with the answer, or with [`Failure::Lost`] where the connection
-    /// is lost before that. It runs on this thread or on the one that receives, and must not block.
+    /// Sends a request. `done` is called exactly once, with the answer, or with [`Failure::Lost`] if the connection is
+    /// lost before that. It is called on this thread or on the receiving thread, and must not block.
     ///
-    /// Requests are carried out in the order in which they are sent. Where the network does not take them all by
+    /// Requests are carried out in the order in which they are sent. If the network does not take all bytes by
     /// `deadline`, the rest is sent later.
     fn submit(&self, request: Request, deadline: Instant, done: Done);
 
-    /// Asks for the end of the session, and sends no request from now on.
+    /// Asks for the end of the session. No request is sent from now on.
     fn close(&self, deadline: Instant);
 
     fn is_lost(&self) -> bool;
@@ -26,8 +26,8 @@ pub(crate) trait Connection: Send + Sync {
 /// Receives the outcome of a request.
 pub(crate) type Done = Box<dyn FnOnce(Answer) + Send>;
 
-/// The handle for one connection of a session, from when it stands until it is lost. It never comes back: another takes
-/// its place, of the same session where that lives on.
+/// The handle for one connection of a session. Once the connection is lost, this handle stays lost: the next connection
+/// has another handle, even if the session is the same.
 #[derive(Clone)]
 pub(crate) struct Generation {
     pub(crate) number: u64,
@@ -56,21 +56,21 @@ impl Generation {
     pub(crate) fn call(&self, request: Request, deadline: Instant) -> Answer {
         let (answer, answers) = mpsc::sync_channel(1);
         self.send(request, deadline, move |outcome| {
-            // Its caller may wait no longer.
+            // The caller may have stopped waiting.
             let _ = answer.try_send(outcome);
         });
         let left = deadline.saturating_duration_since(Instant::now());
         answers.recv_timeout(left).unwrap_or(Err(Failure::Timeout))
     }
 
-    /// Sends requests, several at a time and in their order, and returns the answers. Waits until the last is there, or
-    /// the connection is lost.
+    /// Sends requests in their order, several at a time, and returns the answers. Waits until the last answer has
+    /// arrived, or the connection is lost.
     pub(crate) fn call_all(&self, requests: Vec<Request>) -> Vec<Answer> {
         self.call_all_noting(requests, |_, _| {})
     }
 
-    /// As [`call_all`](Generation::call_all), and calls `note` with the number of a request and its answer as soon as
-    /// that arrives, on the thread that receives. It must not block.
+    /// Like [`call_all`](Generation::call_all). Also calls `note` with the index of a request and its answer as soon as
+    /// that arrives, on the receiving thread. `note` must not block.
     pub(crate) fn call_all_noting(
         &self,
         requests: Vec<Request>,
@@ -95,7 +95,7 @@ impl Generation {
                 let _ = report.send((at, outcome));
             });
         }
-        // With the last of the senders gone a lost report would be noticed, and not waited for.
+        // Without this sender, a report that is lost ends the wait.
         drop(report);
         (0..last_under_way).for_each(|_| take());
         outcomes

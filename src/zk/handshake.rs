@@ -4,16 +4,16 @@ use super::Failure;
 use super::protocol::{Outgoing, Record};
 use std::time::Duration;
 
-/// A session as the ensemble granted it.
+/// A session that the ensemble has granted, or is to grant.
 pub(super) struct SessionGrant {
-    /// 0 for a session that is still to be granted.
+    /// 0 for a session that is not granted yet.
     pub(super) id: i64,
     pub(super) timeout: Duration,
     password: Vec<u8>,
 }
 
 impl SessionGrant {
-    /// Returns the session to ask with for a new one.
+    /// Returns the request for a new session.
     pub(super) fn none(timeout: Duration) -> SessionGrant {
         SessionGrant {
             id: 0,
@@ -34,7 +34,7 @@ impl SessionGrant {
         let (version, read_only) = (0, false);
         let request = Outgoing::empty().long(zxid).int(millis).long(self.id);
         let request = request.bytes(&self.password).flag(read_only);
-        // The version is where later requests have their number.
+        // The version has the place of the xid in later requests.
         request.with_xid(version)
     }
 
@@ -47,7 +47,7 @@ impl SessionGrant {
         Ok(grant)
     }
 
-    /// Reads a response that fits to this request.
+    /// Decodes a response to this request.
     pub(super) fn read(&self, response: &[u8]) -> Option<SessionGrant> {
         let mut response = Record(response);
         let (_version, millis, id) = (response.int()?, response.int()?, response.long()?);

@@ -1,7 +1,7 @@
 //! A registry inside this process, for tests and for `memory:NAME`.
 //!
-//! It keeps the rules of ZooKeeper that this library depends on: sessions outlive their connections until they expire,
-//! watches are lost with the connection, requests of a session are carried out in their order.
+//! It follows the rules of ZooKeeper that this library depends on. Sessions outlive their connections until they
+//! expire. A lost connection ends its watches. Requests of a session are carried out in their order.
 
 use super::generation::{Connection, Done, Generation};
 use super::supervisor::Shared;
@@ -24,16 +24,17 @@ pub(crate) mod faults;
 #[cfg(test)]
 pub(crate) mod interrupted;
 
-/// The registries of this process by name. Held only to look one up.
+/// The registries of this process by name. Locked only to look one up.
 static REGISTRIES: Lazy<Mutex<HashMap<String, Arc<Registry>>>> = Lazy::new(Mutex::default);
 
-/// Returns the registry of this name, which lives as long as the process.
+/// Returns the registry of this name. It lives as long as the process.
 pub(crate) fn registry(name: &str) -> Arc<Registry> {
     let mut registries = REGISTRIES.lock();
     registries.entry(name.to_owned()).or_default().clone()
 }
 
-/// Keeps a side connected to the registry of this name, with one session after the other, until it is closed.
+/// Keeps a side connected to the registry of this name until it is closed. After a session expires, the next one
+/// begins.
 pub(super) fn keep(name: &str, session_timeout: Duration, shared: &Arc<Shared>) {
     let (told, mut generations) = (shared.clone(), 0);
     let signals: Signals = Arc::new(move |signal| {
@@ -65,14 +66,14 @@ pub(super) fn keep(name: &str, session_timeout: Duration, shared: &Arc<Shared>) 
 /// A tree of nodes, and the sessions on it.
 #[derive(Default)]
 pub(crate) struct Registry {
-    /// Never held while a signal or an outcome is delivered: its receiver may well send a request.
+    /// Never held while a signal or an outcome is delivered, because its receiver may send a request.
     state: Mutex<State>,
-    /// Notified whenever a session is over, or has a request that can be carried out.
+    /// Notified when a session ends, or one of its requests can be carried out.
     changed: Condvar,
 }
 
 impl Registry {
-    /// Opens a session. `signals` is called on threads that must not be blocked, and never with a lock held.
+    /// Opens a session. `signals` is called with no lock held, on threads that must not block.
     pub(crate) fn session(self: &Arc<Self>, timeout: Duration, signals: Signals) -> Arc<Session> {
         let id = self.state.lock().open(signals);
         let registry = self.clone();
@@ -91,7 +92,7 @@ impl Registry {
     }
 }
 
-/// One session on a registry. It comes back by itself after an outage, unless it has expired.
+/// One session on a registry. After an outage it is connected again, unless it has expired.
 pub(crate) struct Session {
     registry: Arc<Registry>,
     id: i64,
@@ -99,8 +100,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Tells of the link, and of each change of it, and carries out what is held up by a fault once it is not any more,
-    /// until the session is over.
+    /// Reports the link, and each change of it, until the session ends. Carries out the requests that a fault has
+    /// delayed, when the fault is over.
     fn run(&self, mut tell: impl FnMut(Link)) {
         let mut told = None;
         let mut state = self.registry.state.lock();
@@ -142,8 +143,7 @@ impl Session {
         self.registry.deliver(state);
     }
 
-    /// Ends the session, or where that is not possible now has it ended as soon as it is. Returns whether it has ended
-    /// by `deadline`.
+    /// Ends the session, or if that is not possible now, as soon as it is. Returns true if it has ended by `deadline`.
     pub(crate) fn close(&self, deadline: Instant) -> bool {
         let mut state = self.registry.state.lock();
         state.close(self.id);
@@ -269,7 +269,7 @@ mod tests {
         matches!(result, Err(Failure::Lost(_)))
     }
 
-    /// Waits until a call has arrived that is held up.
+    /// Waits until a call has arrived that is delayed.
     fn arrived(registry: &Registry, sets: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while registry.calls().set < sets {

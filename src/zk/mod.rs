@@ -1,8 +1,9 @@
-//! The only place that knows ZooKeeper's protocol and the network.
+//! The only module that knows ZooKeeper's protocol and the network.
 //!
-//! A [`Supervisor`](supervisor::Supervisor) keeps one side of the library connected: on a thread of its own one session
-//! follows the other, and each outlives its connections. Callers get a [`Generation`](generation::Generation), the
-//! handle for one connection, over which requests are sent without waiting, and whose calls end at their deadline.
+//! A [`Supervisor`](supervisor::Supervisor) keeps one side of the library connected, on a thread of its own. A session
+//! outlives its connections, and after its end the next session begins. Callers get a
+//! [`Generation`](generation::Generation), the handle for one connection. Requests are sent over it without waiting,
+//! and calls end at their deadline.
 
 mod connection;
 mod dialer;
@@ -36,7 +37,7 @@ use session::Session;
 use std::sync::Arc;
 use supervisor::Supervisor;
 
-/// Begins to keep the side of this name connected, by the engine that its settings name.
+/// Starts to keep the side of this name connected, to the ensemble or the registry in its settings.
 pub(crate) fn start(
     name: &'static str,
     settings: &Settings,

@@ -6,7 +6,7 @@ use super::protocol::{self, MAX_SMALL};
 use super::{Reply, Request};
 use std::time::Duration;
 
-/// Bytes are split into the same frames however they arrive, and no frame is longer than it may be.
+/// Bytes are split into the same frames no matter how they arrive, and no frame is longer than allowed.
 pub(crate) fn frames(bytes: &[u8], piece: usize) {
     for skips in [false, true] {
         let bytes_at_most = if skips { 20 } else { MAX_SMALL };
@@ -22,7 +22,7 @@ pub(crate) fn frames(bytes: &[u8], piece: usize) {
 }
 
 fn split(bytes: &[u8], piece: usize, limit: Limit) {
-    /// A frame, and how long it is.
+    /// A frame, and its length.
     type Found = Option<(Vec<u8>, usize)>;
     let next = |frames: &mut Frames| -> Result<Found, ()> {
         let frame = frames.next(limit).map_err(drop)?;
@@ -54,7 +54,7 @@ fn split(bytes: &[u8], piece: usize, limit: Limit) {
     }
 }
 
-/// A record is taken for the answer to a request, or is not, and holds no more than the bytes it came in.
+/// Decoding a record ends, and its result holds no more bytes than the record.
 pub(crate) fn records(bytes: &[u8]) {
     let _ = protocol::head(bytes);
     assert!(protocol::event(bytes).is_none_or(|path| path.len() <= bytes.len()));

@@ -1,8 +1,8 @@
 //! The records of ZooKeeper's protocol that this library uses.
 //!
-//! A request is a frame with an xid, an operation and a record; its reply has the same xid, the last transaction that
-//! the server has seen (zxid), an error code, and a record where that is 0. Numbers are big-endian, bytes and texts stand
-//! behind their length, lists behind their count.
+//! A request is a frame with an xid, an operation and a record. Its reply has the same xid, the last transaction that
+//! the server has seen (zxid), an error code, and a record if the code is 0. Numbers are big-endian. Bytes and texts
+//! follow their length, and lists follow their count.
 
 use super::error::NO_NODE;
 use super::frames::Limit;
@@ -19,7 +19,7 @@ const GET_CHILDREN: i32 = 8;
 pub(super) const PING: i32 = 11;
 const REMOVE_WATCHES: i32 = 18;
 const CREATE_CONTAINER: i32 = 19;
-/// Known to servers since 3.6, as are the next two.
+/// Servers know this and the next two since 3.6.
 const MULTI_READ: i32 = 22;
 const GET_EPHEMERALS: i32 = 103;
 const ADD_WATCH: i32 = 106;
@@ -27,37 +27,37 @@ const AUTH: i32 = 100;
 pub(super) const CLOSE: i32 = -11;
 const ERROR: i32 = -1;
 
-/// The mode of a watch, and the kind of those to remove.
+/// The mode of a watch, and the kind of watches to remove.
 const RECURSIVE: i32 = 1;
 const ANY_WATCHER: i32 = 3;
 
-/// The xid of a watch event, which answers no request.
+/// The xid of a watch event, which is no reply.
 pub(super) const EVENT_XID: i32 = -1;
 pub(super) const PING_XID: i32 = -2;
 pub(super) const AUTH_XID: i32 = -4;
 
 const MIB: usize = 1 << 20;
-/// Bytes of the data of one node. Servers and clients accept 1 MiB, unless their `jute.maxbuffer` is raised.
+/// Maximum bytes of data of one node. Servers and clients accept 1 MiB, unless their `jute.maxbuffer` is raised.
 const MAX_NODE: usize = 5 * MIB;
-/// Bytes of the answer to a read of one node without the data, and more than there are for each further node.
+/// Bytes of the answer to a read of one node, without its data. Each further node adds less than that.
 const READ_OVERHEAD: usize = 106;
-/// Bytes of a list. This is enough for about 400,000 names of 36 characters.
+/// Maximum bytes of a list. This is enough for about 400,000 names of 36 characters.
 const MAX_LIST: usize = 16 * MIB;
-/// A reply without data, or an event: its path may be as long as a request.
+/// Maximum bytes of a reply without data, or of an event. Its path may be as long as a request.
 pub(super) const MAX_SMALL: usize = MIB + 1024;
 
-/// One line of an access control list: what may be done, and by whom in which scheme.
+/// One entry of an access control list: permissions, scheme and id.
 pub(super) type Acl = (u32, &'static str, &'static str);
 const READ: u32 = 1;
 const DELETE_CHILDREN: u32 = 8;
 const ADMIN: u32 = 16;
 const ALL: u32 = 31;
-/// Anybody may do anything.
+/// All clients have all permissions.
 pub(super) const OPEN: &[Acl] = &[(ALL, "world", "anyone")];
-/// Its creator may do anything, anybody else may read.
+/// The creator has all permissions, and other clients may read.
 pub(super) const PROTECTED: &[Acl] = &[(ALL, "auth", ""), (READ, "world", "anyone")];
 
-/// A frame to send, whose xid is still to be set.
+/// A frame to send, without its xid.
 pub(super) struct Outgoing(Vec<u8>);
 
 impl Outgoing {
@@ -92,12 +92,12 @@ impl Outgoing {
         begun
     }
 
-    /// Returns how many bytes the server is told to expect.
+    /// Returns the length of the frame.
     pub(super) fn size(&self) -> usize {
         self.0.len().saturating_sub(4)
     }
 
-    /// The head of one part of a request of many, or of the end of all.
+    /// The head of one part of a multi request, or of its end.
     fn head(self, operation: i32, done: bool) -> Outgoing {
         let no_error = -1;
         self.int(operation).flag(done).int(no_error)
@@ -122,7 +122,7 @@ pub(super) fn auth(scheme: &str, secret: &[u8]) -> Outgoing {
     Outgoing::new(AUTH).int(0).bytes(scheme).bytes(secret)
 }
 
-/// Writes a request, in which new nodes get this access control list.
+/// Encodes a request. New nodes get this access control list.
 pub(super) fn encode(request: &Request, access: &[Acl]) -> Outgoing {
     let (operation, _, path) = request.described();
     let begun = Outgoing::new(operation);
@@ -150,7 +150,7 @@ pub(super) fn encode(request: &Request, access: &[Acl]) -> Outgoing {
 }
 
 impl Request {
-    /// Returns the most bytes of its reply that are read. Only data and lists can have more.
+    /// Returns how long its reply may be. Only data and lists can be longer.
     pub(super) fn max_reply(&self) -> Limit {
         let (bytes, skips) = match self {
             Request::Read { paths } => (MAX_NODE + paths.len() * READ_OVERHEAD, true),
@@ -160,7 +160,7 @@ impl Request {
         Limit { bytes, skips }
     }
 
-    /// Returns the failure of this request if its reply has so many bytes that it was skipped.
+    /// Returns the failure of this request after its reply was skipped, which had this many bytes.
     pub(super) fn too_long(&self, bytes: usize) -> Failure {
         let (_, doing, path) = self.described();
         let path = excerpt(path);
@@ -182,7 +182,7 @@ impl Request {
         }
     }
 
-    /// Returns its operation, what that does, as a verb, and the path it does that to.
+    /// Returns the operation, a verb for it, and its path.
     pub(super) fn described(&self) -> (i32, &'static str, &str) {
         match self {
             Request::Create { path, mode, .. } if *mode == Mode::Container => {
@@ -201,7 +201,7 @@ impl Request {
         }
     }
 
-    /// Reads the reply to this request: an error code, and where that is 0 a record. `None` where it is another one.
+    /// Decodes the reply to this request: an error code, and a record if the code is 0. `None` if it is no such reply.
     pub(super) fn answer(&self, error: i32, record: &[u8]) -> Option<Answer> {
         let (_, doing, path) = self.described();
         let mut record = Record(record);
@@ -230,14 +230,14 @@ pub(super) struct Head {
     pub(super) error: i32,
 }
 
-/// Splits a frame into its head and its record. `None` where it is no reply.
+/// Splits a frame into its head and its record. `None` if it is too short.
 pub(super) fn head(frame: &[u8]) -> Option<(Head, &[u8])> {
     let mut rest = Record(frame);
     let (xid, zxid, error) = (rest.int()?, rest.long()?, rest.int()?);
     Some((Head { xid, zxid, error }, rest.0))
 }
 
-/// Returns the path of the node that an event is about, `None` for one that is about no node, or is none.
+/// Returns the path of the node in an event. `None` if the event has no path, or cannot be decoded.
 pub(super) fn event(record: &[u8]) -> Option<&str> {
     let mut event = Record(record);
     let _kind_and_state = event.long()?;
@@ -245,7 +245,7 @@ pub(super) fn event(record: &[u8]) -> Option<&str> {
     (!path.is_empty()).then_some(path)
 }
 
-/// The rest of a record. Whatever is read is checked against what is there.
+/// The rest of a record. Everything is checked against the bytes that are left.
 pub(super) struct Record<'a>(pub(super) &'a [u8]);
 
 impl<'a> Record<'a> {
@@ -263,7 +263,7 @@ impl<'a> Record<'a> {
         self.take().map(i64::from_be_bytes)
     }
 
-    /// A length of -1 stands for no bytes at all, which are as good as none.
+    /// Reads bytes after their length. A length of -1 means no bytes.
     pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = match self.int()? {
             -1 => 0,
@@ -275,9 +275,9 @@ impl<'a> Record<'a> {
     }
 
     fn texts(&mut self) -> Option<Vec<String>> {
-        // Negative stands for no list at all, which is no answer: an empty one would be.
+        // A negative count means a missing list, which is no valid answer.
         let count = usize::try_from(self.int()?).ok()?;
-        // Each takes at least the length before it.
+        // Each text takes at least the bytes of its length.
         if count > self.0.len() / 4 {
             return None;
         }
@@ -289,7 +289,7 @@ impl<'a> Record<'a> {
     fn access(&mut self) -> Option<Reply> {
         let count = usize::try_from(self.int()?).ok()?;
         let mut is_open = false;
-        // Ends with the bytes, whatever the count claims.
+        // Ends with the bytes, even if the count is larger.
         for _ in 0..count {
             let (permissions, scheme, id) = (self.int()? as u32, self.bytes()?, self.bytes()?);
             let may_delete = permissions & (DELETE_CHILDREN | ADMIN) != 0;
@@ -298,7 +298,7 @@ impl<'a> Record<'a> {
         Some(Reply::Access { is_open })
     }
 
-    /// Reads what became of each of these paths, and the end of all.
+    /// Reads the result for each of these paths, and the end.
     fn nodes(&mut self, paths: &[String]) -> Option<Vec<ReadNode>> {
         let node = |path: &String| {
             let (operation, _) = self.part()?;
@@ -316,7 +316,7 @@ impl<'a> Record<'a> {
         done.then_some(nodes)
     }
 
-    /// Reads the head of a part: its operation, and whether it is the end of all.
+    /// Reads the head of a part: its operation, and whether it is the end.
     fn part(&mut self) -> Option<(i32, bool)> {
         let (operation, done, _error) = (self.int()?, self.take()? != [0], self.int()?);
         Some((operation, done))
@@ -362,7 +362,7 @@ mod tests {
         head.0
     }
 
-    /// A missing node, one that is there, and one without data.
+    /// A missing node, an existing node, and a node without data.
     fn found() -> Vec<u8> {
         let mut found = part(ERROR, false);
         found.extend((-101_i32).to_be_bytes());

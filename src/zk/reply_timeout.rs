@@ -1,18 +1,18 @@
-//! The time a server that owes an answer may say nothing.
+//! The time for which a server that owes an answer may be silent.
 
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_secs(5);
-/// Session timeouts beyond these are none that an ensemble grants for good: what is derived from them stays sensible.
+/// The session timeouts that are sensible. Others are clamped, so that the times below stay sensible too.
 const SESSION_TIMEOUTS: [Duration; 2] = [Duration::from_millis(150), Duration::from_secs(600)];
 
-/// Short, to notice dead servers; doubled after each, to spare slow ones: giving those up and beginning anew, as all
-/// other programs do too, only makes them slower.
+/// Short at first, to notice dead servers. Doubled after each silent server, to spare slow ones: reconnecting, as all
+/// other programs do too, would only make them slower.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReplyTimeout {
-    /// The shortest it ever is, which is also the time between two signs of life to a server.
+    /// The shortest timeout, and the time between two pings.
     pub(super) least: Duration,
-    /// The longest it ever is: two thirds of the session timeout.
+    /// The longest timeout: two thirds of the session timeout.
     pub(super) longest: Duration,
     pub(super) now: Duration,
 }
@@ -29,12 +29,12 @@ impl ReplyTimeout {
         }
     }
 
-    /// Notes that a server was given up. The next one is given twice the time.
+    /// Notes that a server was given up. The next one gets twice the time.
     pub(super) fn missed(&mut self) {
         self.now = (self.now * 2).min(self.longest);
     }
 
-    /// Notes that an answer took so long.
+    /// Notes how long an answer took.
     pub(super) fn answered(&mut self, after: Duration) {
         if after < self.least / 2 {
             self.now = self.least;

@@ -12,8 +12,8 @@ pub(crate) enum Request {
         data: Arc<[u8]>,
         mode: Mode,
     },
-    /// Answered with [`Reply::Status`]. With `watch`, the next creation, change or deletion of the node is signalled
-    /// once, whether or not it exists now, unless the connection is lost before.
+    /// Answered with [`Reply::Status`]. With `watch`, the next creation, change or deletion of the node is reported
+    /// once, even if the node does not exist yet. A lost connection ends the watch.
     Exists { path: String, watch: bool },
     /// Answered with [`Reply::Nodes`], one for each path.
     Read { paths: Vec<String> },
@@ -27,8 +27,8 @@ pub(crate) enum Request {
     Delete { path: String, version: i32 },
     /// Answered with [`Reply::Names`], in no particular order.
     Children { path: String },
-    /// Answered with [`Reply::Done`]. Has every creation, change and deletion at `path` and below it signalled for as
-    /// long as the connection lasts, whether or not the node exists.
+    /// Answered with [`Reply::Done`]. Every creation, change and deletion at `path` and below it is reported until the
+    /// connection is lost, even if the node does not exist yet.
     WatchTree { path: String },
     /// Answered with [`Reply::Done`]. Ends what `WatchTree` began.
     Unwatch { path: String },
@@ -42,12 +42,12 @@ pub(crate) enum Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Done,
-    /// `None` where the node is missing.
+    /// `None` if the node is missing.
     Status(Option<Stat>),
     Nodes(Vec<ReadNode>),
-    /// `None` where the node is missing.
+    /// `None` if the node is missing.
     Names(Option<Vec<String>>),
-    /// Whether anybody at all may delete the children of a node, or give himself the right to.
+    /// `is_open` is true if every client may delete the children of a node, or may give itself the permission to.
     Access {
         is_open: bool,
     },
@@ -56,7 +56,7 @@ pub(crate) enum Reply {
 /// The answer to a request, or why there is none.
 pub(crate) type Answer = Result<Reply, Failure>;
 
-/// One node of many that were read: `None` where it is missing.
+/// One of many nodes that were read. `None` if it is missing.
 pub(crate) type ReadNode = Result<Option<Node>, Failure>;
 
 /// The data of a node, and its status.
@@ -67,11 +67,11 @@ pub(crate) type Node = (Vec<u8>, Stat);
 pub(crate) enum Mode {
     Persistent = 0,
     Ephemeral = 1,
-    /// Persistent until the last of its children is gone: then the ensemble deletes it some time later.
+    /// Persistent until its last child is gone. Some time after that the ensemble deletes it.
     Container = 4,
 }
 
-/// The part of a node's status that this library looks at.
+/// The fields of a node's status that this library uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     /// The id of the session that owns the node, 0 for a persistent one.
@@ -82,7 +82,8 @@ pub(crate) struct Stat {
     pub(crate) created: i64,
 }
 
-/// An engine answers each request with the reply that its documentation names; what another reply would hold is empty.
+/// Each request is answered with the reply that its documentation names. For another reply, these methods return
+/// nothing.
 impl Reply {
     pub(crate) fn status(self) -> Option<Stat> {
         match self {
@@ -98,7 +99,7 @@ impl Reply {
         }
     }
 
-    /// Returns the one node of a read of one.
+    /// Returns the node of a read of one node.
     pub(crate) fn node(self) -> ReadNode {
         self.nodes().pop().unwrap_or(Ok(None))
     }

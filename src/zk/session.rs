@@ -35,7 +35,7 @@ const RESOLVE_SOON: Duration = Duration::from_millis(300);
 const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
 /// Time for servers to show that they serve.
 const PROBE_WITHIN: Duration = Duration::from_millis(2500);
-/// If a server has not granted the session by then, calls that wait are told what they wait for.
+/// After this time without a grant, calls that wait report that a server is slow.
 const SLOW_GRANT: Duration = Duration::from_secs(2);
 /// Time to find out, once, whether the other servers of a standalone server are standalone too.
 const SPLIT_WITHIN: Duration = Duration::from_millis(300);
@@ -84,7 +84,7 @@ struct Search {
     failures: Vec<Failure>,
     /// When the next server is greeted, although the last one has not answered.
     greet_at: Instant,
-    /// When a greeting has lasted so long that calls are told of it.
+    /// When to report that a server is slow to grant the session.
     slow_at: Option<Instant>,
 }
 
@@ -182,7 +182,7 @@ impl Session {
             self.reply_timeout = ReplyTimeout::new(granted);
             if granted != asked {
                 log::info!(
-                    "zookeeper granted a session timeout of {granted:?} where {asked:?} were asked for"
+                    "zookeeper granted a session timeout of {granted:?} instead of {asked:?}"
                 );
             }
         }
@@ -190,8 +190,8 @@ impl Session {
         self.grant = grant;
     }
 
-    /// Finds a server that accepts the session, or says that it has expired. Servers are greeted in the order in which they
-    /// show that they serve.
+    /// Finds a server that accepts the session, or reports that it has expired. Servers are greeted in the order in
+    /// which they show that they serve.
     fn dial(&mut self) -> Result<Greeted, Failure> {
         let mut search = self.begin_search()?;
         while !search.is_over() {
@@ -222,8 +222,8 @@ impl Session {
         Err(Failure::of_all(&search.failures))
     }
 
-    /// Begins to look for a server. The search ends soon enough that calls, which wait for the connection timeout, learn what
-    /// they wait for.
+    /// Begins to look for a server. The search ends before calls time out, which wait for the connection timeout, so
+    /// that their error has the reason.
     fn begin_search(&mut self) -> Result<Search, Failure> {
         let now = Instant::now();
         let (soon, deadline) = (now + RESOLVE_SOON, now + RESOLVE_WITHIN);
@@ -335,7 +335,7 @@ impl Session {
         search.survey.warn_if_split();
     }
 
-    /// Tells calls that wait what they wait for.
+    /// Reports a slow grant to calls that wait.
     fn report_slow_grant(&self, search: &mut Search) {
         if search.slow_at.is_some_and(|at| at <= Instant::now()) {
             search.slow_at = None;

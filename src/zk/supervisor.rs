@@ -17,29 +17,29 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time that `healthy` waits for ZooKeeper: it answers within a second.
+/// Time that `healthy` waits for ZooKeeper. The whole call takes at most a second.
 const HEALTHY_WITHIN: Duration = Duration::from_millis(900);
-/// The pause before a request that has failed is sent once more: the loss of a connection takes a moment to be known.
+/// The pause before a failed request is sent again: a lost connection takes a moment to be noticed.
 const RETRY: Duration = Duration::from_millis(10);
-/// The time after which whoever watches a program start is told what it waits for.
+/// A program that still waits for its first connection after this time logs a warning.
 const WARN_AFTER: Duration = Duration::from_secs(1);
 
-/// Keeps one session after the other until it is closed or dropped.
+/// Keeps a session, and then the next one, until it is closed or dropped.
 pub(crate) struct Supervisor {
     shared: Arc<Shared>,
 }
 
-/// One side of the library, as callers and the thread that keeps it connected share it.
+/// One side of the library, shared by callers and the thread that keeps it connected.
 pub(crate) struct Shared {
     name: &'static str,
     /// The node of the environment, for the log.
     environment: String,
-    /// Told of changed nodes, and of new and lost connections.
+    /// Receives changed nodes, and is woken by new and lost connections.
     pub(super) inbox: Arc<Inbox>,
-    /// Held briefly, never across I/O. Taken before the lock of a connection, never after it.
+    /// Held briefly, never across I/O. Locked before the lock of a connection, never after it.
     status: Mutex<Status>,
     changed: Condvar,
-    /// Listeners to the state, marked with every change of it.
+    /// Listeners to the state. They are marked with every change.
     listeners: Listeners,
 }
 
@@ -47,21 +47,21 @@ pub(crate) struct Shared {
 struct Status {
     generation: Option<Arc<Generation>>,
     local_address: Option<IpAddr>,
-    /// The one that was granted last, or before that the one asked for.
+    /// The timeout that was granted last. Before the first session, the one that was requested.
     session_timeout: Duration,
     has_session: bool,
     /// When the last generation was lost, `None` before the first.
     lost_at: Option<Instant>,
-    /// Of there being no connection.
+    /// Reminds of an outage that lasts.
     reminder: Reminder,
     /// Why there is no connection.
     failure: Option<Failure>,
-    /// Since when the session is to be ended.
+    /// When the end of the session was requested.
     closing: Option<Instant>,
 }
 
 impl Supervisor {
-    /// Has `connect` called on a thread of its own, which keeps the side connected until it is closed and its session has
+    /// Starts a thread that calls `connect`, which keeps the side connected until it is closed and its session has
     /// ended.
     pub(super) fn start(
         name: &'static str,
@@ -92,7 +92,7 @@ impl Supervisor {
         Ok(Supervisor { shared })
     }
 
-    /// Returns whether there is still a thread that keeps the side connected, or ends the session.
+    /// Returns whether the thread still runs.
     #[cfg(test)]
     pub(super) fn is_kept(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
@@ -102,7 +102,7 @@ impl Supervisor {
         self.shared.status.lock().current().cloned()
     }
 
-    /// Waits for a generation, at most until `deadline`; what keeps it from being there comes back otherwise.
+    /// Waits for a generation, at most until `deadline`. An error is the reason why there is none.
     pub(crate) fn wait(&self, deadline: Instant) -> Result<Arc<Generation>, Failure> {
         let mut status = self.shared.status.lock();
         loop {
@@ -112,7 +112,7 @@ impl Supervisor {
             if status.closing.is_some() {
                 return Err(Failure::Lost("disconnected".into()));
             }
-            // Nothing to wait for: the next attempt has the same credentials.
+            // Waiting does not help: the next attempt has the same credentials and servers.
             let is_refused = matches!(status.failure, Some(Failure::Refused(_)));
             let changed = &self.shared.changed;
             if is_refused || changed.wait_until(&mut status, deadline).timed_out() {
@@ -146,7 +146,8 @@ impl Supervisor {
         })
     }
 
-    /// Has a request answered, over one connection after the other until `deadline`, and returns the last failure.
+    /// Sends a request until it is answered, over one connection after the other, at most until `deadline`. An error is
+    /// the last failure.
     pub(crate) fn ask(&self, request: &Request, deadline: Instant) -> Answer {
         loop {
             let generation = self.wait(deadline)?;
@@ -157,7 +158,7 @@ impl Supervisor {
         }
     }
 
-    /// Returns the children of a node if ZooKeeper lists them within a second: `Some(None)` where the node is missing.
+    /// Returns the children of a node if ZooKeeper lists them within a second. `Some(None)` if the node is missing.
     pub(crate) fn list(&self, path: &str) -> Option<Option<Vec<String>>> {
         let path = path.to_owned();
         let listed = self.ask(&Request::Children { path }, Instant::now() + HEALTHY_WITHIN);
@@ -175,20 +176,20 @@ impl Supervisor {
         self.shared.status.lock().local_address
     }
 
-    /// Returns when the connection was lost, `None` while there is one, and before there ever was.
+    /// Returns when the connection was lost. `None` while there is one, and before the first.
     pub(crate) fn lost_since(&self) -> Option<Instant> {
         self.shared.status.lock().lost_since()
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
-        // Before the lock: whoever held it may not be in a forked process.
+        // Checked before the lock is taken: its owner may not exist in a forked process.
         match process::is_forked() {
             true => ConnectionState::Unconnected,
             false => self.shared.status.lock().state(),
         }
     }
 
-    /// Has `call` told each new state, and first the present one, until this is closed.
+    /// Calls `call` with the present state, and then with each new one, until this is closed.
     pub(crate) fn on_state_change(
         self: &Arc<Supervisor>,
         call: impl FnMut(ConnectionState) + Send + 'static,
@@ -197,7 +198,7 @@ impl Supervisor {
         let look = move || {
             let status = supervisor.shared.status.lock();
             let state = status.state();
-            // Nobody marks the moment at which a lost connection has lasted for a session timeout.
+            // No event marks the moment at which a lost connection has lasted for a session timeout.
             let lost_at = status.lost_since().map(|at| at + status.session_timeout);
             Look {
                 news: (known.replace(state) != Some(state)).then_some(state),
@@ -209,8 +210,8 @@ impl Supervisor {
         self.shared.listeners.subscribe(look, call, what)
     }
 
-    /// Ends the session, and returns true if it has ended within this time. The time counts from the first call, so a
-    /// second call waits for the first one and not longer. If the ensemble does not answer, a thread goes on trying.
+    /// Ends the session, and returns whether it has ended by `deadline`. If the ensemble cannot be reached now, this is
+    /// retried in the background for a while. Idempotent.
     pub(crate) fn close(&self, within: Duration) -> bool {
         let mut status = self.shared.status.lock();
         let deadline = *status.closing.get_or_insert_with(Instant::now) + within;
@@ -222,7 +223,7 @@ impl Supervisor {
             generation.connection.close(deadline);
         }
         let mut status = self.shared.status.lock();
-        // One that was never granted is nothing to wait for: where it is granted yet, it is ended in the background.
+        // A session that was never granted is not waited for. If it is granted yet, it is ended in the background.
         let changed = &self.shared.changed;
         while status.has_session && !changed.wait_until(&mut status, deadline).timed_out() {}
         !status.has_session
@@ -244,7 +245,7 @@ impl Status {
     fn lost_since(&self) -> Option<Instant> {
         match &self.generation {
             Some(_) if self.current().is_some() => None,
-            // Lost just now, and not withdrawn yet.
+            // The connection is lost, but `disconnected` was not called yet.
             Some(_) => Some(Instant::now()),
             None => self.lost_at,
         }
@@ -265,7 +266,7 @@ impl Status {
     }
 }
 
-/// The part that the thread uses that keeps the side connected.
+/// The methods of the thread that keeps the side connected.
 impl Shared {
     /// Notes that there is a session.
     pub(super) fn granted(&self, session_timeout: Duration) {
@@ -273,14 +274,13 @@ impl Shared {
         (status.has_session, status.session_timeout) = (true, session_timeout);
     }
 
-    /// Notes that there is no session any more.
+    /// Notes that the session has ended.
     pub(super) fn ended(&self) {
         self.status.lock().has_session = false;
         self.changed.notify_all();
     }
 
-    /// Gives out a generation, unless the session is to be ended. Returns whether it did. `server` is the other end of the
-    /// connection, for the log.
+    /// Gives out a generation, unless the session is to be ended. Returns true if it did.
     pub(super) fn connected(
         &self,
         generation: Generation,
@@ -306,8 +306,7 @@ impl Shared {
         true
     }
 
-    /// Notes why there is no connection, and withdraws the generation of a lost one. An end that was to be expected is not
-    /// worth a warning.
+    /// Notes why there is no connection, and withdraws the generation of a lost one. An expected end logs no warning.
     pub(super) fn disconnected(&self, failure: Failure, is_expected: bool) {
         let (name, now) = (self.name, Instant::now());
         let is_refused = |failure: &Failure| matches!(failure, Failure::Refused(_));
@@ -319,7 +318,7 @@ impl Shared {
             drop(status);
             if is_refused(&failure) && !before.is_some_and(|before| is_refused(&before)) {
                 log::warn!(of name, "{name}: zookeeper refuses the connection, retrying rarely: {failure}");
-                // Calls that wait for the connection end now.
+                // Calls that wait for the connection can end now.
                 self.inbox.wake();
             } else if is_due {
                 log::warn!(of name, "{name}: still not connected to zookeeper, retrying: {failure}");
@@ -348,7 +347,7 @@ impl Shared {
         self.status.lock().closing
     }
 
-    /// Waits, but not any longer once the session is to be ended.
+    /// Waits for this time, or until the side is closed.
     pub(super) fn pause(&self, pause: Duration) {
         let mut status = self.status.lock();
         self.changed.wait_for(&mut status, pause);

@@ -1,9 +1,9 @@
-//! The answers of the servers in one attempt to connect: whether the ensemble was set back to older data.
+//! The answers of the servers in one attempt to connect. They show whether the ensemble was set back to older data.
 //!
 //! Servers that were restored from an older copy of their data may have nodes that this session has deleted since. A
-//! transaction that the session has seen is on more than half of the servers. So the ensemble was set back only if more
-//! than half of the addresses have not seen it, and no server has. One server alone may be a stale leader, or may have
-//! only just started.
+//! transaction that the session has seen is on more than half of the servers. Therefore the ensemble was set back only
+//! if more than half of the addresses have not seen it, and no server has. One server alone may be a stale leader, or
+//! may have only just started.
 
 use super::dialer::{Role, Server};
 use crate::log;
@@ -17,7 +17,7 @@ pub(super) struct Survey {
     standalone: Vec<Address>,
     /// Servers that say that they have seen less than the session.
     behind: Vec<Address>,
-    /// Set if one of them cannot catch up with another server.
+    /// Set if a server that is behind has no other server to catch up with.
     is_last_behind: bool,
     /// Servers that ended a greeting, and do not say what they have seen.
     unexplained: Vec<Address>,

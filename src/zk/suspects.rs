@@ -1,9 +1,9 @@
 //! Requests that may be the reason why a server ends the connection.
 //!
 //! A server ends the connection if a request is longer than its `jute.maxbuffer`. It gives no reason, and every other
-//! request in flight fails too. So a request that was in flight at such an end is sent alone on the next connection:
-//! after the requests before it are answered, and before any other request is sent. If the server ends that connection
-//! too, this request is the cause. It is given up: it fails at once, and is sent again rarely.
+//! request in flight fails too. Therefore a request that was in flight at such an end is sent alone on the next
+//! connection: after the requests before it are answered, and before any other request is sent. If the server ends that
+//! connection too, this request is the cause. It is given up: it fails at once, and is sent again rarely.
 //!
 //! Example: the server takes 50 kB. A registration of 100 kB is sent together with five small ones, and the connection
 //! ends. The six are sent again one by one. Five are answered. The large one ends the connection twice more, and is
@@ -47,7 +47,7 @@ struct GivenUp {
     backoff: Backoff,
 }
 
-/// How a request may be sent.
+/// The way in which a request may be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Free,

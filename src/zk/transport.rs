@@ -1,18 +1,18 @@
-//! The bytes of one connection: one thread reads them, any number of threads write.
+//! The bytes of one connection. One thread reads them, and any number of threads write.
 //!
-//! The reader holds no lock while it blocks. Writers put their bytes into a buffer under a lock; the first of them
-//! becomes the sender and writes to the socket after letting the lock go, the others leave theirs to it. So the order is
-//! kept, no thread waits for the socket with the lock held, and many small requests become one write. This is also where
-//! encryption belongs: bytes are encrypted as they are put, and decrypted as they are received.
+//! The reader holds no lock while it blocks. Writers put their bytes into a buffer under a lock. The first of them
+//! becomes the sender: it releases the lock, and writes to the socket until the buffer is empty. The others return at
+//! once. This keeps the order, no thread waits for the socket with the lock held, and many small requests become one
+//! write. Encryption belongs here: bytes would be encrypted when they are put, and decrypted when they are received.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A sender looks at its deadline this often.
+/// A sender checks its deadline this often.
 pub(super) const WRITE_FOR: Duration = Duration::from_millis(100);
-/// Bytes read at once, and kept of a buffer that was larger for a moment.
+/// The read size, and the capacity that a larger buffer is shrunk to.
 pub(super) const CHUNK: usize = 16 << 10;
 
 /// One connection to a server.
@@ -44,12 +44,12 @@ impl Transport {
         (own, server)
     }
 
-    /// Ends the connection: whoever reads or writes learns of it at once.
+    /// Ends the connection. Readers and writers notice it at once.
     pub(super) fn shut_down(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Puts bytes behind those that are to be sent.
+    /// Appends bytes to the buffer.
     pub(super) fn put(&self, bytes: &[u8]) {
         self.out.lock().bytes.extend_from_slice(bytes);
     }
@@ -77,7 +77,7 @@ impl Transport {
         out.bytes.is_empty()
     }
 
-    /// Returns how many of the bytes were written by the deadline.
+    /// Returns how many bytes were written by the deadline.
     fn write(&self, bytes: &[u8], deadline: Instant) -> usize {
         let mut written = 0;
         while written < bytes.len() {
@@ -95,7 +95,7 @@ impl Transport {
         written
     }
 
-    /// Waits for bytes of the peer, at most for this time, and appends them. The end of the stream is an error.
+    /// Waits for bytes from the server, at most for this time, and appends them. The end of the stream is an error.
     pub(super) fn receive(&self, into: &mut Vec<u8>, timeout: Duration) -> io::Result<()> {
         let timeout = timeout.max(Duration::from_millis(1));
         self.stream.set_read_timeout(Some(timeout))?;
@@ -110,7 +110,7 @@ impl Transport {
     }
 }
 
-/// Returns whether the time was up. A signal that interrupts a call says nothing about the server.
+/// Returns whether a timeout has passed. An interrupted call is no timeout.
 pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

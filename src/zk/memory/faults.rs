@@ -30,7 +30,7 @@ impl Registry {
         self.deliver(state);
     }
 
-    /// With `true` nothing can be reached any more, with `false` sessions that have not expired come back.
+    /// With `true` no connection is possible. With `false` sessions that have not expired are connected again.
     pub(crate) fn outage(&self, on: bool) {
         self.fault(|state| {
             if std::mem::replace(&mut state.faults.outage, on) != on {
@@ -75,13 +75,13 @@ impl Registry {
         });
     }
 
-    /// Writes to paths that begin like this are refused from now on.
+    /// Writes to paths with this prefix are refused from now on.
     pub(crate) fn refuse(&self, prefix: &str) {
         self.fault(|state| state.faults.refused.push(prefix.to_owned()));
     }
 
-    /// With `true` the children of this node may not be listed from now on, with `false` they may again. As with an
-    /// access control list, no watch reports anything of it.
+    /// With `true` the children of this node may not be listed. With `false` they may again. As with an access control
+    /// list, no watch reports this.
     pub(crate) fn refuse_listing(&self, path: &str, on: bool) {
         self.fault(|state| {
             if on {
@@ -92,7 +92,7 @@ impl Registry {
         });
     }
 
-    /// No write is refused any more.
+    /// Accepts all writes again.
     pub(crate) fn allow(&self) {
         self.fault(|state| state.faults.refused.clear());
     }
@@ -121,7 +121,7 @@ impl Registry {
             .collect()
     }
 
-    /// Returns the number of sessions that have neither been closed nor lost sight of by their clients.
+    /// Returns the number of sessions that were not closed and still have a client.
     pub(crate) fn sessions(&self) -> usize {
         self.state.lock().clients.len()
     }

@@ -1,4 +1,4 @@
-//! A session whose calls are interrupted, each as a test says.
+//! A session whose calls fail as a test says.
 
 use super::Session;
 use super::state::Link;
@@ -125,7 +125,7 @@ impl<A: Send + 'static> Connection for InterruptedConnection<A> {
             Interruption::Late => {
                 let session = interrupted.session.clone();
                 interrupted.late.lock().push(Box::new(move || {
-                    // Another connection has taken the place of that on which it was sent.
+                    // The connection that it was sent on was replaced.
                     if let Link::Up(connection) = session.link() {
                         session.submit(connection, request, Box::new(|_| {}));
                     }

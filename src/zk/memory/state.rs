@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The connection of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
-    /// It has a connection, which is not the one it had if the number is another.
+    /// The session has a connection. Each connection has another number.
     Up(u64),
     /// There is no connection for now, for this reason.
     Down(String),
@@ -43,7 +43,7 @@ pub(super) struct State {
     pub(super) faults: Faults,
 }
 
-/// News to be delivered once the lock is released: signals first, as over one connection.
+/// Signals and outcomes to deliver after the lock is released. Signals come first, as over one connection.
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) links: Vec<Signals>,
@@ -70,11 +70,11 @@ pub(super) struct Client {
     pub(super) signals: Signals,
     pub(super) link: Link,
     pub(super) connections: u64,
-    /// Set when the session is over for the registry, which its client learns when it is connected.
+    /// Set when the session has ended in the registry. Its client learns this when it is connected.
     pub(super) expired: bool,
-    /// Paths, and whether the watch is for one event of the node or for all of the tree.
+    /// Watched paths, each for one event of the node, or for all events of the tree.
     pub(super) watches: HashSet<(String, bool)>,
-    /// Requests that a fault holds up, in their order.
+    /// Requests that a fault delays, in their order.
     pub(super) held_up: VecDeque<HeldUp>,
 }
 
@@ -134,7 +134,7 @@ impl State {
         }
     }
 
-    /// Carries a request out, or puts it behind those that are held up.
+    /// Carries out a request, or appends it to the delayed ones.
     pub(super) fn take(&mut self, id: i64, request: Request, done: Done) {
         let Some(client) = self.clients.get_mut(&id) else {
             return self.outbox.outcomes.push((done, Err(lost())));
@@ -198,7 +198,7 @@ impl State {
                 }
                 Ok(Reply::Done)
             }
-            // It knows of no access control lists: nobody but this process can reach it.
+            // There are no access control lists, because only this process has access.
             Request::Access { .. } => Ok(Reply::Access { is_open: false }),
             Request::Ephemerals { path } => {
                 let owned = self.tree.owned_by(id).into_iter();
@@ -246,7 +246,7 @@ impl State {
         }
     }
 
-    /// Ends a session, or where that is not possible now has it ended as soon as it is.
+    /// Ends a session, or if that is not possible now, as soon as it is.
     pub(super) fn close(&mut self, id: i64) {
         match self.clients.get_mut(&id) {
             Some(client) if self.faults.keeps_out() && client.connections > 0 => {
@@ -278,7 +278,7 @@ impl State {
 }
 
 impl Client {
-    /// Takes the connection away, and with it the watches and the requests that are under way.
+    /// Ends the connection, its watches and its requests in flight.
     pub(super) fn disconnect(&mut self, outbox: &mut Outbox) {
         self.link = Link::Down(no_answer());
         self.watches.clear();

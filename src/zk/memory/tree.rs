@@ -30,7 +30,7 @@ impl Tree {
         self.nodes.get(path)
     }
 
-    /// Creates a node that this session owns, or with 0 none.
+    /// Creates a node that this session owns. With 0 it is persistent.
     pub(super) fn create(&mut self, path: &str, data: &[u8], owner: i64) -> Answer {
         let parent = &path[..path.rfind('/').unwrap_or(0).max(1)];
         if self.nodes.get(parent).ok_or(Failure::NoNode)?.1.owner != 0 {

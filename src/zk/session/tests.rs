@@ -43,7 +43,7 @@ fn is_lost(outcome: &Answer) -> bool {
     matches!(outcome, Err(Failure::Lost(_)))
 }
 
-/// Has one request answered as of this transaction.
+/// Answers one request with this transaction.
 fn have_answered(running: &Running, server: &mut TcpStream, zxid: i64) {
     let answer = running.send(create());
     let (xid, operation) = next(server);

@@ -49,7 +49,7 @@ fn child() {
     (0..10_000).for_each(|_| drop(server.granted(TIMEOUT)));
     let deadline = Instant::now() + SOON;
     let [threads, fds, mebibytes] = before;
-    // A connection or a probe that is under way now, and was not before, holds a few.
+    // A connection that is open now, and was not before, has a few.
     let within = |[tasks, files, size]: [usize; 3]| {
         tasks <= threads + 2 && files <= fds + 8 && size <= mebibytes + 4
     };

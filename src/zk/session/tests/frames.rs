@@ -45,7 +45,7 @@ fn a_frame_may_be_as_long_as_what_was_asked_for_and_no_longer() {
         next(&mut stream);
         stream.write_all(&(8_i32 << 20).to_be_bytes()).unwrap();
         stream.write_all(&[0; 16]).unwrap();
-        // A connection that is still there takes another request.
+        // A connection that is still open accepts another request.
         let there = stream.set_read_timeout(Some(Duration::from_millis(500)));
         there.unwrap();
         let ended = matches!(stream.read(&mut [0; 1]), Ok(0));
@@ -74,7 +74,7 @@ fn a_frame_that_trickles_ends_the_connection() {
     trickling.join().unwrap();
 }
 
-/// The reply to a read of one node with so much data.
+/// Returns the reply to a read of one node with this many bytes of data.
 fn node_of(xid: i32, bytes: usize) -> Vec<u8> {
     let head = [&4_i32.to_be_bytes()[..], &[0], &0_i32.to_be_bytes()].concat();
     let data = [&(bytes as i32).to_be_bytes()[..], &vec![b'x'; bytes]].concat();

@@ -1,4 +1,4 @@
-//! The way of a session from one server to the next.
+//! The moves of a session from one server to the next.
 
 use super::*;
 use crate::sync::{logged::on_line, until};
@@ -105,7 +105,7 @@ fn an_ensemble_that_was_set_back_is_sent_the_end_of_the_session() {
     running.until_connected(3);
 }
 
-/// Has a server end every greeting for longer than the session timeout, and returns the next one.
+/// Ends every greeting for longer than the session timeout, and returns the next one.
 fn refused_for_long(told: &str) -> (Running, Greeting) {
     let server = Server::new();
     let (running, mut stream) = Running::granted(&server, SHORT);

@@ -135,7 +135,7 @@ fn requests_that_nobody_answers_are_not_taken_without_end() {
     let refused = running.send(create()).try_recv().unwrap();
     let why = "1024 requests are not answered yet";
     assert_eq!(refused, Err(Failure::Lost(why.into())));
-    // The end of the session is asked for all the same.
+    // The end of the session is requested all the same.
     running.supervisor.close(Duration::ZERO);
     (0..MAX_IN_FLIGHT).for_each(|_| assert_eq!(next(&mut server).1, CREATE));
     assert_eq!(next(&mut server).1, CLOSE);

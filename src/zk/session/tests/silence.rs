@@ -8,7 +8,7 @@ fn a_server_that_stays_silent_is_asked_for_a_sign_and_then_given_up() {
     let (_running, mut stream) = Running::granted(&server, SHORT);
     assert_eq!(next(&mut stream), PING);
     stream.write_all(&ok(PING.0)).unwrap();
-    // On the same connection, since it has answered once.
+    // On the same connection, because the server has answered once.
     assert_eq!(next(&mut stream), PING);
     let more = stream.read(&mut [0; 1]);
     assert_eq!(more.unwrap(), 0, "it is asked once");
@@ -41,7 +41,7 @@ fn events_are_no_answer() {
 fn a_server_that_answers_nothing_but_pings_is_given_up_all_the_same() {
     let server = Server::new();
     let (running, _silent) = Running::granted(&server, SHORT);
-    // Once one server was silent the next is given more time, in which a ping is answered.
+    // After a silent server, the next one has more time, in which a ping is answered.
     let mut stream = server.granted(SHORT).stream;
     running.until_connected(2);
     let (starved, began) = (running.send(create()), Instant::now());
@@ -64,7 +64,7 @@ fn a_grant_that_takes_long_is_waited_for_and_said_to_be_missing() {
     let running = Running::start(&server);
     let mut greeting = server.greeted();
     let serving = thread::spawn(move || {
-        // Answers what asks whether it still serves, and is not greeted again.
+        // Answers probes, and is not greeted again.
         server.greeted()
     });
     running.until_down("has not granted a session yet");

@@ -138,7 +138,7 @@ fn an_ensemble_is_not_set_back_if_one_of_its_servers_has_seen_enough() {
     have_answered(&running, &mut stream, 42);
     *server.told.lock() = BEHIND.into();
     drop(stream);
-    // By now it is taken for one that was set back.
+    // By now the ensemble is assumed to be set back.
     drop(server.greeted());
     *server.told.lock() = "Zxid: 0x2a\nMode: leader\n".into();
     let mut greetings = std::iter::repeat_with(|| server.greeted()).take(10);
