@@ -322,7 +322,7 @@ fn closing_ends_every_wait() {
             vec![
                 thread::spawn(move || _ = register(&one, 1, None)),
                 thread::spawn(move || unregister(&two)),
-                thread::spawn(move || desired.close()),
+                thread::spawn(move || drop(desired.close())),
             ]
         },
         |_| {},
