@@ -155,8 +155,12 @@ pub(crate) fn append(url: &str, suffix: &str) -> String {
     let ends = ['/', '?', '#'];
     let mut joined = String::with_capacity(url.len() + 1 + suffix.len());
     joined.push_str(url);
-    let behind_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-    if !suffix.is_empty() && !suffix.starts_with(ends) && !behind_scheme.contains(ends) {
+    // The search for the scheme costs as much as the rest of a lookup, and most suffixes need none.
+    let is_authority = || {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        !rest.contains(ends)
+    };
+    if !suffix.is_empty() && !suffix.starts_with(ends) && is_authority() {
         joined.push('/');
     }
     joined.push_str(suffix);
